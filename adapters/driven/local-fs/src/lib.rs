@@ -1,0 +1,1 @@
+//! Blob store in a local directory.

@@ -1,0 +1,1 @@
+//! A sandbox of plain operating-system processes: bounded and supervised, not isolated.

@@ -1,0 +1,1 @@
+//! State store, durable runtime and checkpoint store on SQLite.

@@ -1,0 +1,1 @@
+//! The operating system as clock and source of randomness.

@@ -1,0 +1,1 @@
+//! The domain of Seaworthy: log, fold, agent machine, gateway and driver. No I/O of its own.

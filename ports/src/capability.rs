@@ -1,0 +1,44 @@
+//! One list per port makes its capabilities: plain data with a name for each flag.
+
+/// Makes a `Copy` struct of boolean flags with `NONE`, `with_*`, `names()` and `missing(wanted)`.
+macro_rules! flags {
+    ($(#[$outer:meta])* $name:ident { $($(#[$doc:meta])* $flag:ident / $with:ident,)+ }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        pub struct $name {
+            $($(#[$doc])* pub $flag: bool,)+
+        }
+
+        impl $name {
+            /// Promises nothing beyond the unconditional clauses.
+            pub const NONE: Self = Self { $($flag: false,)+ };
+
+            $(
+                $(#[$doc])*
+                #[must_use]
+                pub const fn $with(mut self) -> Self {
+                    self.$flag = true;
+                    self
+                }
+            )+
+
+            /// The names of what is promised.
+            #[must_use]
+            pub fn names(self) -> Vec<&'static str> {
+                let mut names = Vec::new();
+                $(if self.$flag { names.push(stringify!($flag)); })+
+                names
+            }
+
+            /// The names of what `wanted` promises and this does not.
+            #[must_use]
+            pub fn missing(self, wanted: Self) -> Vec<&'static str> {
+                let mut names = Vec::new();
+                $(if wanted.$flag && !self.$flag { names.push(stringify!($flag)); })+
+                names
+            }
+        }
+    };
+}
+
+pub(crate) use flags;

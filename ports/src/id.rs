@@ -1,0 +1,199 @@
+//! Names, parsed once at the edge. Inside, an id that exists is a valid one.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// The text cannot be an id of that sort.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no {sort}: {rule}")]
+pub struct InvalidId {
+    sort: &'static str,
+    text: String,
+    rule: &'static str,
+}
+
+const WORD: &str = "use letters, digits and _ . : - only, but not . or .. alone";
+const NAME: &str = "use a lower-case letter, then lower-case letters, digits or _, at most 64";
+
+fn is_word(text: &str, longest: usize) -> bool {
+    !text.is_empty()
+        && text.len() <= longest
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'))
+        && text.bytes().any(|byte| byte != b'.')
+}
+
+fn is_name(text: &str) -> bool {
+    text.len() <= 64
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// At most 512 bytes of relative, normalised path: no empty, `.` or `..` segment, no control character.
+fn is_path(text: &str) -> bool {
+    text.len() <= 512
+        && text.split('/').all(|segment| {
+            !matches!(segment, "" | "." | "..")
+                && !segment.contains('\\')
+                && !segment.chars().any(char::is_control)
+        })
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $sort:literal, $rule:expr, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            #[doc = concat!("Parses ", $sort, ".")]
+            ///
+            /// # Errors
+            ///
+            /// [`InvalidId`] with the rule that `text` breaks.
+            pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidId> {
+                let text = text.as_ref();
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(InvalidId { sort: $sort, text: text.chars().take(80).collect(), rule: $rule })
+                }
+            }
+
+            /// The id as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::new(text)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::new(String::deserialize(deserializer)?).map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+id!(
+    /// One execution of an agent or a workflow. At most 200 of `[A-Za-z0-9_.:-]`, not dots alone.
+    RunId, "run id", WORD, |text| is_word(text, 200)
+);
+id!(
+    /// A long-lived conversation. The same alphabet as a run id.
+    SessionId, "session id", WORD, |text| is_word(text, 200)
+);
+id!(
+    /// A named durable unit inside a run; at most 128.
+    StepId, "step id", WORD, |text| is_word(text, 128)
+);
+id!(
+    /// One tool call of a run: the run's id, `.c` and the call's number.
+    CallId, "call id", WORD, |text| is_word(text, 220)
+);
+id!(
+    /// Makes repeating the newest append of a log harmless.
+    AppendId, "append id", WORD, |text| is_word(text, 260)
+);
+id!(
+    /// Makes sending a signal twice harmless.
+    SignalId, "signal id", WORD, |text| is_word(text, 260)
+);
+id!(
+    /// One process that serves runs.
+    WorkerId, "worker id", WORD, |text| is_word(text, 200)
+);
+id!(
+    /// Who wrote a document.
+    WriterId, "writer id", WORD, |text| is_word(text, 200)
+);
+id!(
+    /// A line that runs wait in.
+    QueueName, "queue name", WORD, |text| is_word(text, 128)
+);
+id!(
+    /// What a model calls a tool: `[a-z][a-z0-9_]{0,63}`.
+    ToolName, "tool name", NAME, is_name
+);
+id!(
+    /// What a log is about, such as `run` or `session`.
+    LogKind, "log kind", NAME, is_name
+);
+id!(
+    /// Which log of its kind; the alphabet of run and session ids.
+    LogName, "log name", WORD, |text| is_word(text, 200)
+);
+id!(
+    /// Where a document lies in its scope: relative segments joined by `/`.
+    DocumentPath, "document path",
+    "use relative segments joined by /, none empty, . or .., without backslashes and control characters, at most 512 bytes",
+    is_path
+);
+
+/// Names one log: its kind and its name within the kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LogId {
+    /// What the log is about.
+    pub kind: LogKind,
+    /// Which one of that kind.
+    pub name: LogName,
+}
+
+impl LogId {
+    /// The log `name` of `kind`.
+    #[must_use]
+    pub const fn new(kind: LogKind, name: LogName) -> Self {
+        Self { kind, name }
+    }
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+impl From<&RunId> for LogName {
+    fn from(run: &RunId) -> Self {
+        Self(Arc::clone(&run.0))
+    }
+}
+
+impl From<&SessionId> for LogName {
+    fn from(session: &SessionId) -> Self {
+        Self(Arc::clone(&session.0))
+    }
+}

@@ -1,0 +1,1 @@
+//! The contract suites that every Seaworthy adapter passes.

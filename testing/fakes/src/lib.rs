@@ -1,0 +1,1 @@
+//! Test doubles that a test can steer.

@@ -1,0 +1,1 @@
+//! The whole core on fakes: crash after every port call, replay, compare.
