@@ -1,1 +1,24 @@
-//! The domain of Seaworthy: log, fold, agent machine, gateway and driver. No I/O of its own.
+//! The domain of Seaworthy: what a run is, and how it goes on after any crash.
+//!
+//! *Safety comes from the log. Liveness comes from the runtime. Everything between them is retried until it agrees with
+//! the log.* A run's [`state`] is a fold over its [`event`]s; the [`machine`] says what comes next; the [`driver`] does it
+//! through ports and puts it on [`record`]. This crate has no clock, no I/O, no randomness and no threads of its own.
+
+pub mod agent;
+pub mod descriptor;
+pub mod driver;
+pub mod event;
+pub mod gateway;
+pub mod harness;
+pub mod live;
+pub mod log;
+pub mod machine;
+pub mod record;
+mod session;
+pub mod signal;
+pub mod stack;
+pub mod state;
+pub mod tool;
+
+pub use harness::{Harness, Start};
+pub use stack::{Model, Models, NoModel, Ports};

@@ -42,3 +42,17 @@ macro_rules! flags {
 }
 
 pub(crate) use flags;
+
+#[cfg(test)]
+mod tests {
+    use crate::model_provider::ModelCapabilities;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let has = ModelCapabilities::NONE.with_tool_use().with_rerank();
+        let wants = ModelCapabilities::NONE.with_tool_use().with_vision_input();
+        assert_eq!(has.names(), ["tool_use", "rerank"]);
+        assert_eq!(has.missing(wants), ["vision_input"]);
+        assert_eq!(has.missing(has), [""; 0]);
+    }
+}

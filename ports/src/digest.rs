@@ -75,3 +75,47 @@ impl<'de> Deserialize<'de> for Digest {
             .map_err(de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn a_digest_is_the_sha_256_of_the_bytes() {
+        assert_eq!(Digest::of(b"").to_string(), EMPTY);
+        assert_ne!(Digest::of(b"a"), Digest::of(b"b"));
+    }
+
+    #[test]
+    fn a_digest_has_one_form() {
+        assert_eq!(EMPTY.parse(), Ok(Digest::of(b"")));
+        let hex = Digest::of(b"").to_hex();
+        let refused = [
+            String::new(),
+            hex.clone(),
+            format!("sha1:{hex}"),
+            EMPTY.to_uppercase(),
+            format!("sha256:{}", hex.to_uppercase()),
+            format!("sha256:{}", &hex[1..]),
+            format!("sha256:{hex}0"),
+            format!("sha256:../{}", &hex[3..]),
+            format!("sha256:{}\0", &hex[1..]),
+            "sha256:".to_owned() + &"é".repeat(32),
+        ];
+        for text in refused {
+            assert!(text.parse::<Digest>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_digest_that_is_read_is_checked() {
+        let json = serde_json::to_string(&Digest::of(b"")).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Digest>(&json).unwrap(),
+            Digest::of(b"")
+        );
+        assert!(serde_json::from_str::<Digest>("\"sha256:00\"").is_err());
+    }
+}

@@ -140,3 +140,34 @@ impl<K: ErrorKind> Error for PortError<K> {
             .map(|source| source as &(dyn Error + 'static))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state_store::Kind;
+
+    #[test]
+    fn an_error_has_its_kinds_advice_and_no_effect_unless_it_says_so() {
+        let busy = PortError::new(Kind::Unavailable, "test", "append", "busy");
+        assert_eq!(
+            (busy.retry(), busy.effect()),
+            (Retry::Backoff, Effect::None)
+        );
+        let sealed = PortError::new(Kind::Sealed, "test", "append", "the log is sealed");
+        assert_eq!(sealed.retry(), Retry::No);
+        let late = busy
+            .with_retry(Retry::After(Duration::from_secs(3)))
+            .with_unknown_effect();
+        assert_eq!(late.retry(), Retry::After(Duration::from_secs(3)));
+        assert_eq!(late.effect(), Effect::Unknown);
+    }
+
+    #[test]
+    fn an_error_names_adapter_operation_and_kind_and_keeps_its_cause() {
+        let error = PortError::new(Kind::Corrupt, "test", "read", "a row cannot be read")
+            .with_source(fmt::Error);
+        assert_eq!((error.adapter(), error.operation()), ("test", "read"));
+        assert_eq!(error.kind(), Kind::Corrupt);
+        assert!(error.source().is_some_and(|cause| cause.is::<fmt::Error>()));
+    }
+}

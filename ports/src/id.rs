@@ -35,6 +35,11 @@ fn is_name(text: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
+/// A name without `__` and without a `_` at its end, so that `alias__tool` splits in one way only.
+fn is_alias(text: &str) -> bool {
+    text.len() <= 24 && is_name(text) && !text.contains("__") && !text.ends_with('_')
+}
+
 /// At most 512 bytes of relative, normalised path: no empty, `.` or `..` segment, no control character.
 fn is_path(text: &str) -> bool {
     text.len() <= 512
@@ -157,6 +162,20 @@ id!(
     LogName, "log name", WORD, |text| is_word(text, 200)
 );
 id!(
+    /// One workspace; the same alphabet as a run id.
+    WorkspaceId, "workspace id", WORD, |text| is_word(text, 220)
+);
+id!(
+    /// One snapshot of a workspace; the same alphabet as a run id.
+    SnapshotId, "snapshot id", WORD, |text| is_word(text, 260)
+);
+id!(
+    /// What a configuration calls an MCP server. It prefixes the names of the server's tools, so it has no `__`.
+    ServerAlias, "server alias",
+    "use lower-case letters and digits, a letter first, in parts joined by single _, at most 24",
+    is_alias
+);
+id!(
     /// Where a document lies in its scope: relative segments joined by `/`.
     DocumentPath, "document path",
     "use relative segments joined by /, none empty, . or .., without backslashes and control characters, at most 512 bytes",
@@ -178,6 +197,24 @@ impl LogId {
     pub const fn new(kind: LogKind, name: LogName) -> Self {
         Self { kind, name }
     }
+
+    /// The log of a run.
+    #[must_use]
+    pub fn run(run: &RunId) -> Self {
+        Self {
+            kind: LogKind("run".into()),
+            name: run.into(),
+        }
+    }
+
+    /// The log of a session.
+    #[must_use]
+    pub fn session(session: &SessionId) -> Self {
+        Self {
+            kind: LogKind("session".into()),
+            name: session.into(),
+        }
+    }
 }
 
 impl fmt::Display for LogId {
@@ -195,5 +232,110 @@ impl From<&RunId> for LogName {
 impl From<&SessionId> for LogName {
     fn from(session: &SessionId) -> Self {
         Self(Arc::clone(&session.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_word_and_nothing_that_a_path_or_a_header_could_trip_over() {
+        let long = "x".repeat(10_000);
+        let refused = [
+            "",
+            ".",
+            "..",
+            "...",
+            "../run",
+            "a/b",
+            "a\\b",
+            "a b",
+            "a\0b",
+            "a\nb",
+            "a%2e",
+            "~",
+            "пробег",
+            "run\u{301}",
+            "ｒｕｎ",
+            "🚢",
+            &long,
+        ];
+        for text in refused {
+            assert!(RunId::new(text).is_err(), "{text:.40?}");
+            assert!(LogName::new(text).is_err(), "{text:.40?}");
+            assert!(SnapshotId::new(text).is_err(), "{text:.40?}");
+        }
+        for text in ["a", "run_01J-9.x:y", "..a", "a..", &"x".repeat(200)] {
+            assert_eq!(RunId::new(text).unwrap().as_str(), text);
+        }
+        assert!(RunId::new("x".repeat(201)).is_err());
+    }
+
+    #[test]
+    fn a_tool_name_is_what_every_provider_takes() {
+        for text in ["a", "read_file", "x2", &"x".repeat(64)] {
+            assert_eq!(ToolName::new(text).unwrap().as_str(), text);
+        }
+        for text in [
+            "",
+            "_a",
+            "2x",
+            "Read",
+            "a-b",
+            "a.b",
+            "ä",
+            "a\0",
+            &"x".repeat(65),
+        ] {
+            assert!(ToolName::new(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_document_path_stays_in_its_scope() {
+        for text in ["a", "a/b/c", "Größe/日本", "..a/b..", &"x".repeat(512)] {
+            assert_eq!(DocumentPath::new(text).unwrap().as_str(), text);
+        }
+        for text in [
+            "",
+            "/",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "..",
+            "a/../b",
+            "a/.",
+            "a\\b",
+            "a\0b",
+            "a\u{85}b",
+            &"x".repeat(513),
+        ] {
+            assert!(DocumentPath::new(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_error_for_a_long_text_is_short() {
+        let error = RunId::new("ё".repeat(10_000)).unwrap_err();
+        assert!(error.to_string().len() < 400);
+    }
+
+    #[test]
+    fn an_id_that_is_read_is_checked() {
+        assert_eq!(
+            serde_json::from_str::<RunId>("\"run_1\"").unwrap(),
+            RunId::new("run_1").unwrap()
+        );
+        assert!(serde_json::from_str::<RunId>("\"..\"").is_err());
+        assert!(serde_json::from_str::<LogId>(r#"{"kind":"run","name":"../x"}"#).is_err());
+    }
+
+    #[test]
+    fn a_log_is_named_like_its_run() {
+        let run = RunId::new("run_1").unwrap();
+        let log = LogId::new(LogKind::new("run").unwrap(), LogName::from(&run));
+        assert_eq!(log.to_string(), "run/run_1");
     }
 }

@@ -36,7 +36,8 @@ pub use digest::{Digest, InvalidDigest};
 pub use error::{Effect, ErrorKind, PortError, Retry};
 pub use id::{
     AppendId, CallId, DocumentPath, InvalidId, LogId, LogKind, LogName, QueueName, RunId,
-    SessionId, SignalId, StepId, ToolName, WorkerId, WriterId,
+    ServerAlias, SessionId, SignalId, SnapshotId, StepId, ToolName, WorkerId, WorkspaceId,
+    WriterId,
 };
 pub use info::{AdapterInfo, Durability};
 pub use latch::{Latch, LatchSetter};

@@ -24,3 +24,19 @@ impl fmt::Debug for Secret {
         f.write_str("Secret(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_in_its_debug_output() {
+        let shown = format!(
+            "{:?} {:#?}",
+            Secret::new("canary"),
+            Some(Secret::new("canary"))
+        );
+        assert!(!shown.contains("canary"));
+        assert_eq!(Secret::new("canary").expose(), "canary");
+    }
+}

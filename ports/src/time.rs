@@ -78,3 +78,62 @@ impl<'de> Deserialize<'de> for Timestamp {
             .map_err(de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_is_written_with_milliseconds_and_read_back() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1, "1970-01-01T00:00:00.001Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (1_795_243_200_120, "2026-11-21T06:40:00.120Z"),
+        ] {
+            let instant = Timestamp::from_millis(millis);
+            assert_eq!(instant.to_string(), text);
+            assert_eq!(text.parse(), Ok(instant));
+        }
+    }
+
+    #[test]
+    fn another_offset_names_the_same_instant() {
+        let read: Timestamp = "1970-01-01T02:00:00+02:00".parse().unwrap();
+        assert_eq!(read, Timestamp::from_millis(0));
+    }
+
+    #[test]
+    fn what_is_no_instant_is_refused() {
+        for text in [
+            "",
+            "yesterday",
+            "1970-01-01",
+            "1970-13-01T00:00:00Z",
+            "1970-01-01T00:00:00",
+        ] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn time_does_not_wrap_around() {
+        let end = Timestamp::from_millis(i64::MAX);
+        assert_eq!(end.plus(Duration::from_secs(1)), end);
+        assert_eq!(Timestamp::from_millis(0).plus(Duration::MAX), end);
+        assert_eq!(Timestamp::from_millis(0).since(end), Duration::ZERO);
+        assert_eq!(
+            end.since(Timestamp::from_millis(i64::MIN)),
+            Duration::from_millis(i64::MAX as u64)
+        );
+        assert!(!end.to_string().is_empty());
+    }
+
+    #[test]
+    fn an_instant_keeps_its_form_in_json() {
+        let instant = Timestamp::from_millis(1_500);
+        let json = serde_json::to_string(&instant).unwrap();
+        assert_eq!(json, "\"1970-01-01T00:00:01.500Z\"");
+        assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), instant);
+    }
+}

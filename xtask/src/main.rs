@@ -1,1 +1,61 @@
-fn main() {}
+//! Automation of the Seaworthy workspace: `cargo xtask --help`.
+//!
+//! One file per subcommand. It uses nothing of the workspace, so that it builds and judges while the rest is broken.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is a command line"
+)]
+
+mod ci;
+mod clauses;
+mod docs;
+mod failure;
+mod layering;
+mod markdown;
+mod step;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Automation of the Seaworthy workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs all tests of the workspace and the examples in its documentation
+    Test(test::Args),
+    /// Runs every check that a change must pass, in order, and says what failed
+    Ci(ci::Args),
+    /// Checks that crates depend on each other only as docs/architecture.md allows
+    Layering,
+    /// Checks that the clauses of ports, their pages and the contract suites agree
+    Clauses,
+    /// Checks that what README.md and docs/ name exists: links, paths, crates, clauses, commands
+    Docs,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Test(args) => test::run(&args),
+        Command::Ci(args) => ci::run(&args),
+        Command::Layering => layering::run(),
+        Command::Clauses => clauses::run(),
+        Command::Docs => docs::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The schema: how it came to be, and the check that a file has it.
+
+use std::time::{Duration, Instant};
+
+use sqlx::{Connection as _, SqliteConnection};
+
+use crate::error::{Class, classify};
+
+/// "SWTY", in the file's header: this is ours.
+const APPLICATION_ID: i64 = 0x5357_5459;
+
+/// Each step makes the schema of the next version; the first makes version 1. A released step is never changed.
+const STEPS: &[&str] = &[VERSION_1];
+
+const VERSION_1: &str = "
+-- A log's head. Deleted logs keep their row as a tombstone. Ids rise in the order of creation.
+CREATE TABLE logs (
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    sealed INTEGER NOT NULL,
+    deleted INTEGER NOT NULL,
+    labels TEXT NOT NULL,
+    append_id TEXT,
+    append_digest BLOB,
+    UNIQUE (kind, name)
+) STRICT;
+CREATE INDEX logs_by_kind ON logs (kind, id) WHERE deleted = 0;
+
+-- The key is the log's id in the upper 31 bits and the sequence in the lower 32: clustered by log and position.
+CREATE TABLE records (
+    key INTEGER PRIMARY KEY,
+    body BLOB NOT NULL
+) STRICT;
+
+-- The labels of every head once more, to find heads by them.
+CREATE TABLE labels (
+    kind TEXT NOT NULL,
+    name BLOB NOT NULL,
+    value BLOB NOT NULL,
+    log INTEGER NOT NULL,
+    PRIMARY KEY (kind, name, value, log)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE documents (
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    path TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    writer TEXT NOT NULL,
+    value BLOB NOT NULL,
+    UNIQUE (kind, name, path)
+) STRICT;
+
+-- state: 0 due, 1 leased, 2 parked, 3 finished. at: when time alone makes it claimable, in milliseconds since the
+-- epoch: the due time, the lease's expiry, the wake time.
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    run TEXT NOT NULL UNIQUE,
+    session TEXT,
+    queue TEXT NOT NULL,
+    state INTEGER NOT NULL,
+    at INTEGER,
+    worker TEXT,
+    fence INTEGER,
+    deliveries INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    waiting INTEGER NOT NULL
+) STRICT;
+CREATE INDEX runs_by_time ON runs (at, id) WHERE at IS NOT NULL;
+CREATE INDEX runs_by_queue ON runs (queue, at, id) WHERE at IS NOT NULL;
+CREATE INDEX runs_leased ON runs (session, at, worker) WHERE state = 1;
+
+-- A consumed signal keeps its row, without payload, so that sending it again is a duplicate.
+CREATE TABLE signals (
+    id INTEGER PRIMARY KEY,
+    run_id INTEGER NOT NULL,
+    signal TEXT NOT NULL,
+    payload BLOB,
+    UNIQUE (run_id, signal)
+) STRICT;
+CREATE INDEX signals_waiting ON signals (run_id, id) WHERE payload IS NOT NULL;
+
+CREATE TABLE counters (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO counters (name, value) VALUES ('fence', 0);
+
+CREATE TABLE checkpoints (
+    id INTEGER PRIMARY KEY,
+    run TEXT NOT NULL,
+    session TEXT,
+    kind TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    UNIQUE (run, kind, seq)
+) STRICT;
+CREATE INDEX checkpoints_by_seq ON checkpoints (run, seq, kind);
+";
+
+/// Why a file is not a store that this version can use.
+#[derive(Debug)]
+pub(crate) enum Unusable {
+    /// It holds something else.
+    Foreign,
+    /// A newer version of this package made it.
+    Newer,
+    /// It was never migrated, or by an older version.
+    NotMigrated,
+    /// The file system does not let SQLite use a write-ahead log.
+    NoWriteAheadLog,
+    /// Another setting that writes rely on is not in force.
+    NotDurable,
+    /// SQLite failed.
+    Failed(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Unusable {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Brings the file to this version's schema, creating it in an empty file. Any number of processes may do so at once.
+pub(crate) async fn migrate(
+    connection: &mut SqliteConnection,
+    patience: Duration,
+) -> Result<(), Unusable> {
+    // Before anything is written: a foreign file must stay as it is.
+    match version(connection).await {
+        Err(Unusable::NotMigrated) | Ok(()) => {}
+        Err(other) => return Err(other),
+    }
+    use_write_ahead_log(connection, patience).await?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    // Again, now that nobody else can change it.
+    match version(&mut transaction).await {
+        Ok(()) => return Ok(transaction.rollback().await?),
+        Err(Unusable::NotMigrated) => {}
+        Err(other) => return Err(other),
+    }
+    let from = number(&mut transaction, "PRAGMA user_version").await?;
+    let done = usize::try_from(from).unwrap_or(0);
+    for step in STEPS.iter().skip(done) {
+        sqlx::raw_sql(*step).execute(&mut *transaction).await?;
+    }
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {};",
+        STEPS.len()
+    )))
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Checks that the file has exactly this version's schema and that writes to it will be durable.
+pub(crate) async fn verify(connection: &mut SqliteConnection) -> Result<(), Unusable> {
+    version(connection).await?;
+    if journal_mode(connection).await? != "wal" {
+        return Err(Unusable::NoWriteAheadLog);
+    }
+    // 2 is FULL: every commit is synced before it is acknowledged.
+    if number(connection, "PRAGMA synchronous").await? != 2 {
+        return Err(Unusable::NotDurable);
+    }
+    Ok(())
+}
+
+async fn version(connection: &mut SqliteConnection) -> Result<(), Unusable> {
+    let application = number(connection, "PRAGMA application_id").await?;
+    let version = number(connection, "PRAGMA user_version").await?;
+    let current = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    if application == APPLICATION_ID {
+        return match version.cmp(&current) {
+            std::cmp::Ordering::Less => Err(Unusable::NotMigrated),
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Greater => Err(Unusable::Newer),
+        };
+    }
+    let tables = number(connection, "SELECT count(*) FROM sqlite_schema").await?;
+    if application == 0 && version == 0 && tables == 0 {
+        Err(Unusable::NotMigrated)
+    } else {
+        Err(Unusable::Foreign)
+    }
+}
+
+/// Changing the mode needs the file for itself, and SQLite's own busy timeout does not cover that.
+async fn use_write_ahead_log(
+    connection: &mut SqliteConnection,
+    patience: Duration,
+) -> Result<(), Unusable> {
+    let started = Instant::now();
+    loop {
+        let mode: Result<String, sqlx::Error> = sqlx::query_scalar("PRAGMA journal_mode = WAL")
+            .fetch_one(&mut *connection)
+            .await;
+        match mode {
+            Ok(mode) if mode == "wal" => return Ok(()),
+            Ok(_) => return Err(Unusable::NoWriteAheadLog),
+            Err(error) if classify(&error) == Class::Busy && started.elapsed() < patience => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn journal_mode(connection: &mut SqliteConnection) -> Result<String, sqlx::Error> {
+    sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(connection)
+        .await
+}
+
+async fn number(
+    connection: &mut SqliteConnection,
+    question: &'static str,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(question).fetch_one(connection).await
+}

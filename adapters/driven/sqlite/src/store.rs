@@ -1,0 +1,259 @@
+//! Opening a database and handing out the ports that are kept in it.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use seaworthy_polling::Hints;
+use seaworthy_ports::checkpoint_store::CheckpointStore;
+use seaworthy_ports::clock::Clock;
+use seaworthy_ports::durable_runtime::DurableRuntime;
+use seaworthy_ports::state_store::{Kind, StateStore, StateStoreError};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool};
+
+use crate::SqliteConfig;
+use crate::checkpoint_store::SqliteCheckpointStore;
+use crate::durable_runtime::SqliteRuntime;
+use crate::error::{self, ADAPTER};
+use crate::liveness::Liveness;
+use crate::schema::{self, Unusable};
+use crate::state_store::SqliteStateStore;
+use crate::writer::Writer;
+
+/// One open database. Clones, and the ports it hands out, share its connections and its group commit.
+#[derive(Clone, Debug)]
+pub struct Sqlite {
+    shared: Arc<Shared>,
+}
+
+/// What the ports share.
+pub(crate) struct Shared {
+    pub(crate) writer: Writer,
+    pub(crate) readers: SqlitePool,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) hints: Hints,
+    pub(crate) liveness: Liveness,
+    path: PathBuf,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sqlite")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sqlite {
+    /// Creates the file, and its folder, where they are missing, and brings it to the schema of this version. Several
+    /// processes may do so at once.
+    ///
+    /// # Errors
+    ///
+    /// `Rejected` where the file belongs to something else, comes from a newer version or cannot be written; `Corrupt`
+    /// where it is no database; `Unavailable` where there is no room, or where another process writes for too long.
+    ///
+    /// # Cancellation
+    ///
+    /// A dropped migration has happened or not; repeating it is harmless.
+    pub async fn migrate(config: &SqliteConfig) -> Result<(), StateStoreError> {
+        const OPERATION: &str = "migrate";
+        let path = absolute(config, OPERATION)?;
+        let file = path.clone();
+        tokio::task::spawn_blocking(move || create_private(&file))
+            .await
+            .map_err(std::io::Error::other)
+            .and_then(|created| created)
+            .map_err(|error| {
+                refusal(
+                    Kind::Rejected,
+                    OPERATION,
+                    &path,
+                    "the file cannot be created",
+                )
+                .with_source(error)
+            })?;
+        let unusable = |error: Unusable| explain(error, OPERATION, &path);
+        let mut connection = options(config, &path)
+            .connect()
+            .await
+            .map_err(|error| unusable(error.into()))?;
+        schema::migrate(&mut connection, config.busy_timeout)
+            .await
+            .map_err(unusable)?;
+        connection
+            .close()
+            .await
+            .map_err(|error| unusable(error.into()))
+    }
+
+    /// Opens a migrated database. `clock` is the runtime's: due times, leases and polls follow it, so all processes that
+    /// share the file must tell the same time.
+    ///
+    /// Must be called within a Tokio runtime, which then carries the writing task.
+    ///
+    /// # Errors
+    ///
+    /// `Rejected` where the file is missing, not migrated, from a newer version, foreign or read-only, or where the
+    /// settings that durability relies on are not in force; `Corrupt` where it is no database; `Unavailable` where it
+    /// cannot be opened for now.
+    ///
+    /// # Cancellation
+    ///
+    /// A dropped `connect` leaves nothing behind.
+    pub async fn connect(
+        config: SqliteConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StateStoreError> {
+        const OPERATION: &str = "connect";
+        let path = absolute(&config, OPERATION)?;
+        if !path.exists() {
+            return Err(refusal(
+                Kind::Rejected,
+                OPERATION,
+                &path,
+                "there is no such file; migrate creates it",
+            ));
+        }
+        let unusable = |error: Unusable| explain(error, OPERATION, &path);
+        let failed = |error: sqlx::Error| explain(error.into(), OPERATION, &path);
+        let write_options = writing(&config, &path);
+        let mut connection = write_options.connect().await.map_err(failed)?;
+        schema::verify(&mut connection).await.map_err(unusable)?;
+        prove_writable(&mut connection).await.map_err(failed)?;
+        let readers = SqlitePoolOptions::new()
+            .min_connections(0)
+            .max_connections(config.readers.max(1))
+            .test_before_acquire(false)
+            .connect_lazy_with(
+                options(&config, &path)
+                    .row_buffer_size(8)
+                    .pragma("query_only", "ON"),
+            );
+        Ok(Self {
+            shared: Arc::new(Shared {
+                writer: Writer::start(connection, write_options),
+                readers,
+                clock,
+                hints: Hints::default(),
+                liveness: Liveness::new(beside(&path, "-workers")),
+                path,
+            }),
+        })
+    }
+
+    /// The state store in this database.
+    #[must_use]
+    pub fn state_store(&self) -> Arc<dyn StateStore> {
+        Arc::new(SqliteStateStore(Arc::clone(&self.shared)))
+    }
+
+    /// The durable runtime in this database.
+    #[must_use]
+    pub fn durable_runtime(&self) -> Arc<dyn DurableRuntime> {
+        Arc::new(SqliteRuntime::new(Arc::clone(&self.shared)))
+    }
+
+    /// The checkpoint store in this database.
+    #[must_use]
+    pub fn checkpoint_store(&self) -> Arc<dyn CheckpointStore> {
+        Arc::new(SqliteCheckpointStore(Arc::clone(&self.shared)))
+    }
+
+    /// Commits the writes that wait and closes every connection. Calls on ports of this database fail from then on.
+    /// Dropping all of them instead does the same in the background.
+    pub async fn close(&self) {
+        self.shared.writer.close().await;
+        self.shared.readers.close().await;
+    }
+}
+
+/// An absolute path is never taken for `:memory:` or a `file:` address.
+fn absolute(config: &SqliteConfig, operation: &'static str) -> Result<PathBuf, StateStoreError> {
+    std::path::absolute(&config.path).map_err(|error| {
+        refusal(
+            Kind::Rejected,
+            operation,
+            &config.path,
+            "this is no path of a file",
+        )
+        .with_source(error)
+    })
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// What runs say is nobody else's business: SQLite gives its other files the rights of this one.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_created) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn options(config: &SqliteConfig, path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .busy_timeout(config.busy_timeout)
+        .synchronous(SqliteSynchronous::Full)
+        .disable_statement_logging()
+}
+
+fn writing(config: &SqliteConfig, path: &Path) -> SqliteConnectOptions {
+    let options = options(config, path).row_buffer_size(512);
+    match config.max_size {
+        // Pages are of SQLite's default size: nothing here changes it.
+        Some(bytes) => options.pragma("max_page_count", (bytes / 4096).max(1).to_string()),
+        None => options,
+    }
+}
+
+/// SQLite opens a file that it may not write without a word.
+async fn prove_writable(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    connection
+        .begin_with("BEGIN IMMEDIATE")
+        .await?
+        .rollback()
+        .await
+}
+
+fn refusal(kind: Kind, operation: &'static str, path: &Path, why: &'static str) -> StateStoreError {
+    StateStoreError::new(
+        kind,
+        ADAPTER,
+        operation,
+        format!("{}: {why}", path.display()),
+    )
+}
+
+fn explain(error: Unusable, operation: &'static str, path: &Path) -> StateStoreError {
+    let why = match error {
+        Unusable::Foreign => "the file is a database of something else",
+        Unusable::Newer => "the file comes from a newer version of this program",
+        Unusable::NotMigrated => "the file has not been migrated to this version",
+        Unusable::NoWriteAheadLog => "the database is not in write-ahead mode",
+        Unusable::NotDurable => "commits would not be synced to the disk",
+        Unusable::Failed(error) => {
+            let error = error::state_store(operation, error);
+            let message = format!("{}: {}", path.display(), error.message());
+            let explained = StateStoreError::new(error.kind(), ADAPTER, operation, message);
+            return explained.with_source(error);
+        }
+    };
+    refusal(Kind::Rejected, operation, path, why)
+}

@@ -1,0 +1,146 @@
+//! Migrating and connecting.
+
+mod support;
+
+use std::sync::Arc;
+
+use seaworthy_ports::state_store::Kind;
+use seaworthy_sqlite::{Sqlite, SqliteConfig};
+use support::{Database, RealClock, append, raw, sql};
+
+async fn refusal(config: &SqliteConfig) -> Kind {
+    Sqlite::connect(config.clone(), Arc::new(RealClock))
+        .await
+        .expect_err("it must not open")
+        .kind()
+}
+
+#[tokio::test]
+async fn a_file_that_is_missing_or_not_migrated_is_refused_and_not_created() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = SqliteConfig::new(folder.path().join("state.db"));
+    assert_eq!(refusal(&config).await, Kind::Rejected);
+    assert!(!config.path.exists());
+    std::fs::write(&config.path, "").expect("an empty file");
+    assert_eq!(refusal(&config).await, Kind::Rejected);
+}
+
+#[tokio::test]
+async fn migrating_creates_the_folder_and_may_be_repeated() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = SqliteConfig::new(folder.path().join("a/b/state.db"));
+    Sqlite::migrate(&config).await.expect("created");
+    Sqlite::migrate(&config).await.expect("repeated");
+    let sqlite = Sqlite::connect(config, Arc::new(RealClock))
+        .await
+        .expect("connected");
+    sqlite.close().await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_else_may_read_the_database() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let database = Database::new().await;
+    let sqlite = database.open().await;
+    sqlite
+        .state_store()
+        .append(append("a", 0, &[b"x"]))
+        .await
+        .expect("appended");
+    for entry in std::fs::read_dir(database.folder.path()).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let mode = entry.metadata().expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{:?}", entry.path());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_may_migrate_and_connect_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = SqliteConfig::new(folder.path().join("state.db"));
+    let mut tasks = Vec::new();
+    for number in 0..12 {
+        let config = config.clone();
+        tasks.push(tokio::spawn(async move {
+            Sqlite::migrate(&config).await.expect("migrated");
+            let sqlite = Sqlite::connect(config, Arc::new(RealClock))
+                .await
+                .expect("connected");
+            sqlite
+                .state_store()
+                .append(append(&format!("log{number}"), 0, &[b"x"]))
+                .await
+                .expect("appended");
+        }));
+    }
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    let mut raw = raw(&config.path).await;
+    assert_eq!(
+        support::count(&mut raw, "SELECT count(*) FROM logs").await,
+        12
+    );
+}
+
+#[tokio::test]
+async fn a_store_from_a_newer_version_is_refused_and_left_alone() {
+    let database = Database::new().await;
+    let mut raw = database.raw().await;
+    sql(&mut raw, "PRAGMA user_version = 999").await;
+    assert_eq!(refusal(&database.config).await, Kind::Rejected);
+    let migrated = Sqlite::migrate(&database.config).await;
+    assert_eq!(migrated.expect_err("newer").kind(), Kind::Rejected);
+    assert_eq!(support::count(&mut raw, "PRAGMA user_version").await, 999);
+}
+
+#[tokio::test]
+async fn a_database_of_something_else_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = SqliteConfig::new(folder.path().join("other.db"));
+    let mut raw = raw(&config.path).await;
+    sql(&mut raw, "CREATE TABLE theirs (x)").await;
+    let migrated = Sqlite::migrate(&config).await;
+    assert_eq!(migrated.expect_err("foreign").kind(), Kind::Rejected);
+    assert_eq!(refusal(&config).await, Kind::Rejected);
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(&mut raw)
+        .await
+        .expect("a mode");
+    assert_eq!(mode, "delete");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_corrupt_and_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = SqliteConfig::new(folder.path().join("notes.txt"));
+    let text = "these are notes, and they are longer than a header of a database ".repeat(20);
+    std::fs::write(&config.path, &text).expect("notes");
+    let migrated = Sqlite::migrate(&config).await;
+    assert_eq!(migrated.expect_err("notes").kind(), Kind::Corrupt);
+    assert_eq!(refusal(&config).await, Kind::Corrupt);
+    assert_eq!(std::fs::read_to_string(&config.path).expect("notes"), text);
+}
+
+#[tokio::test]
+async fn a_database_that_left_write_ahead_mode_is_refused() {
+    let database = Database::new().await;
+    let mut raw = database.raw().await;
+    sql(&mut raw, "PRAGMA journal_mode = DELETE").await;
+    assert_eq!(refusal(&database.config).await, Kind::Rejected);
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_a_file_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("file"), "").expect("a file");
+    for path in [
+        folder.path().to_path_buf(),
+        folder.path().join("file/state.db"),
+    ] {
+        let config = SqliteConfig::new(path);
+        assert!(Sqlite::migrate(&config).await.is_err());
+        assert!(Sqlite::connect(config, Arc::new(RealClock)).await.is_err());
+    }
+}

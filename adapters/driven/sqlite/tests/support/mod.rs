@@ -1,0 +1,325 @@
+//! What the tests of this crate share.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use seaworthy_ports::clock::Clock;
+use seaworthy_ports::durable_runtime::{
+    Advance, DurableRuntime, Next, Scope, Served, Signal, Submit, Then, Turn, Worker,
+};
+use seaworthy_ports::state_store::{Append, Expected, Labels, Seq, StateStore, StateStoreError};
+use seaworthy_ports::{
+    AdapterInfo, AppendId, Latch, LogId, LogKind, LogName, QueueName, RunId, SignalId, Timestamp,
+    WorkerId, async_trait,
+};
+use seaworthy_sqlite::{Sqlite, SqliteConfig};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, SqliteConnection};
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+/// Nothing a test waits for takes this long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub const CHILD: &str = "SEAWORTHY_SQLITE_TEST_DATABASE";
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct DrivenClock(watch::Sender<i64>);
+
+impl DrivenClock {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self(watch::Sender::new(1_000_000)))
+    }
+
+    pub fn advance(&self, by: Duration) {
+        let by = i64::try_from(by.as_millis()).expect("a short time");
+        self.0.send_modify(|now| *now += by);
+    }
+}
+
+/// The time of this machine.
+#[derive(Debug)]
+pub struct RealClock;
+
+fn info() -> AdapterInfo {
+    AdapterInfo {
+        id: "test",
+        package: "test",
+        version: "0",
+    }
+}
+
+#[async_trait]
+impl Clock for DrivenClock {
+    fn info(&self) -> AdapterInfo {
+        info()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(*self.0.borrow())
+    }
+
+    async fn sleep_until(&self, until: Timestamp) {
+        let mut now = self.0.subscribe();
+        now.wait_for(|now| *now >= until.as_millis())
+            .await
+            .map(drop)
+            .expect("the clock lives");
+    }
+}
+
+#[async_trait]
+impl Clock for RealClock {
+    fn info(&self) -> AdapterInfo {
+        info()
+    }
+
+    fn now(&self) -> Timestamp {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970");
+        Timestamp::from_millis(i64::try_from(now.as_millis()).expect("not so late"))
+    }
+
+    async fn sleep_until(&self, until: Timestamp) {
+        while self.now() < until {
+            tokio::time::sleep(until.since(self.now()).max(Duration::from_millis(1))).await;
+        }
+    }
+}
+
+/// A migrated database in a folder of its own.
+pub struct Database {
+    pub folder: TempDir,
+    pub config: SqliteConfig,
+}
+
+impl Database {
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = SqliteConfig::new(folder.path().join("state.db"));
+        Sqlite::migrate(&config).await.expect("migrated");
+        Self { folder, config }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.config.path.clone()
+    }
+
+    pub async fn open(&self) -> Sqlite {
+        self.open_with(Arc::new(RealClock)).await
+    }
+
+    pub async fn open_with(&self, clock: Arc<dyn Clock>) -> Sqlite {
+        Sqlite::connect(self.config.clone(), clock)
+            .await
+            .expect("connected")
+    }
+
+    /// A connection that knows nothing of the adapter.
+    pub async fn raw(&self) -> SqliteConnection {
+        raw(&self.config.path).await
+    }
+}
+
+pub async fn raw(path: &Path) -> SqliteConnection {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .busy_timeout(Duration::from_secs(10))
+        .connect()
+        .await
+        .expect("a raw connection")
+}
+
+pub async fn sql(connection: &mut SqliteConnection, statement: &'static str) -> u64 {
+    sqlx::query(statement)
+        .execute(connection)
+        .await
+        .expect("a statement that works")
+        .rows_affected()
+}
+
+pub async fn count(connection: &mut SqliteConnection, question: &'static str) -> i64 {
+    sqlx::query_scalar(question)
+        .fetch_one(connection)
+        .await
+        .expect("a number")
+}
+
+pub fn log(name: &str) -> LogId {
+    LogId::new(
+        LogKind::new("run").expect("a kind"),
+        LogName::new(name).expect("a name"),
+    )
+}
+
+/// An append of these bodies after `head` (0: to a new log), with an id made of log and head.
+pub fn append(name: &str, head: u64, bodies: &[&[u8]]) -> Append {
+    Append {
+        log: log(name),
+        id: AppendId::new(format!("{name}.{head}")).expect("an id"),
+        expected: if head == 0 {
+            Expected::Absent
+        } else {
+            Expected::Head(Seq(head))
+        },
+        bodies: bodies
+            .iter()
+            .map(|body| Bytes::copy_from_slice(body))
+            .collect(),
+        labels: Labels::new(),
+        seal: false,
+    }
+}
+
+pub async fn bodies(store: &dyn StateStore, name: &str) -> Result<Vec<Bytes>, StateStoreError> {
+    store
+        .read(&log(name), Seq::ZERO)
+        .map_ok(|record| record.body)
+        .try_collect()
+        .await
+}
+
+pub fn run_id(name: &str) -> RunId {
+    RunId::new(name).expect("a run id")
+}
+
+pub fn submit(name: &str) -> Submit {
+    Submit {
+        run: run_id(name),
+        session: None,
+        queue: QueueName::new("default").expect("a queue"),
+        not_before: None,
+    }
+}
+
+pub fn signal(id: &str) -> Signal {
+    Signal {
+        id: SignalId::new(id).expect("a signal id"),
+        payload: Bytes::copy_from_slice(id.as_bytes()),
+    }
+}
+
+pub fn worker(name: &str, scope: Scope) -> Worker {
+    Worker {
+        id: WorkerId::new(name).expect("a worker id"),
+        scope,
+        concurrency: 4,
+        lease: Duration::from_secs(30),
+        poll: Duration::from_millis(500),
+        drain: Duration::from_secs(5),
+    }
+}
+
+pub fn next(then: Then) -> Next {
+    Next {
+        consumed: Vec::new(),
+        then,
+    }
+}
+
+pub fn park() -> Then {
+    Then::Park { wake_at: None }
+}
+
+type Answer = Pin<Box<dyn Future<Output = Next> + Send>>;
+
+/// An [`Advance`] made of a closure.
+pub struct Does<F>(pub F);
+
+#[async_trait]
+impl<F: Fn(Turn) -> Answer + Send + Sync> Advance for Does<F> {
+    async fn advance(&self, turn: Turn) -> Next {
+        (self.0)(turn).await
+    }
+}
+
+pub fn does<A, F>(advance: F) -> Arc<dyn Advance>
+where
+    A: Future<Output = Next> + Send + 'static,
+    F: Fn(Turn) -> A + Send + Sync + 'static,
+{
+    Arc::new(Does(move |turn| -> Answer { Box::pin(advance(turn)) }))
+}
+
+/// A worker in a task of its own.
+pub struct Serving {
+    stop: seaworthy_ports::LatchSetter,
+    task: tokio::task::JoinHandle<Served>,
+}
+
+impl Serving {
+    pub fn start(
+        runtime: &Arc<dyn DurableRuntime>,
+        worker: Worker,
+        advance: Arc<dyn Advance>,
+    ) -> Self {
+        let (stop, stopped) = Latch::new();
+        let runtime = Arc::clone(runtime);
+        let task = tokio::spawn(async move {
+            runtime
+                .serve(worker, advance, stopped)
+                .await
+                .expect("served")
+        });
+        Self { stop, task }
+    }
+
+    pub fn request_stop(&self) {
+        self.stop.set();
+    }
+
+    pub async fn end(self) -> Served {
+        within(self.task).await.expect("no panic")
+    }
+
+    pub async fn stop(self) -> Served {
+        self.request_stop();
+        self.end().await
+    }
+}
+
+pub async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("it comes to an end")
+}
+
+/// Waits for something that other tasks bring about.
+pub async fn until<F, C>(mut condition: C)
+where
+    C: FnMut() -> F,
+    F: Future<Output = bool>,
+{
+    within(async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// This test binary once more, running one of its ignored tests on the database.
+pub fn child(test: &str, database: &Path) -> Child {
+    Command::new(std::env::current_exe().expect("this binary"))
+        .args([test, "--exact", "--ignored", "--nocapture"])
+        .env(CHILD, database)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a child")
+}
+
+pub fn child_database() -> PathBuf {
+    PathBuf::from(std::env::var_os(CHILD).expect("started by another test"))
+}

@@ -1,0 +1,51 @@
+//! Brings signals to live turns.
+
+use std::sync::Arc;
+
+use seaworthy_ports::clock::Clock;
+
+use crate::held::Held;
+use crate::hint::HintReceiver;
+use crate::serve::MAIL_POLL;
+use crate::storage::LeaseStorage;
+
+/// How many signals one turn has in flight.
+pub(crate) const MAILBOX: usize = 64;
+/// How many signals one look takes.
+const BATCH: usize = 256;
+
+/// Looks for new signals of all held runs with one query: at once when a hint comes, else every [`MAIL_POLL`], and not
+/// at all while no turn lives. Never returns.
+pub(crate) async fn pump<S: LeaseStorage + ?Sized>(
+    storage: Arc<S>,
+    clock: Arc<dyn Clock>,
+    held: Arc<Held>,
+    mut hint: HintReceiver,
+) {
+    loop {
+        if held.is_empty() {
+            held.added().await;
+        }
+        hint.forget();
+        let wanted = held.waiting_for_mail();
+        if !wanted.is_empty() {
+            match storage.signals(&wanted, BATCH).await {
+                Ok(signals) => {
+                    let full = signals.len() >= BATCH;
+                    held.deliver(signals);
+                    if full {
+                        tokio::task::yield_now().await;
+                        continue;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "new signals could not be read"),
+            }
+        }
+        let next = clock.now().plus(MAIL_POLL);
+        tokio::select! {
+            () = hint.given() => {}
+            () = held.added() => {}
+            () = clock.sleep_until(next) => {}
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! An agent ready to run: its instructions, model and tools, made once from a run's descriptor.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use seaworthy_ports::Digest;
+use seaworthy_ports::model_provider::ToolSpec;
+
+use crate::descriptor::Materialised;
+use crate::event::RunSubmitted;
+use crate::gateway::Gateway;
+use crate::stack::{Model, Models};
+
+/// An agent ready to run.
+#[derive(Debug)]
+pub struct Agent {
+    /// What the model is told first.
+    pub instructions: Arc<str>,
+    /// Who answers.
+    pub model: Model,
+    /// What the model may call.
+    pub tools: Arc<Vec<ToolSpec>>,
+    /// The way to the tools.
+    pub gateway: Gateway,
+}
+
+/// The run's descriptor does not make an agent here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NoAgent(pub String);
+
+impl Agent {
+    /// Makes the entry agent of `descriptor`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoAgent`] with what is missing or wrong.
+    pub fn new(descriptor: &Materialised, models: &dyn Models) -> Result<Self, NoAgent> {
+        let no = |why: &dyn std::fmt::Display| NoAgent(why.to_string());
+        let agent = descriptor.entry().map_err(|error| no(&error))?;
+        let model = descriptor.model(&agent.model).map_err(|error| no(&error))?;
+        let model = models.find(model).map_err(|error| no(&error))?;
+        let toolbox = descriptor.toolbox(agent).map_err(|error| no(&error))?;
+        let tools = Arc::new(toolbox.specs());
+        let gateway = Gateway::new(toolbox).map_err(|error| no(&error))?;
+        Ok(Self { instructions: agent.instructions.as_str().into(), model, tools, gateway })
+    }
+}
+
+/// How many agents are kept ready.
+const KEPT: usize = 64;
+
+/// Agents by the digest of their descriptor, so that a worker makes each only once.
+#[derive(Debug, Default)]
+pub struct Agents(Mutex<BTreeMap<Digest, Arc<Agent>>>);
+
+impl Agents {
+    /// The agent of a run.
+    ///
+    /// # Errors
+    ///
+    /// [`NoAgent`] with what is missing or wrong.
+    pub fn of(&self, run: &RunSubmitted, models: &dyn Models) -> Result<Arc<Agent>, NoAgent> {
+        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(agent) = kept().get(&run.descriptor_digest) {
+            return Ok(Arc::clone(agent));
+        }
+        let descriptor: Materialised = serde_json::from_value(run.descriptor.clone())
+            .map_err(|error| NoAgent(format!("the run's descriptor cannot be read: {error}")))?;
+        let agent = Arc::new(Agent::new(&descriptor, models)?);
+        let mut kept = kept();
+        if kept.len() >= KEPT {
+            kept.pop_first();
+        }
+        kept.insert(run.descriptor_digest, Arc::clone(&agent));
+        Ok(agent)
+    }
+}

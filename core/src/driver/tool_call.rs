@@ -1,0 +1,243 @@
+//! The tool calls of a turn: intents on record, then the calls at once, then their outcomes on record.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::{BoxFuture, Either, select};
+use futures_util::stream::FuturesUnordered;
+use seaworthy_ports::observer::{Fact, ToolCallOutcome};
+use seaworthy_ports::sandbox::{OutputSink, SandboxSession};
+use seaworthy_ports::{CallId, ToolName};
+use serde_json::Value;
+
+use super::{Held, Stop};
+use crate::event::{Event, Resolution};
+use crate::live::Live;
+use crate::machine::Work;
+use crate::tool::{SideEffect, Tool, ToolAnswer, ToolContext, ToolFailure, Verdict, code};
+
+/// What became of one piece of work.
+enum Done {
+    Event(Event),
+    /// Another worker has the run.
+    Fenced,
+}
+
+struct Finished {
+    call: CallId,
+    tool: String,
+    side_effect: SideEffect,
+    duration: Duration,
+    done: Done,
+}
+
+impl Held<'_> {
+    /// Works on as many of `work` as run at once, and records what became of them.
+    pub(super) async fn work_on(&mut self, mut work: Vec<Work>) -> Result<(), Stop> {
+        let Some(agent) = self.agent().await? else { return Ok(()) };
+        let Some(session) = self.sandbox().await? else { return Ok(()) };
+        work.truncate(self.driver.settings.parallel_calls.max(1));
+        for one in &work {
+            if let Work::Start(call) = one {
+                self.writer.record(Event::ToolStarted { call: call.clone() }).await?;
+            }
+        }
+        self.commit().await?;
+        let running = FuturesUnordered::new();
+        for one in work {
+            match agent.gateway.toolbox().get(self.tool_of(&one).as_str()) {
+                Some(tool) => running.push(self.start(one, Arc::clone(tool), Arc::clone(&session))),
+                None => self.lost(&one).await?,
+            }
+        }
+        self.gather(running).await
+    }
+
+    fn tool_of(&self, work: &Work) -> String {
+        self.state().call(work.call()).map(|call| call.proposal.tool.clone()).unwrap_or_default()
+    }
+
+    /// A call whose tool the agent no longer has: only a person can say what became of it.
+    async fn lost(&mut self, work: &Work) -> Result<(), Stop> {
+        let event = Event::ToolInDoubt {
+            call: work.call().clone(),
+            reason: "the agent no longer has the tool".to_owned(),
+        };
+        self.writer.record(event).await?;
+        Ok(())
+    }
+
+    fn start(
+        &self,
+        work: Work,
+        tool: Arc<dyn Tool>,
+        session: Arc<dyn SandboxSession>,
+    ) -> BoxFuture<'static, Finished> {
+        let state = self.state();
+        let (arguments, idempotency_key) = state
+            .call(work.call())
+            .map(|call| (call.proposal.arguments.clone(), call.proposal.idempotency_key.clone()))
+            .unwrap_or((Value::Null, String::new()));
+        let definition = tool.definition();
+        let context = ToolContext {
+            session,
+            call: work.call().clone(),
+            idempotency_key,
+            base_dir: PathBuf::from(&state.submitted.base_dir),
+            timeout: definition.timeout,
+            cancel: self.cancel.clone(),
+            on_output: Some(self.show_output(work.call())),
+        };
+        let clock = Arc::clone(&self.driver.ports.clock);
+        self.observe_call_started(work.call(), &definition.name, definition.side_effect);
+        Box::pin(async move {
+            let started = clock.now();
+            let call = work.call().clone();
+            let (name, side_effect) = (tool.definition().name.to_string(), tool.definition().side_effect);
+            let done = perform(&work, &*tool, context, arguments, &*clock).await;
+            let duration = clock.now().since(started);
+            Finished { call, tool: name, side_effect, duration, done }
+        })
+    }
+
+    /// Records outcomes as they come. They are committed together, unless some keep the others waiting for long.
+    async fn gather(&mut self, mut running: FuturesUnordered<BoxFuture<'static, Finished>>) -> Result<(), Stop> {
+        enum Came {
+            Finished(Option<Finished>),
+            Mail(seaworthy_ports::durable_runtime::Signal),
+            Waited,
+        }
+        let clock = Arc::clone(&self.driver.ports.clock);
+        let mut flush_at = None;
+        loop {
+            let came = {
+                let due = async {
+                    match flush_at {
+                        Some(at) => clock.sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                let mail = std::pin::pin!(self.mail());
+                let due = std::pin::pin!(due);
+                match select(running.next(), select(mail, due)).await {
+                    Either::Left((finished, _rest)) => Came::Finished(finished),
+                    Either::Right((Either::Left((signal, _due)), _running)) => Came::Mail(signal),
+                    Either::Right((Either::Right(((), _mail)), _running)) => Came::Waited,
+                }
+            };
+            match came {
+                Came::Finished(None) => return Ok(()),
+                Came::Finished(Some(finished)) => {
+                    self.observe_call_ended(&finished);
+                    match finished.done {
+                        Done::Event(event) => self.writer.record(event).await?,
+                        Done::Fenced => return Err(Stop::TakenOver),
+                    }
+                    if flush_at.is_none() {
+                        flush_at = Some(clock.now().plus(self.driver.settings.outcome_delay));
+                    }
+                }
+                Came::Mail(signal) => self.hear(signal).await?,
+                Came::Waited => {
+                    self.commit().await?;
+                    flush_at = None;
+                }
+            }
+        }
+    }
+
+    fn show_output(&self, call: &CallId) -> OutputSink {
+        let (relay, run, call) = (self.driver.relay.clone(), self.state().run().clone(), call.clone());
+        Arc::new(move |chunk| {
+            let text = String::from_utf8_lossy(&chunk.bytes).into_owned();
+            relay.show(&run, &Live::Output { call: call.clone(), stream: chunk.stream, text });
+        })
+    }
+
+    fn observe_call_started(&self, call: &CallId, tool: &ToolName, side_effect: SideEffect) {
+        self.driver.ports.observer.observe(&Fact::ToolCallStarted {
+            run: self.state().run().clone(),
+            call: call.clone(),
+            tool: tool.clone(),
+            side_effect: side_effect.as_str(),
+        });
+    }
+
+    fn observe_call_ended(&self, finished: &Finished) {
+        let Ok(tool) = ToolName::new(&finished.tool) else { return };
+        let outcome = match &finished.done {
+            Done::Event(Event::ToolSucceeded { .. } | Event::ToolResolved { .. }) => ToolCallOutcome::Succeeded,
+            Done::Event(Event::ToolInDoubt { .. }) => ToolCallOutcome::InDoubt,
+            Done::Event(_) => ToolCallOutcome::Failed,
+            Done::Fenced => ToolCallOutcome::Cancelled,
+        };
+        self.driver.ports.observer.observe(&Fact::ToolCallEnded {
+            run: self.state().run().clone(),
+            call: finished.call.clone(),
+            tool,
+            side_effect: finished.side_effect.as_str(),
+            outcome,
+            duration: finished.duration,
+        });
+    }
+}
+
+async fn perform(
+    work: &Work,
+    tool: &dyn Tool,
+    context: ToolContext,
+    arguments: Value,
+    clock: &dyn seaworthy_ports::clock::Clock,
+) -> Done {
+    let call = work.call().clone();
+    let definition = tool.definition();
+    if matches!(work, Work::Verify(_)) {
+        let reason = "the worker died while the call ran";
+        return Done::Event(ask_verifier(tool, context, arguments, call, reason).await);
+    }
+    let started = clock.now();
+    let answer = tool.call(context.clone(), arguments.clone()).await;
+    let duration_ms = u64::try_from(clock.now().since(started).as_millis()).unwrap_or(u64::MAX);
+    let (failure, no_effect) = match answer {
+        ToolAnswer::Succeeded(output) => return Done::Event(Event::ToolSucceeded { call, output, duration_ms }),
+        ToolAnswer::FailedNoEffect(failure) => (failure, true),
+        ToolAnswer::Failed(failure) => (failure, false),
+    };
+    if failure.code == code::FENCED {
+        return Done::Fenced;
+    }
+    if !no_effect && definition.side_effect == SideEffect::NonIdempotent && is_unknown(&failure) {
+        let reason = format!("the call ended without an answer: {}", failure.message);
+        return Done::Event(ask_verifier(tool, context, arguments, call, &reason).await);
+    }
+    Done::Event(Event::ToolFailed { call, code: failure.code.to_owned(), message: failure.message, no_effect })
+}
+
+/// Whether the tool itself did not say how the call ended.
+fn is_unknown(failure: &ToolFailure) -> bool {
+    matches!(failure.code, code::TIMEOUT | code::SIGNAL | code::CANCELLED | code::UNAVAILABLE)
+}
+
+async fn ask_verifier(
+    tool: &dyn Tool,
+    context: ToolContext,
+    arguments: Value,
+    call: CallId,
+    reason: &str,
+) -> Event {
+    if !tool.definition().verifiable {
+        return Event::ToolInDoubt { call, reason: format!("{reason}, and the tool has no verifier") };
+    }
+    let by = "verifier".to_owned();
+    match tool.verify(context, arguments).await {
+        Verdict::Happened(output) => {
+            Event::ToolResolved { call, resolution: Resolution::Happened { output }, by }
+        }
+        Verdict::DidNotHappen => Event::ToolResolved { call, resolution: Resolution::DidNotHappen, by },
+        Verdict::Unknown(why) => {
+            Event::ToolInDoubt { call, reason: format!("{reason}, and the verifier does not know: {why}") }
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! What can happen in a run: the typed content of its records.
+
+use seaworthy_ports::model_provider::{Finish, Message, Usage};
+use seaworthy_ports::state_store::Seq;
+use seaworthy_ports::{CallId, Digest, RunId, SessionId, SignalId, Timestamp, WorkerId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::tool::{Risk, SideEffect};
+
+/// One thing that happened. Names are past tense; every released shape stays readable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+pub enum Event {
+    /// The run exists: everything it needs to go on anywhere.
+    RunSubmitted(Box<RunSubmitted>),
+    /// A worker took the run up; appends of earlier holders fail from here on.
+    AttemptStarted {
+        /// Which worker.
+        worker: WorkerId,
+        /// Tells two takers of the same attempt apart.
+        nonce: String,
+    },
+    /// The run reads its session's messages up to here.
+    SessionLoaded {
+        /// The last record of the session's log that counts.
+        through: Seq,
+    },
+    /// The model answered.
+    ModelCalled(Box<ModelCalled>),
+    /// The model could not be asked.
+    ModelFailed {
+        /// The stable name of the error's kind.
+        code: String,
+        /// For a person.
+        message: String,
+        /// How many tries there were.
+        tries: u32,
+    },
+    /// The model wants a tool called; this is the call as validated, normalised and hashed.
+    ToolProposed(Box<ToolProposed>),
+    /// Policy answered.
+    ToolDecided {
+        /// Which call.
+        call: CallId,
+        /// What policy says.
+        decision: Decision,
+        /// Why.
+        reason: String,
+    },
+    /// A person is asked.
+    ApprovalRequested {
+        /// Names the question.
+        approval: CallId,
+        /// Which call.
+        call: CallId,
+        /// Exactly which proposal.
+        proposal: Digest,
+    },
+    /// A person answered, once.
+    ApprovalDecided {
+        /// Which question.
+        approval: CallId,
+        /// The proposal the answer is for.
+        proposal: Digest,
+        /// The answer.
+        granted: bool,
+        /// Who answered.
+        by: String,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The call is about to run.
+    ToolStarted {
+        /// Which call.
+        call: CallId,
+    },
+    /// The call did what it should.
+    ToolSucceeded {
+        /// Which call.
+        call: CallId,
+        /// What it answered.
+        output: Value,
+        /// How long it took.
+        duration_ms: u64,
+    },
+    /// The call did not do what it should, and the tool says so itself.
+    ToolFailed {
+        /// Which call.
+        call: CallId,
+        /// A stable name of the reason.
+        code: String,
+        /// For the model and a person.
+        message: String,
+        /// Whether it certainly did nothing.
+        no_effect: bool,
+    },
+    /// Nobody knows whether the call happened.
+    ToolInDoubt {
+        /// Which call.
+        call: CallId,
+        /// Why nobody knows.
+        reason: String,
+    },
+    /// Now it is known.
+    ToolResolved {
+        /// Which call.
+        call: CallId,
+        /// Whether it happened, and with which answer.
+        resolution: Resolution,
+        /// Who knows: `verifier`, or a person.
+        by: String,
+    },
+    /// A signal reached the run.
+    SignalReceived {
+        /// Which.
+        signal: SignalId,
+        /// Why it changes nothing.
+        note: String,
+    },
+    /// The run waits and occupies no worker.
+    RunWaiting {
+        /// For what.
+        reason: WaitReason,
+        /// Until when at the latest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
+    /// A failed run goes on.
+    RunReopened {
+        /// Who wants it.
+        by: String,
+    },
+    /// The run did its job.
+    RunSucceeded {
+        /// Its answer.
+        output: String,
+    },
+    /// The run could not do its job.
+    RunFailed {
+        /// A stable name of the reason.
+        code: String,
+        /// For a person.
+        message: String,
+    },
+    /// Somebody ended the run.
+    RunCancelled {
+        /// Who.
+        by: String,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+}
+
+/// Everything a run needs to go on anywhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSubmitted {
+    /// The run.
+    pub run: RunId,
+    /// The name of the agent graph.
+    pub agent: String,
+    /// What it is asked.
+    pub input: String,
+    /// The digest of the input.
+    pub input_digest: Digest,
+    /// The materialised descriptor.
+    pub descriptor: Value,
+    /// The digest of the descriptor.
+    pub descriptor_digest: Digest,
+    /// The session it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// The directory it works in.
+    pub workspace: String,
+    /// The directory of the descriptor, for the commands it names.
+    pub base_dir: String,
+    /// Who grants every approval the run asks for, if anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants_all: Option<String>,
+    /// Model turns it may take.
+    pub max_turns: u32,
+}
+
+/// The model's answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelCalled {
+    /// The adapter that was asked.
+    pub provider: String,
+    /// The model, as asked for.
+    pub model: String,
+    /// The digest of the request: instructions, messages, tools.
+    pub request_digest: Digest,
+    /// What it said.
+    pub message: Message,
+    /// How it ended.
+    pub finish: Finish,
+    /// What it used.
+    pub usage: Usage,
+    /// The provider's id of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// How many tries it took.
+    pub tries: u32,
+}
+
+/// A call as validated, normalised and hashed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolProposed {
+    /// The call.
+    pub call: CallId,
+    /// The provider's id of it.
+    pub provider_call: String,
+    /// The tool, as the model wrote it.
+    pub tool: String,
+    /// The arguments.
+    pub arguments: Value,
+    /// The digest of run, call, tool, its definition and the arguments.
+    pub proposal: Digest,
+    /// What the tool does to the world.
+    pub side_effect: SideEffect,
+    /// How dangerous it is.
+    pub risk: Risk,
+    /// Makes repeating the call harmless where the tool knows how.
+    pub idempotency_key: String,
+}
+
+/// What policy says to a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Go on.
+    Allow,
+    /// Ask a person.
+    RequireApproval,
+    /// Never.
+    Deny,
+}
+
+/// What became of a call in doubt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Resolution {
+    /// It happened.
+    Happened {
+        /// Its answer.
+        output: Value,
+    },
+    /// It did not: it may run.
+    DidNotHappen,
+}
+
+/// What a run waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitReason {
+    /// A person's approval.
+    Approval,
+    /// Somebody who knows what became of a call.
+    InDoubt,
+    /// A time the model's provider named.
+    ModelDeferred,
+}
+
+impl WaitReason {
+    /// The reason's stable name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approval => "approval",
+            Self::InDoubt => "in_doubt",
+            Self::ModelDeferred => "model_deferred",
+        }
+    }
+}

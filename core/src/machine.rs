@@ -1,0 +1,130 @@
+//! The pure agent machine: given what a run is, what comes next.
+
+use seaworthy_ports::CallId;
+
+use crate::event::WaitReason;
+use crate::state::{Call, CallStatus, Phase, RunState};
+use crate::tool::SideEffect;
+
+/// How many attempts in a row may leave nothing behind before the run is stopped.
+pub const MAX_BARREN_ATTEMPTS: u32 = 20;
+
+/// What the driver does next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Nothing: the run has ended.
+    Ended,
+    /// Ends the run as failed.
+    Fail {
+        /// A stable name of the reason.
+        code: &'static str,
+        /// For a person.
+        message: String,
+    },
+    /// Calls the model.
+    CallModel,
+    /// Proposes what the newest answer asks for.
+    Propose,
+    /// Works on calls, all at once.
+    Work(Vec<Work>),
+    /// Parks until somebody answers.
+    Wait(WaitReason),
+    /// Ends the run with the newest answer.
+    Answer(String),
+}
+
+/// What is done about one call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// Puts the intent on record, then runs it.
+    Start(CallId),
+    /// Runs it again: its intent is on record, and twice is as good as once.
+    Repeat(CallId),
+    /// Asks its tool what became of it.
+    Verify(CallId),
+}
+
+impl Work {
+    /// Which call.
+    #[must_use]
+    pub fn call(&self) -> &CallId {
+        match self {
+            Self::Start(call) | Self::Repeat(call) | Self::Verify(call) => call,
+        }
+    }
+}
+
+/// What comes next for a run that the current attempt holds and that has nothing under way.
+#[must_use]
+pub fn next(state: &RunState) -> Step {
+    if state.outcome.is_some() {
+        return Step::Ended;
+    }
+    if state.barren > MAX_BARREN_ATTEMPTS {
+        let message = format!(
+            "{} attempts in a row ended without a record: whatever the run does next kills its worker. Look into it, \
+             then reopen the run",
+            state.barren
+        );
+        return Step::Fail { code: "crash_loop", message };
+    }
+    match &state.phase {
+        Phase::Thinking => think(state),
+        Phase::Acting { calls } if calls.is_empty() => Step::Propose,
+        Phase::Acting { .. } => act(state),
+    }
+}
+
+fn think(state: &RunState) -> Step {
+    if let Some(last) = state.messages.last()
+        && last.role == seaworthy_ports::model_provider::Role::Assistant
+    {
+        return Step::Answer(last.text());
+    }
+    if state.turns >= state.submitted.max_turns {
+        let message = format!(
+            "the model has had its {} turns and is not done; raise max_turns, or reopen the run for as many again",
+            state.turns
+        );
+        return Step::Fail { code: "max_turns", message };
+    }
+    Step::CallModel
+}
+
+fn act(state: &RunState) -> Step {
+    let mut work = Vec::new();
+    let mut wait = None;
+    for call in state.open_calls() {
+        match wanted(call) {
+            Wanted::Work(one) => work.push(one),
+            Wanted::Wait(reason) => wait = Some(reason),
+        }
+    }
+    match (work.is_empty(), wait) {
+        (false, _) => Step::Work(work),
+        (true, Some(reason)) => Step::Wait(reason),
+        // Every call has ended, so the fold has given the word back to the model.
+        (true, None) => Step::CallModel,
+    }
+}
+
+enum Wanted {
+    Work(Work),
+    Wait(WaitReason),
+}
+
+fn wanted(call: &Call) -> Wanted {
+    let id = call.proposal.call.clone();
+    match &call.status {
+        CallStatus::Reserved => Wanted::Work(Work::Start(id)),
+        CallStatus::Running { .. } => match call.proposal.side_effect {
+            SideEffect::ReadOnly | SideEffect::Idempotent => Wanted::Work(Work::Repeat(id)),
+            SideEffect::NonIdempotent => Wanted::Work(Work::Verify(id)),
+        },
+        CallStatus::InDoubt { .. } => Wanted::Wait(WaitReason::InDoubt),
+        CallStatus::Proposed
+        | CallStatus::AwaitingApproval
+        | CallStatus::Succeeded { .. }
+        | CallStatus::Failed { .. } => Wanted::Wait(WaitReason::Approval),
+    }
+}

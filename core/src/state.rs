@@ -1,0 +1,587 @@
+//! The fold: what a run is, computed from its events and from nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use seaworthy_ports::model_provider::{Block, Message, Role, ToolResultBlock, Usage};
+use seaworthy_ports::state_store::Seq;
+use seaworthy_ports::{CallId, Digest, RunId, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::event::{Decision, Event, ModelCalled, Resolution, RunSubmitted, ToolProposed, WaitReason};
+use crate::record::Link;
+use crate::tool::SideEffect;
+
+/// What a run is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunState {
+    /// How it began.
+    pub submitted: Box<RunSubmitted>,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When its newest record was written.
+    pub updated_at: Timestamp,
+    /// Where its log stands.
+    pub link: Link,
+    /// How often a worker took it up.
+    pub attempt: u32,
+    /// How many attempts in a row left nothing behind.
+    pub barren: u32,
+    /// Up to where it reads its session.
+    pub session_through: Option<Seq>,
+    /// Its own conversation: always one that a provider accepts.
+    pub messages: Arc<Vec<Message>>,
+    /// Model turns since it was submitted or reopened.
+    pub turns: u32,
+    /// How often it was reopened.
+    pub reopened: u32,
+    /// Every call, by number. Finished calls keep what a person may ask for.
+    pub calls: BTreeMap<CallNumber, Call>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// What it waits for, while it does.
+    pub waiting: Option<Waiting>,
+    /// How it ended, once it has.
+    pub outcome: Option<Outcome>,
+    /// What it used.
+    pub usage: Usage,
+}
+
+/// The how-many-th call of its run, from 1.
+pub type CallNumber = u32;
+
+/// Where a run stands between two records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The model has the word.
+    Thinking,
+    /// The calls of the newest answer have it, in the order they were asked for.
+    Acting {
+        /// The answer's calls.
+        calls: Vec<CallNumber>,
+    },
+}
+
+/// What a run waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waiting {
+    /// For what.
+    pub reason: WaitReason,
+    /// Until when at the latest.
+    pub until: Option<Timestamp>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It did its job.
+    Succeeded {
+        /// Its answer.
+        output: String,
+    },
+    /// It could not.
+    Failed {
+        /// A stable name of the reason.
+        code: String,
+        /// For a person.
+        message: String,
+    },
+    /// Somebody ended it.
+    Cancelled {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: Option<String>,
+    },
+}
+
+/// One tool call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// What was asked for.
+    pub proposal: Box<ToolProposed>,
+    /// Where it stands.
+    pub status: CallStatus,
+    /// The question to a person and its answer, where there is one.
+    pub approval: Option<Approval>,
+    /// How often it was in doubt.
+    pub doubts: u32,
+}
+
+/// Where a call stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallStatus {
+    /// Validated and hashed; policy has not answered.
+    Proposed,
+    /// Policy wants a person's approval.
+    AwaitingApproval,
+    /// It may start.
+    Reserved,
+    /// It was started by this attempt; what became of it is not on record.
+    Running {
+        /// The attempt that started it.
+        attempt: u32,
+    },
+    /// It did what it should.
+    Succeeded {
+        /// Its answer.
+        output: Value,
+    },
+    /// It failed and said so.
+    Failed {
+        /// A stable name of the reason.
+        code: String,
+        /// For the model and a person.
+        message: String,
+        /// Whether it certainly did nothing.
+        no_effect: bool,
+    },
+    /// Nobody knows.
+    InDoubt {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The question to a person, and its single-use answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// Names the question.
+    pub id: CallId,
+    /// Exactly which proposal.
+    pub proposal: Digest,
+    /// The answer.
+    pub answer: Option<ApprovalAnswer>,
+    /// Whether the call it allows has started.
+    pub used: bool,
+}
+
+/// A person's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalAnswer {
+    /// The answer.
+    pub granted: bool,
+    /// Who answered.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// The run's life as reports see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It waits for a worker.
+    Queued,
+    /// A worker has it.
+    Running,
+    /// It waits for a time or a signal.
+    Waiting,
+    /// It did its job; sealed.
+    Succeeded,
+    /// It could not; may be reopened.
+    Failed,
+    /// Somebody ended it; sealed.
+    Cancelled,
+}
+
+impl Status {
+    /// The status's stable name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing more happens by itself.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// An event that cannot follow the ones before it: the log was not written by this program's rules.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("record {seq} cannot follow the records before it: {why}")]
+pub struct FoldError {
+    /// The record.
+    pub seq: Seq,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// When, where and by which attempt an event was recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// The link behind the record.
+    pub link: Link,
+    /// When it was written.
+    pub at: Timestamp,
+    /// The attempt that wrote it.
+    pub attempt: u32,
+}
+
+impl RunState {
+    /// The state after the first event of a log.
+    ///
+    /// # Errors
+    ///
+    /// A first event that is not [`Event::RunSubmitted`].
+    pub fn begin(event: Event, stamp: Stamp) -> Result<Self, FoldError> {
+        let Event::RunSubmitted(submitted) = event else {
+            return Err(FoldError { seq: stamp.link.seq, why: "a log begins with run_submitted".to_owned() });
+        };
+        let input = Message::user(submitted.input.clone());
+        Ok(Self {
+            submitted,
+            created_at: stamp.at,
+            updated_at: stamp.at,
+            link: stamp.link,
+            attempt: 0,
+            barren: 0,
+            session_through: None,
+            messages: Arc::new(vec![input]),
+            turns: 0,
+            reopened: 0,
+            calls: BTreeMap::new(),
+            phase: Phase::Thinking,
+            waiting: None,
+            outcome: None,
+            usage: Usage::default(),
+        })
+    }
+
+    /// The state after one more event. On an error the state is as it was.
+    ///
+    /// # Errors
+    ///
+    /// An event that cannot follow.
+    pub fn apply(&mut self, event: Event, stamp: Stamp) -> Result<(), FoldError> {
+        let refuse = |why: &str| FoldError { seq: stamp.link.seq, why: why.to_owned() };
+        if self.outcome.is_some() && !matches!(event, Event::RunReopened { .. }) {
+            return Err(refuse("the run has ended"));
+        }
+        match event {
+            Event::RunSubmitted(_) => return Err(refuse("the run was submitted before")),
+            Event::AttemptStarted { .. } => {
+                if stamp.attempt != self.attempt.saturating_add(1) {
+                    return Err(refuse("attempts are numbered without gaps"));
+                }
+                self.attempt = stamp.attempt;
+                self.barren = self.barren.saturating_add(1);
+                self.waiting = None;
+            }
+            Event::SessionLoaded { through } => self.session_through = Some(through),
+            Event::ModelCalled(called) => self.model_called(*called).map_err(|why| refuse(&why))?,
+            Event::ModelFailed { .. } | Event::SignalReceived { .. } => self.barren = 0,
+            Event::ToolProposed(proposed) => self.proposed(proposed).map_err(|why| refuse(&why))?,
+            Event::RunWaiting { reason, until } => {
+                self.waiting = Some(Waiting { reason, until });
+                self.barren = 0;
+            }
+            Event::RunReopened { .. } => {
+                if !matches!(self.outcome, Some(Outcome::Failed { .. })) {
+                    return Err(refuse("only a failed run is reopened"));
+                }
+                self.outcome = None;
+                self.turns = 0;
+                self.barren = 0;
+                self.reopened = self.reopened.saturating_add(1);
+            }
+            Event::RunSucceeded { output } => self.end(Outcome::Succeeded { output }),
+            Event::RunFailed { code, message } => self.end(Outcome::Failed { code, message }),
+            Event::RunCancelled { by, reason } => self.end(Outcome::Cancelled { by, reason }),
+            Event::ToolDecided { .. }
+            | Event::ApprovalRequested { .. }
+            | Event::ApprovalDecided { .. }
+            | Event::ToolStarted { .. }
+            | Event::ToolSucceeded { .. }
+            | Event::ToolFailed { .. }
+            | Event::ToolInDoubt { .. }
+            | Event::ToolResolved { .. } => self.call_changed(event, stamp.attempt).map_err(|why| refuse(&why))?,
+        }
+        self.link = stamp.link;
+        self.updated_at = stamp.at;
+        Ok(())
+    }
+
+    fn model_called(&mut self, called: ModelCalled) -> Result<(), String> {
+        if self.phase != Phase::Thinking {
+            return Err("the model answered while calls were open".to_owned());
+        }
+        self.barren = 0;
+        self.turns = self.turns.saturating_add(1);
+        add_usage(&mut self.usage, called.usage);
+        let asks = called.message.tool_calls().next().is_some();
+        if asks {
+            self.phase = Phase::Acting { calls: Vec::new() };
+        }
+        Arc::make_mut(&mut self.messages).push(called.message);
+        Ok(())
+    }
+
+    fn proposed(&mut self, proposal: Box<ToolProposed>) -> Result<(), String> {
+        let number = call_number(&proposal.call).ok_or("the call has no number")?;
+        let Phase::Acting { calls } = &mut self.phase else {
+            return Err("no answer of the model asks for a call".to_owned());
+        };
+        if self.calls.last_key_value().is_some_and(|(last, _call)| *last >= number) {
+            return Err("calls are numbered in order".to_owned());
+        }
+        calls.push(number);
+        self.calls
+            .insert(number, Call { proposal, status: CallStatus::Proposed, approval: None, doubts: 0 });
+        Ok(())
+    }
+
+    fn call_changed(&mut self, event: Event, attempt: u32) -> Result<(), String> {
+        let id = match &event {
+            Event::ToolDecided { call, .. }
+            | Event::ApprovalRequested { call, .. }
+            | Event::ToolStarted { call }
+            | Event::ToolSucceeded { call, .. }
+            | Event::ToolFailed { call, .. }
+            | Event::ToolInDoubt { call, .. }
+            | Event::ToolResolved { call, .. } => call,
+            // An approval has the id of its call.
+            Event::ApprovalDecided { approval, .. } => approval,
+            _ => return Err("not about a call".to_owned()),
+        };
+        let call = call_number(id)
+            .and_then(|number| self.calls.get_mut(&number))
+            .filter(|call| call.proposal.call == *id)
+            .ok_or_else(|| format!("there is no call {id}"))?;
+        call.change(event, attempt)?;
+        // A start alone is no progress: a call that kills its worker every time must be noticed.
+        if !matches!(call.status, CallStatus::Running { .. }) {
+            self.barren = 0;
+        }
+        self.answer_model();
+        Ok(())
+    }
+
+    /// Once every call of the newest answer has ended, the results become one message, in the order of the calls.
+    fn answer_model(&mut self) {
+        let Phase::Acting { calls } = &self.phase else { return };
+        let asked = self.messages.last().map_or(0, |message| message.tool_calls().count());
+        if calls.len() != asked {
+            return;
+        }
+        let results: Option<Vec<Block>> = calls
+            .iter()
+            .map(|number| self.calls.get(number).and_then(Call::result).map(Block::ToolResult))
+            .collect();
+        if let Some(blocks) = results {
+            Arc::make_mut(&mut self.messages).push(Message { role: Role::User, blocks });
+            self.phase = Phase::Thinking;
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        self.waiting = None;
+        if matches!(outcome, Outcome::Cancelled { .. })
+            && let Phase::Acting { calls } = &self.phase
+        {
+            for number in calls {
+                if let Some(call) = self.calls.get_mut(number)
+                    && matches!(call.status, CallStatus::Running { .. })
+                    && call.proposal.side_effect == SideEffect::NonIdempotent
+                {
+                    let reason = "the run was cancelled while the call ran".to_owned();
+                    call.status = CallStatus::InDoubt { reason };
+                }
+            }
+        }
+        self.outcome = Some(outcome);
+    }
+
+    /// The run.
+    #[must_use]
+    pub fn run(&self) -> &RunId {
+        &self.submitted.run
+    }
+
+    /// The run's life as its log knows it. Whether a worker that has it is alive, only the runtime knows.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match (&self.outcome, &self.waiting) {
+            (Some(Outcome::Succeeded { .. }), _) => Status::Succeeded,
+            (Some(Outcome::Failed { .. }), _) => Status::Failed,
+            (Some(Outcome::Cancelled { .. }), _) => Status::Cancelled,
+            (None, Some(_)) => Status::Waiting,
+            (None, None) if self.attempt == 0 => Status::Queued,
+            (None, None) => Status::Running,
+        }
+    }
+
+    /// The calls of the newest answer that have not ended.
+    pub fn open_calls(&self) -> impl Iterator<Item = &Call> {
+        let numbers: &[CallNumber] = match &self.phase {
+            Phase::Acting { calls } => calls,
+            Phase::Thinking => &[],
+        };
+        numbers.iter().filter_map(|number| self.calls.get(number)).filter(|call| !call.has_ended())
+    }
+
+    /// The call `id`.
+    #[must_use]
+    pub fn call(&self, id: &CallId) -> Option<&Call> {
+        self.calls.get(&call_number(id)?).filter(|call| call.proposal.call == *id)
+    }
+
+    /// The number that the next call gets.
+    #[must_use]
+    pub fn next_call(&self) -> CallNumber {
+        self.calls.last_key_value().map_or(1, |(last, _call)| last.saturating_add(1))
+    }
+}
+
+impl Call {
+    fn change(&mut self, event: Event, attempt: u32) -> Result<(), String> {
+        let status = match (event, &self.status) {
+            (Event::ToolDecided { decision, reason, .. }, CallStatus::Proposed) => match decision {
+                Decision::Allow => CallStatus::Reserved,
+                Decision::RequireApproval => CallStatus::AwaitingApproval,
+                Decision::Deny => failed("denied", &format!("denied by policy: {reason}")),
+            },
+            (Event::ApprovalRequested { approval, proposal, .. }, CallStatus::AwaitingApproval) => {
+                self.approval = Some(Approval { id: approval, proposal, answer: None, used: false });
+                CallStatus::AwaitingApproval
+            }
+            (
+                Event::ApprovalDecided { proposal, granted, by, reason, .. },
+                CallStatus::AwaitingApproval,
+            ) => self.approved(proposal, ApprovalAnswer { granted, by, reason })?,
+            (Event::ToolStarted { .. }, CallStatus::Reserved) => {
+                if let Some(approval) = &mut self.approval {
+                    approval.used = true;
+                }
+                CallStatus::Running { attempt }
+            }
+            (Event::ToolSucceeded { output, .. }, CallStatus::Running { .. }) => CallStatus::Succeeded { output },
+            (
+                Event::ToolFailed { code, message, no_effect, .. },
+                CallStatus::Running { .. } | CallStatus::Proposed | CallStatus::Reserved,
+            ) => CallStatus::Failed { code, message, no_effect },
+            (Event::ToolInDoubt { reason, .. }, CallStatus::Running { .. }) => {
+                self.doubts = self.doubts.saturating_add(1);
+                CallStatus::InDoubt { reason }
+            }
+            (
+                Event::ToolResolved { resolution, .. },
+                CallStatus::InDoubt { .. } | CallStatus::Running { .. },
+            ) => match resolution {
+                Resolution::Happened { output } => CallStatus::Succeeded { output },
+                Resolution::DidNotHappen => CallStatus::Reserved,
+            },
+            (event, status) => {
+                return Err(format!("{} is {}, which {} cannot follow", self.proposal.call, status.as_str(), name(&event)));
+            }
+        };
+        self.status = status;
+        Ok(())
+    }
+
+    fn approved(&mut self, proposal: Digest, answer: ApprovalAnswer) -> Result<CallStatus, String> {
+        let asked = self.approval.as_mut().filter(|asked| asked.answer.is_none());
+        let asked = asked.ok_or("no approval is open for the call")?;
+        if asked.proposal != proposal || proposal != self.proposal.proposal {
+            return Err("the approval is for another proposal".to_owned());
+        }
+        let status = if answer.granted {
+            CallStatus::Reserved
+        } else {
+            let why = answer.reason.as_deref().unwrap_or("no reason given");
+            failed("denied", &format!("denied by {}: {why}", answer.by))
+        };
+        asked.answer = Some(answer);
+        Ok(status)
+    }
+
+    /// Whether nothing more happens to the call.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(self.status, CallStatus::Succeeded { .. } | CallStatus::Failed { .. })
+    }
+
+    /// What the model is told of a call that has ended.
+    fn result(&self) -> Option<ToolResultBlock> {
+        let (content, is_error) = match &self.status {
+            CallStatus::Succeeded { output: Value::String(text) } => (text.clone(), false),
+            CallStatus::Succeeded { output } => (output.to_string(), false),
+            CallStatus::Failed { message, .. } => (message.clone(), true),
+            CallStatus::Proposed
+            | CallStatus::AwaitingApproval
+            | CallStatus::Reserved
+            | CallStatus::Running { .. }
+            | CallStatus::InDoubt { .. } => return None,
+        };
+        let ToolProposed { provider_call, tool, .. } = &*self.proposal;
+        Some(ToolResultBlock { id: provider_call.clone(), name: tool.clone(), content, is_error })
+    }
+}
+
+impl CallStatus {
+    /// The status's stable name, as the ledger shows it.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Proposed => "proposed",
+            Self::AwaitingApproval => "awaiting_approval",
+            Self::Reserved => "reserved",
+            Self::Running { .. } => "running",
+            Self::Succeeded { .. } => "succeeded",
+            Self::Failed { no_effect: true, .. } => "failed_no_effect",
+            Self::Failed { no_effect: false, .. } => "failed",
+            Self::InDoubt { .. } => "in_doubt",
+        }
+    }
+}
+
+fn failed(code: &str, message: &str) -> CallStatus {
+    CallStatus::Failed { code: code.to_owned(), message: message.to_owned(), no_effect: true }
+}
+
+fn name(event: &Event) -> String {
+    crate::record::data_of(event).map(|(name, _data)| name).unwrap_or_default()
+}
+
+fn add_usage(total: &mut Usage, more: Usage) {
+    let add = |total: &mut Option<u64>, more: Option<u64>| {
+        if let Some(more) = more {
+            *total = Some(total.unwrap_or(0).saturating_add(more));
+        }
+    };
+    add(&mut total.input_tokens, more.input_tokens);
+    add(&mut total.cache_read_tokens, more.cache_read_tokens);
+    add(&mut total.cache_write_tokens, more.cache_write_tokens);
+    add(&mut total.output_tokens, more.output_tokens);
+    add(&mut total.reasoning_tokens, more.reasoning_tokens);
+}
+
+/// The number in a call's id: what follows the last `.c`.
+#[must_use]
+pub fn call_number(id: &CallId) -> Option<CallNumber> {
+    id.as_str().rsplit_once(".c").and_then(|(_run, number)| number.parse().ok())
+}
+
+/// The run in a call's id: what comes before the last `.c`.
+#[must_use]
+pub fn call_run(id: &CallId) -> Option<RunId> {
+    id.as_str().rsplit_once(".c").and_then(|(run, _number)| RunId::new(run).ok())
+}

@@ -1,0 +1,199 @@
+//! The fold and the machine: no runtime, no ports, only events.
+
+mod support;
+
+use seaworthy_core::event::{Decision, Event, Resolution, WaitReason};
+use seaworthy_core::machine::{self, MAX_BARREN_ATTEMPTS, Step, Work};
+use seaworthy_core::state::{CallStatus, Phase, RunState, Status};
+use seaworthy_core::tool::SideEffect::{Idempotent, NonIdempotent, ReadOnly};
+use seaworthy_ports::model_provider::{Block, Role};
+use serde_json::json;
+use support::{Run, call_id};
+
+#[test]
+fn a_new_run_is_queued_and_wants_the_model() {
+    let run = Run::submitted();
+    assert_eq!(run.state.status(), Status::Queued);
+    assert_eq!(machine::next(&run.state), Step::CallModel);
+}
+
+#[test]
+fn an_answer_without_calls_ends_the_run_with_its_text() {
+    let mut run = Run::submitted();
+    run.attempt();
+    run.model("done", &[]);
+    assert_eq!(machine::next(&run.state), Step::Answer("done".to_owned()));
+    run.apply(Event::RunSucceeded { output: "done".to_owned() }).unwrap();
+    assert_eq!(run.state.status(), Status::Succeeded);
+    assert_eq!(machine::next(&run.state), Step::Ended);
+}
+
+#[test]
+fn results_of_parallel_calls_reach_the_model_in_the_order_of_the_calls() {
+    let mut run = Run::acting(&[ReadOnly, Idempotent, NonIdempotent]);
+    for number in [1, 2, 3] {
+        run.apply(Event::ToolStarted { call: call_id(number) }).unwrap();
+    }
+    for number in [3, 1, 2] {
+        assert!(matches!(run.state.phase, Phase::Acting { .. }));
+        run.succeed(number, json!(format!("result {number}")));
+    }
+    assert_eq!(run.state.phase, Phase::Thinking);
+    let last = run.state.messages.last().unwrap();
+    assert_eq!(last.role, Role::User);
+    let contents: Vec<_> = last
+        .blocks
+        .iter()
+        .map(|block| match block {
+            Block::ToolResult(result) => result.content.as_str(),
+            _ => "no result",
+        })
+        .collect();
+    assert_eq!(contents, ["result 1", "result 2", "result 3"]);
+    assert_eq!(machine::next(&run.state), Step::CallModel);
+}
+
+#[test]
+fn after_a_crash_only_unfinished_calls_are_worked_on_each_by_its_side_effect() {
+    let mut run = Run::acting(&[ReadOnly, Idempotent, NonIdempotent, NonIdempotent]);
+    for number in [1, 2, 3] {
+        run.apply(Event::ToolStarted { call: call_id(number) }).unwrap();
+    }
+    run.succeed(1, json!(1));
+    run.attempt();
+    let expected =
+        vec![Work::Repeat(call_id(2)), Work::Verify(call_id(3)), Work::Start(call_id(4))];
+    assert_eq!(machine::next(&run.state), Step::Work(expected));
+}
+
+#[test]
+fn a_call_in_doubt_waits_until_somebody_knows() {
+    let mut run = Run::acting(&[NonIdempotent]);
+    run.apply(Event::ToolStarted { call: call_id(1) }).unwrap();
+    run.attempt();
+    run.apply(Event::ToolInDoubt { call: call_id(1), reason: "?".to_owned() }).unwrap();
+    assert_eq!(machine::next(&run.state), Step::Wait(WaitReason::InDoubt));
+    let mut happened = run.clone();
+    let resolution = Resolution::Happened { output: json!("sent") };
+    happened.apply(Event::ToolResolved { call: call_id(1), resolution, by: "me".to_owned() }).unwrap();
+    assert_eq!(machine::next(&happened.state), Step::CallModel);
+    let resolution = Resolution::DidNotHappen;
+    run.apply(Event::ToolResolved { call: call_id(1), resolution, by: "me".to_owned() }).unwrap();
+    assert_eq!(machine::next(&run.state), Step::Work(vec![Work::Start(call_id(1))]));
+}
+
+#[test]
+fn an_approval_is_for_one_proposal_and_is_answered_once() {
+    let mut run = Run::asking();
+    assert_eq!(machine::next(&run.state), Step::Wait(WaitReason::Approval));
+    let right = run.state.call(&call_id(1)).unwrap().proposal.proposal;
+    let wrong = seaworthy_ports::Digest::of(b"another proposal");
+    assert!(run.apply(support::answer(1, wrong, true)).is_err());
+    assert!(run.apply(Event::ToolStarted { call: call_id(1) }).is_err(), "it started without approval");
+    run.apply(support::answer(1, right, true)).unwrap();
+    assert!(run.apply(support::answer(1, right, false)).is_err(), "it was answered twice");
+    assert_eq!(machine::next(&run.state), Step::Work(vec![Work::Start(call_id(1))]));
+    run.apply(Event::ToolStarted { call: call_id(1) }).unwrap();
+    assert!(run.state.call(&call_id(1)).unwrap().approval.as_ref().unwrap().used);
+}
+
+#[test]
+fn a_denial_is_the_answer_the_model_gets() {
+    let mut run = Run::asking();
+    let proposal = run.state.call(&call_id(1)).unwrap().proposal.proposal;
+    run.apply(support::answer(1, proposal, false)).unwrap();
+    assert_eq!(machine::next(&run.state), Step::CallModel);
+    assert_eq!(run.state.call(&call_id(1)).unwrap().status.as_str(), "failed_no_effect");
+}
+
+#[test]
+fn attempts_that_leave_nothing_behind_are_stopped() {
+    let mut run = Run::acting(&[ReadOnly]);
+    run.apply(Event::ToolStarted { call: call_id(1) }).unwrap();
+    for _attempt in 0..MAX_BARREN_ATTEMPTS {
+        run.attempt();
+        assert!(matches!(machine::next(&run.state), Step::Work(_)));
+    }
+    run.attempt();
+    assert!(matches!(machine::next(&run.state), Step::Fail { code: "crash_loop", .. }));
+    run.apply(Event::RunFailed { code: "crash_loop".to_owned(), message: String::new() }).unwrap();
+    run.apply(Event::RunReopened { by: "me".to_owned() }).unwrap();
+    run.attempt();
+    assert!(matches!(machine::next(&run.state), Step::Work(_)), "reopening gives it new attempts");
+}
+
+#[test]
+fn model_turns_are_limited_and_reopening_gives_as_many_again() {
+    let mut run = Run::submitted();
+    run.attempt();
+    for number in 1..=support::MAX_TURNS {
+        run.model("more", &[ReadOnly]);
+        run.propose(number, ReadOnly, Decision::Allow);
+        run.apply(Event::ToolStarted { call: call_id(number) }).unwrap();
+        run.succeed(number, json!(null));
+    }
+    assert!(matches!(machine::next(&run.state), Step::Fail { code: "max_turns", .. }));
+    run.apply(Event::RunFailed { code: "max_turns".to_owned(), message: String::new() }).unwrap();
+    run.apply(Event::RunReopened { by: "me".to_owned() }).unwrap();
+    assert_eq!(machine::next(&run.state), Step::CallModel);
+}
+
+#[test]
+fn nothing_follows_the_end_but_reopening_a_failed_run() {
+    for end in [
+        Event::RunSucceeded { output: String::new() },
+        Event::RunCancelled { by: "me".to_owned(), reason: None },
+    ] {
+        let mut run = Run::acting(&[NonIdempotent]);
+        run.apply(end).unwrap();
+        assert!(run.apply(Event::ToolStarted { call: call_id(1) }).is_err());
+        assert!(run.apply(Event::RunReopened { by: "me".to_owned() }).is_err());
+    }
+}
+
+#[test]
+fn a_call_that_ran_when_the_run_was_cancelled_is_in_doubt() {
+    let mut run = Run::acting(&[NonIdempotent, Idempotent]);
+    run.apply(Event::ToolStarted { call: call_id(1) }).unwrap();
+    run.apply(Event::ToolStarted { call: call_id(2) }).unwrap();
+    run.apply(Event::RunCancelled { by: "me".to_owned(), reason: None }).unwrap();
+    let status = |number| run.state.call(&call_id(number)).unwrap().status.clone();
+    assert!(matches!(status(1), CallStatus::InDoubt { .. }));
+    assert!(matches!(status(2), CallStatus::Running { .. }));
+}
+
+#[test]
+fn a_refused_event_leaves_the_state_as_it_was() {
+    let mut run = Run::acting(&[NonIdempotent]);
+    let before = run.state.clone();
+    assert!(run.apply(Event::ToolSucceeded { call: call_id(1), output: json!(1), duration_ms: 0 }).is_err());
+    assert!(run.apply(Event::ToolStarted { call: call_id(9) }).is_err());
+    assert!(run.apply(Event::RunReopened { by: "me".to_owned() }).is_err());
+    assert_eq!(run.state, before);
+}
+
+#[test]
+fn a_snapshot_and_the_rest_fold_to_the_same_state_at_every_cut() {
+    let run = Run::long();
+    let whole = RunState::clone(&run.state);
+    for cut in 1..run.events.len() {
+        let early = run.replay(..cut);
+        let stored = serde_json::to_vec(&early).unwrap();
+        let mut restored: RunState = serde_json::from_slice(&stored).unwrap();
+        for (event, stamp) in &run.events[cut..] {
+            restored.apply(event.clone(), *stamp).unwrap();
+        }
+        assert_eq!(restored, whole, "cut at {cut}");
+    }
+}
+
+#[test]
+fn the_conversation_is_one_a_provider_accepts_whenever_the_model_has_the_word() {
+    let run = Run::long();
+    for cut in 1..=run.events.len() {
+        let state = run.replay(..cut);
+        if machine::next(&state) == Step::CallModel {
+            seaworthy_ports::model_provider::check_history(&state.messages).unwrap();
+        }
+    }
+}

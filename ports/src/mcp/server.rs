@@ -1,0 +1,205 @@
+//! Which server to connect to, and with which credentials.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{McpError, McpHost};
+use crate::sandbox::SandboxSession;
+use crate::{Secret, ServerAlias, Timestamp};
+
+/// A server to connect to.
+#[derive(Clone, Debug)]
+pub struct McpServer {
+    /// What this configuration calls it; the prefix of its tools' names.
+    pub alias: ServerAlias,
+    /// How it is reached.
+    pub transport: Transport,
+    /// How long starting or reaching it and agreeing on a protocol version may take.
+    pub connect_timeout: Duration,
+    /// How long an answer to anything but a tool call may take.
+    pub request_timeout: Duration,
+    /// Answers the server's own questions; `None`: the server is told that nobody does.
+    pub host: Option<Arc<dyn McpHost>>,
+}
+
+/// How a server is reached.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// As a process that reads and writes messages on its standard input and output.
+    Stdio(StdioCommand),
+    /// At an address, over streamable HTTP.
+    StreamableHttp(Endpoint),
+}
+
+/// A server to start as a process. Its standard error is read and dropped, so that a server that complains never stalls.
+#[derive(Clone)]
+pub struct StdioCommand {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Where it runs; inside a sandbox this is relative to the workspace.
+    pub cwd: PathBuf,
+    /// Its whole environment, credentials included.
+    pub env: BTreeMap<String, Secret>,
+    /// Where it runs confined; `None`: with the rights of the host's user.
+    pub sandbox: Option<Arc<dyn SandboxSession>>,
+}
+
+impl fmt::Debug for StdioCommand {
+    /// The program alone: arguments may hold credentials too.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StdioCommand")
+            .field("program", &self.argv.first())
+            .field("sandboxed", &self.sandbox.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A server at an address.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// The address of its one endpoint. It may hold no credentials, else [`Kind::Rejected`](super::Kind::Rejected).
+    pub url: String,
+    /// Who calls.
+    pub authorization: Authorization,
+    /// Sent with every request. They are no place for credentials.
+    pub headers: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Endpoint {
+    /// The address without its query, and none that has a user part: some put credentials there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.url.split(['?', '#']).next().unwrap_or_default();
+        let shown = if address.contains('@') {
+            "(hidden)"
+        } else {
+            address
+        };
+        f.debug_struct("Endpoint")
+            .field("url", &shown)
+            .field("authorization", &self.authorization)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub enum Authorization {
+    /// Anybody.
+    None,
+    /// Whoever has this token.
+    Bearer(Secret),
+    /// Whoever sends this value in this header.
+    ApiKey {
+        /// The header.
+        header: String,
+        /// The value.
+        value: Secret,
+    },
+    /// This user with this password.
+    Basic {
+        /// The user.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// Whoever has a token of an authorisation server.
+    OAuth(OAuth),
+}
+
+/// How to get tokens of an authorisation server, by OAuth 2.1.
+#[derive(Clone, Debug)]
+pub struct OAuth {
+    /// The client's id.
+    pub client_id: String,
+    /// The client's secret, if it is a confidential one.
+    pub client_secret: Option<Secret>,
+    /// Where tokens are asked for; `None`: as the server's metadata says.
+    pub token_url: Option<String>,
+    /// What is asked for.
+    pub scopes: Vec<String>,
+    /// How tokens are got.
+    pub grant: OAuthGrant,
+    /// Where tokens are kept between connections and processes.
+    pub tokens: Arc<dyn OAuthTokenStore>,
+}
+
+/// How tokens are got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OAuthGrant {
+    /// A person granted them elsewhere; here they are only refreshed. With none that work, a call is
+    /// [`Kind::Authentication`](super::Kind::Authentication).
+    AuthorizationCode,
+    /// For the client itself.
+    ClientCredentials,
+}
+
+/// Keeps OAuth tokens, because a refresh token that is used may not work again.
+#[async_trait]
+pub trait OAuthTokenStore: fmt::Debug + Send + Sync + 'static {
+    /// The newest tokens, if there are any.
+    async fn load(&self) -> Result<Option<OAuthTokens>, McpError>;
+
+    /// Keeps `tokens`, durable on return; they are not used before.
+    async fn save(&self, tokens: OAuthTokens) -> Result<(), McpError>;
+}
+
+/// What an authorisation server gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OAuthTokens {
+    /// Sent with every request.
+    pub access: Secret,
+    /// Gets the next tokens.
+    pub refresh: Option<Secret>,
+    /// When the access token ends, if the server said.
+    pub expires: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_credential_is_in_any_debug_output() {
+        let endpoint = |url: &str, authorization| Endpoint {
+            url: url.to_owned(),
+            authorization,
+            headers: BTreeMap::from([("x-key".to_owned(), "canary".to_owned())]),
+        };
+        let command = StdioCommand {
+            argv: vec!["server".to_owned(), "--token=canary".to_owned()],
+            cwd: PathBuf::new(),
+            env: BTreeMap::from([("TOKEN".to_owned(), Secret::new("canary"))]),
+            sandbox: None,
+        };
+        let shown = [
+            format!("{command:?}"),
+            format!(
+                "{:?}",
+                endpoint("https://canary:canary@host/mcp", Authorization::None)
+            ),
+            format!(
+                "{:?}",
+                endpoint("https://host/mcp?key=canary#canary", Authorization::None)
+            ),
+            format!(
+                "{:?}",
+                endpoint("https://host", Authorization::Bearer(Secret::new("canary")))
+            ),
+            format!(
+                "{:?}",
+                Authorization::Basic {
+                    user: "user".to_owned(),
+                    password: Secret::new("canary")
+                }
+            ),
+        ];
+        for text in shown {
+            assert!(!text.contains("canary"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `cargo xtask test`: everything that can be tested on this machine.
+
+use std::path::Path;
+
+use crate::failure::Failure;
+use crate::step::{cargo_command, execute, step, succeeds};
+use crate::workspace;
+
+/// Arguments of `cargo xtask test`.
+#[derive(clap::Args, Debug, Default)]
+pub(crate) struct Args {
+    /// Passed on to `cargo nextest run`, or to `cargo test` where nextest is not installed. With a selection of tests
+    /// the examples in the documentation are left out
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+/// Runs the tests, then the examples in the documentation, both even if the first fail.
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let root = workspace::root()?;
+    let with_nextest = has_nextest(&root);
+    if !with_nextest {
+        println!("cargo-nextest is not installed; using cargo test, which is slower");
+    }
+    let tests = step(
+        "tests",
+        "A test's name says what it expects; run it alone with `cargo xtask test NAME`.",
+        || execute(cargo_command(&root, test_args(with_nextest, &args.args))),
+    );
+    if !args.args.is_empty() {
+        return tests;
+    }
+    let examples = step(
+        "examples in the documentation",
+        "An example no longer compiles or does not hold: mend it, users copy it.",
+        || execute(cargo_command(&root, ["test", "--doc", "--workspace"])),
+    );
+    match (tests, examples) {
+        (Ok(()), Ok(())) => {
+            println!("all tests passed");
+            Ok(())
+        }
+        (Err(_), Err(_)) => Err(Failure::new("tests and examples in the documentation failed")),
+        (Err(_), Ok(())) => Err(Failure::new("tests failed")),
+        (Ok(()), Err(_)) => Err(Failure::new("examples in the documentation failed")),
+    }
+}
+
+fn has_nextest(root: &Path) -> bool {
+    succeeds(cargo_command(root, ["nextest", "--version"]))
+}
+
+/// The arguments of cargo that run the tests.
+fn test_args(with_nextest: bool, extra: &[String]) -> Vec<&str> {
+    let runner: &[&str] = if with_nextest {
+        &["nextest", "run", "--workspace"]
+    } else {
+        // All targets but the documentation, which is a step of its own. Extra arguments may name targets themselves.
+        &["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]
+    };
+    runner
+        .iter()
+        .copied()
+        .chain(extra.iter().map(String::as_str))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::{Cli, Command};
+
+    #[test]
+    fn extra_arguments_reach_the_runner_as_they_are() {
+        let cli = Cli::try_parse_from(["xtask", "test", "-p", "xtask", "--no-capture", "name"]).unwrap();
+        let Command::Test(args) = cli.command else {
+            panic!("another subcommand");
+        };
+        let passed = test_args(true, &args.args);
+        assert_eq!(passed, ["nextest", "run", "--workspace", "-p", "xtask", "--no-capture", "name"]);
+    }
+
+    #[test]
+    fn without_nextest_cargo_runs_the_same_tests() {
+        let passed = test_args(false, &[]);
+        assert_eq!(passed.first(), Some(&"test"));
+        assert!(passed.contains(&"--workspace"));
+        assert!(!passed.contains(&"--doc"));
+    }
+}
