@@ -189,11 +189,11 @@ impl Harness {
         CallId::new(format!("{run}.c4294967295"))?;
         let submitted = RunSubmitted {
             run: run.clone(),
-            agent: start.descriptor.name().to_owned(),
+            agent: start.descriptor.metadata.name.clone(),
             input_digest: Digest::of(start.input.as_bytes()),
             input: start.input,
             descriptor_digest: start.descriptor.digest(),
-            max_turns: start.descriptor.max_turns(),
+            max_turns: start.descriptor.runtime.max_turns,
             descriptor: serde_json::to_value(&start.descriptor).map_err(LogError::from)?,
             session: start.session.clone(),
             workspace: start.workspace,

@@ -12,6 +12,7 @@ mod glob;
 mod grep;
 mod list;
 mod read;
+mod settings;
 mod shell;
 mod walk;
 mod write;
@@ -28,8 +29,9 @@ use seaworthy_ports::{CallId, Latch, ToolName, async_trait};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use builtin::{Builtin, NoBuiltin, Settings};
+pub use builtin::{Builtin, NoBuiltin};
 pub use command::{CALL_ID, Command, IDEMPOTENCY_KEY, MAX_RESULT_BYTES};
+pub use settings::Settings;
 
 /// What repeating a call does to the world.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -39,6 +39,13 @@ pub struct PortError<K> {
     kind: K,
     retry: Retry,
     effect: Effect,
+    /// Boxed, so that results stay small.
+    words: Box<Words>,
+}
+
+/// What a person reads.
+#[derive(Debug)]
+struct Words {
     operation: &'static str,
     adapter: &'static str,
     message: String,
@@ -57,10 +64,12 @@ impl<K: ErrorKind> PortError<K> {
             kind,
             retry: kind.default_retry(),
             effect: Effect::None,
-            operation,
-            adapter,
-            message: message.into(),
-            source: None,
+            words: Box::new(Words {
+                operation,
+                adapter,
+                message: message.into(),
+                source: None,
+            }),
         }
     }
 
@@ -84,7 +93,7 @@ impl<K: ErrorKind> PortError<K> {
         mut self,
         source: impl Into<Box<dyn Error + Send + Sync + 'static>>,
     ) -> Self {
-        self.source = Some(source.into());
+        self.words.source = Some(source.into());
         self
     }
 
@@ -105,17 +114,17 @@ impl<K: ErrorKind> PortError<K> {
 
     /// The port method that failed.
     pub fn operation(&self) -> &'static str {
-        self.operation
+        self.words.operation
     }
 
     /// The id of the adapter that failed.
     pub fn adapter(&self) -> &'static str {
-        self.adapter
+        self.words.adapter
     }
 
     /// The words for a person, without adapter and operation.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.words.message
     }
 }
 
@@ -124,7 +133,7 @@ impl<K: ErrorKind> fmt::Display for PortError<K> {
         write!(
             f,
             "{}: {}: {}: {}",
-            self.adapter, self.operation, self.kind, self.message
+            self.words.adapter, self.words.operation, self.kind, self.words.message
         )?;
         if self.effect == Effect::Unknown {
             f.write_str(" (it may have taken effect)")?;
@@ -135,7 +144,8 @@ impl<K: ErrorKind> fmt::Display for PortError<K> {
 
 impl<K: ErrorKind> Error for PortError<K> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source
+        self.words
+            .source
             .as_deref()
             .map(|source| source as &(dyn Error + 'static))
     }

@@ -13,9 +13,11 @@ use crate::capability::flags;
 use crate::{AdapterInfo, ErrorKind, Latch, PortError, Retry, ToolName};
 
 mod assemble;
+mod history;
 mod message;
 
 pub use assemble::{ModelProviderExt, ModelReply, assemble};
+pub use history::{HistoryFault, check_history};
 pub use message::{Block, Message, OpaqueItem, Role, ToolCallBlock, ToolResultBlock};
 
 /// Calls a model once, as a stream.

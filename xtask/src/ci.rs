@@ -76,15 +76,21 @@ impl Step {
         match self {
             Self::Fmt => "Run `cargo fmt --all`.",
             Self::Layering => "The table of who may depend on whom is in docs/architecture.md.",
-            Self::Clauses => "A clause is one sentence in three places: the trait, docs/ports/, testing/contract/.",
+            Self::Clauses => {
+                "A clause is one sentence in three places: the trait, docs/ports/, testing/contract/."
+            }
             Self::Clippy => {
                 "Mend the cause; where the lint is wrong, use #[expect(lint, reason = \"…\")] at that place."
             }
             Self::Features => "Users turn on one feature; it must build without the others.",
             Self::Examples => "Users copy the examples; they build against the façade alone.",
-            Self::Docs => "Documentation may name only what exists: mend the page or bring back what it names.",
+            Self::Docs => {
+                "Documentation may name only what exists: mend the page or bring back what it names."
+            }
             Self::Rustdoc => "A link in a doc comment leads nowhere, or to something private.",
-            Self::Test => "A test's name says what it expects; run it alone with `cargo xtask test NAME`.",
+            Self::Test => {
+                "A test's name says what it expects; run it alone with `cargo xtask test NAME`."
+            }
         }
     }
 
@@ -113,8 +119,10 @@ impl Step {
             }
             Self::Rustdoc => {
                 // Libraries only: the binary `seaworthy` would overwrite the pages of the library of that name.
-                let mut command =
-                    cargo_command(root, ["doc", "--workspace", "--lib", "--no-deps", "--locked"]);
+                let mut command = cargo_command(
+                    root,
+                    ["doc", "--workspace", "--lib", "--no-deps", "--locked"],
+                );
                 command.env("RUSTDOCFLAGS", "-Dwarnings");
                 execute(command)
             }
@@ -141,7 +149,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         println!("every step passed, {took}");
         Ok(())
     } else {
-        Err(Failure::new(format!("failed: {} ({took})", failed.join(", "))))
+        Err(Failure::new(format!(
+            "failed: {} ({took})",
+            failed.join(", ")
+        )))
     }
 }
 
@@ -151,11 +162,20 @@ fn features(root: &Path) -> Result<(), Failure> {
     let facade = metadata
         .root_package()
         .ok_or_else(|| Failure::new("the root of the workspace is no package"))?;
-    let check = ["check", "--package", &facade.name, "--no-default-features", "--locked"];
+    let check = [
+        "check",
+        "--package",
+        &facade.name,
+        "--no-default-features",
+        "--locked",
+    ];
     execute(cargo_command(root, check))?;
     for feature in facade.features.keys().filter(|name| *name != "default") {
         println!("feature {feature}");
-        execute(cargo_command(root, check.into_iter().chain(["--features", feature])))?;
+        execute(cargo_command(
+            root,
+            check.into_iter().chain(["--features", feature]),
+        ))?;
     }
     Ok(())
 }
@@ -175,7 +195,10 @@ mod tests {
     #[test]
     fn all_steps_run_unless_some_are_named() {
         assert_eq!(args(&[], &[]).steps(), Step::value_variants());
-        assert_eq!(args(&[Step::Docs, Step::Fmt], &[]).steps(), [Step::Fmt, Step::Docs]);
+        assert_eq!(
+            args(&[Step::Docs, Step::Fmt], &[]).steps(),
+            [Step::Fmt, Step::Docs]
+        );
         assert!(!args(&[], &[Step::Test]).steps().contains(&Step::Test));
     }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask clauses`: a clause is one sentence in the trait's documentation, the same sentence on the port's page,
 //! and a scenario in the contract suite, if the port has one.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -10,19 +11,32 @@ use regex::Regex;
 use crate::failure::Failure;
 use crate::workspace;
 
-#[expect(clippy::expect_used, reason = "the pattern is a constant that the tests cover")]
-static CLAUSE: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"^[*-] \*\*([A-Z]{2}-[0-9]+)\*\* (.*)$").expect("a valid pattern"));
+#[expect(
+    clippy::expect_used,
+    reason = "the pattern is a constant that the tests cover"
+)]
+static CLAUSE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^[*-] \*\*([A-Z]{2}-[0-9]+)\*\* (.*)$").expect("a valid pattern")
+});
 
-#[expect(clippy::expect_used, reason = "the pattern is a constant that the tests cover")]
+#[expect(
+    clippy::expect_used,
+    reason = "the pattern is a constant that the tests cover"
+)]
 static LINK: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\[(`[^`]+`)\](\([^)]*\))?").expect("a valid pattern"));
 
-#[expect(clippy::expect_used, reason = "the pattern is a constant that the tests cover")]
+#[expect(
+    clippy::expect_used,
+    reason = "the pattern is a constant that the tests cover"
+)]
 static NAMED: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\b([A-Z]{2}-[0-9]+)\b").expect("a valid pattern"));
 
-#[expect(clippy::expect_used, reason = "the pattern is a constant that the tests cover")]
+#[expect(
+    clippy::expect_used,
+    reason = "the pattern is a constant that the tests cover"
+)]
 static SCENARIO: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\b([a-z]{2})([0-9]+)_[a-z]").expect("a valid pattern"));
 
@@ -56,10 +70,11 @@ fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Clauses {
 impl Clauses {
     fn keep(&mut self, clause: Option<(String, String)>) {
         if let Some((id, sentence)) = clause {
-            if self.sentences.contains_key(&id) {
-                self.twice.push(id);
-            } else {
-                self.sentences.insert(id, plain(&sentence));
+            match self.sentences.entry(id) {
+                Entry::Occupied(known) => self.twice.push(known.key().clone()),
+                Entry::Vacant(place) => {
+                    place.insert(plain(&sentence));
+                }
             }
         }
     }
@@ -83,7 +98,8 @@ fn in_source(source: &str) -> Clauses {
 
 /// The clauses that a suite names, in text or in the names of its scenarios (`ss1_…`).
 fn in_suite(source: &str) -> BTreeSet<String> {
-    let part = |found: &regex::Captures<'_>, at| found.get(at).map_or("", |part| part.as_str()).to_owned();
+    let part =
+        |found: &regex::Captures<'_>, at| found.get(at).map_or("", |part| part.as_str()).to_owned();
     let named = NAMED.captures_iter(source).map(|found| part(&found, 1));
     let scenarios = SCENARIO
         .captures_iter(source)
@@ -92,10 +108,17 @@ fn in_suite(source: &str) -> BTreeSet<String> {
 }
 
 /// What is wrong between a port's clauses, its page and its suite.
-fn compare(port: &str, source: &Clauses, page: &Clauses, suite: Option<&BTreeSet<String>>) -> Vec<String> {
+fn compare(
+    port: &str,
+    source: &Clauses,
+    page: &Clauses,
+    suite: Option<&BTreeSet<String>>,
+) -> Vec<String> {
     let mut findings = Vec::new();
     for id in &source.twice {
-        findings.push(format!("{port}: {id} stands twice in the trait's documentation"));
+        findings.push(format!(
+            "{port}: {id} stands twice in the trait's documentation"
+        ));
     }
     for id in &page.twice {
         findings.push(format!("{port}: {id} stands twice on the page"));
@@ -109,18 +132,24 @@ fn compare(port: &str, source: &Clauses, page: &Clauses, suite: Option<&BTreeSet
             Some(_) => {}
         }
         if suite.is_some_and(|suite| !suite.contains(id)) {
-            findings.push(format!("{port}: {id} has no scenario in the contract suite"));
+            findings.push(format!(
+                "{port}: {id} has no scenario in the contract suite"
+            ));
         }
     }
     for id in page.sentences.keys() {
         if !source.sentences.contains_key(id) {
-            findings.push(format!("{port}: {id} is on the page but not in the trait's documentation"));
+            findings.push(format!(
+                "{port}: {id} is on the page but not in the trait's documentation"
+            ));
         }
     }
     let prefixes: BTreeSet<_> = source.sentences.keys().map(|id| prefix(id)).collect();
     for id in suite.into_iter().flatten() {
         if prefixes.contains(prefix(id)) && !source.sentences.contains_key(id) {
-            findings.push(format!("{port}: the contract suite names {id}, which the trait does not"));
+            findings.push(format!(
+                "{port}: the contract suite names {id}, which the trait does not"
+            ));
         }
     }
     findings
@@ -184,7 +213,10 @@ pub(crate) fn run() -> Result<(), Failure> {
         }
         let page = root.join(format!("docs/ports/{}.md", port.replace('_', "-")));
         if !page.is_file() {
-            findings.push(format!("{port}: docs/ports/{}.md is missing", port.replace('_', "-")));
+            findings.push(format!(
+                "{port}: docs/ports/{}.md is missing",
+                port.replace('_', "-")
+            ));
             continue;
         }
         let page = parse(workspace::read(&page)?.lines());
@@ -203,7 +235,10 @@ pub(crate) fn run() -> Result<(), Failure> {
         "The trait's documentation in ports/src decides; bring the page and the suite in line with it.",
     )?;
     let count: usize = ports.values().map(|clauses| clauses.sentences.len()).sum();
-    println!("{count} clauses of {} ports agree; {with_suite} ports have a suite", ports.len());
+    println!(
+        "{count} clauses of {} ports agree; {with_suite} ports have a suite",
+        ports.len()
+    );
     Ok(())
 }
 
@@ -232,7 +267,13 @@ pub trait StateStore {}
 
     fn findings(page: &str, suite: Option<&str>) -> usize {
         let suite = suite.map(in_suite);
-        compare("state_store", &in_source(SOURCE), &parse(page.lines()), suite.as_ref()).len()
+        compare(
+            "state_store",
+            &in_source(SOURCE),
+            &parse(page.lines()),
+            suite.as_ref(),
+        )
+        .len()
     }
 
     #[test]
@@ -251,7 +292,10 @@ pub trait StateStore {}
 
     #[test]
     fn a_missing_clause_another_wording_and_a_surplus_one_are_found() {
-        assert_eq!(findings("- **SS-1** An append writes all or `Kind::Nothing`.", None), 1);
+        assert_eq!(
+            findings("- **SS-1** An append writes all or `Kind::Nothing`.", None),
+            1
+        );
         assert_eq!(findings(&PAGE.replace("all", "some"), None), 1);
         assert_eq!(findings(&format!("{PAGE}- **SS-3** More."), None), 1);
         assert_eq!(findings(&format!("{PAGE}- **SS-1** Again."), None), 1);
@@ -259,9 +303,15 @@ pub trait StateStore {}
 
     #[test]
     fn a_suite_has_every_clause_and_no_other() {
-        assert_eq!(findings(PAGE, Some("always ss1_a_b; /// SS-2 is a hint")), 0);
+        assert_eq!(
+            findings(PAGE, Some("always ss1_a_b; /// SS-2 is a hint")),
+            0
+        );
         assert_eq!(findings(PAGE, Some("always ss1_a_b;")), 1);
         assert_eq!(findings(PAGE, Some("ss1_a ss2_b ss17_c")), 1);
-        assert_eq!(findings(PAGE, Some("ss1_a ss2_b; DR-99 is another port's")), 0);
+        assert_eq!(
+            findings(PAGE, Some("ss1_a ss2_b; DR-99 is another port's")),
+            0
+        );
     }
 }

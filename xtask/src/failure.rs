@@ -16,7 +16,10 @@ impl Failure {
     pub(crate) fn unless_empty(findings: &[String], advice: &str) -> Result<(), Self> {
         match findings.len() {
             0 => Ok(()),
-            1 => Err(Self(format!("1 finding:\n  {}\n{advice}", findings.join("")))),
+            1 => Err(Self(format!(
+                "1 finding:\n  {}\n{advice}",
+                findings.join("")
+            ))),
             count => Err(Self(format!(
                 "{count} findings:\n  {}\n{advice}",
                 findings.join("\n  ")

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
-use cargo_metadata::{DependencyKind, Metadata};
+use cargo_metadata::{DepKindInfo, DependencyKind, Metadata};
 
 use crate::failure::Failure;
 use crate::workspace;
@@ -162,18 +162,14 @@ const FORBIDDEN: &[&str] = &[
 ];
 
 /// Edges that may lead to a forbidden crate all the same, each with its reason. One that no longer exists is a finding.
-const EXCUSED: &[Excuse] = &[
-    Excuse {
-        from: "ahash",
-        to: "getrandom",
-        reason: "seeds the hash maps of the schema validator; no result depends on it",
-    },
-    Excuse {
-        from: "jsonschema",
-        to: "getrandom",
-        reason: "for wasm32 only, where it replaces the seed of those hash maps",
-    },
-];
+const EXCUSED: &[Excuse] = &[Excuse {
+    from: "ahash",
+    to: "getrandom",
+    reason: "seeds the hash maps of the schema validator; no result depends on it",
+}];
+
+/// A platform that the workspace is not built for: dependencies for it alone are not looked at.
+const FOREIGN: &str = "cfg(target_arch = \"wasm32\")";
 
 struct Excuse {
     from: &'static str,
@@ -187,7 +183,7 @@ struct Excuse {
 struct Graph {
     /// Crates of the workspace, by name.
     members: BTreeMap<String, Member>,
-    /// What each crate is built with, by id: the workspace's features and all platforms together.
+    /// What each crate is built with, by id: the workspace's features and all its platforms together.
     resolved: BTreeMap<String, Node>,
 }
 
@@ -246,11 +242,13 @@ impl Graph {
             let normal = node
                 .deps
                 .iter()
-                .filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal))
+                .filter(|dep| dep.dep_kinds.iter().any(is_looked_at))
                 .map(|dep| dep.pkg.repr.clone())
                 .collect();
             let name = names.get(&node.id).cloned().unwrap_or_default();
-            graph.resolved.insert(node.id.repr.clone(), Node { name, normal });
+            graph
+                .resolved
+                .insert(node.id.repr.clone(), Node { name, normal });
         }
         graph
     }
@@ -260,7 +258,10 @@ impl Graph {
         let mut used = BTreeSet::new();
         for (name, member) in &self.members {
             let Some(layer) = Layer::of(&member.folder) else {
-                findings.push(format!("{name}: the folder {} belongs to no layer", member.folder));
+                findings.push(format!(
+                    "{name}: the folder {} belongs to no layer",
+                    member.folder
+                ));
                 continue;
             };
             self.check_direct(name, layer, member, &mut findings);
@@ -294,8 +295,15 @@ impl Graph {
                     && (layer.tests_may_use().contains(&used_layer)
                         || layer.tests_may_use_system() && used.folder == SYSTEM);
             if !allowed {
-                let what = if dependency.for_tests { "tests of " } else { "" };
-                findings.push(format!("{name} uses {}: {what}{layer} may not use {used_layer}", dependency.name));
+                let what = if dependency.for_tests {
+                    "tests of "
+                } else {
+                    ""
+                };
+                findings.push(format!(
+                    "{name} uses {}: {what}{layer} may not use {used_layer}",
+                    dependency.name
+                ));
             }
         }
     }
@@ -354,11 +362,19 @@ impl Graph {
     }
 }
 
+/// Whether a dependency ends up in what is built: neither for tests nor for build scripts, nor for a foreign platform.
+fn is_looked_at(kind: &DepKindInfo) -> bool {
+    let platform = kind.target.as_ref().map(ToString::to_string);
+    kind.kind == DependencyKind::Normal && platform.as_deref() != Some(FOREIGN)
+}
+
 fn is_forbidden(name: &str) -> bool {
-    FORBIDDEN.iter().any(|pattern| match pattern.strip_suffix('*') {
-        Some(start) => name.starts_with(start),
-        None => name == *pattern,
-    })
+    FORBIDDEN
+        .iter()
+        .any(|pattern| match pattern.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == *pattern,
+        })
 }
 
 /// Checks the workspace.
@@ -432,7 +448,12 @@ mod tests {
             FAKES,
             CONTRACT,
             SYSTEM_CRATE,
-            ("polling", "adapters/support/polling", &["ports"], &["fakes"]),
+            (
+                "polling",
+                "adapters/support/polling",
+                &["ports"],
+                &["fakes"],
+            ),
             (
                 "sqlite",
                 "adapters/driven/sqlite",
@@ -441,7 +462,12 @@ mod tests {
             ),
             ("facade", "", &["core", "ports", "sqlite", "system"], &[]),
             ("cli", "adapters/driving/cli", &["facade"], &[]),
-            ("simulation", "testing/simulation", &["core", "ports", "fakes", "contract"], &[]),
+            (
+                "simulation",
+                "testing/simulation",
+                &["core", "ports", "fakes", "contract"],
+                &[],
+            ),
             ("xtask", "xtask", &[], &[]),
         ];
         let outside: [(&str, &[&str]); 2] = [("serde", &[]), ("tokio", &[])];
@@ -472,8 +498,16 @@ mod tests {
             let itself = ("other", "adapters/driven/other", &uses as &[_], &[] as &[_]);
             let its_tests = ("other", "adapters/driven/other", &[] as &[_], &uses as &[_]);
             let members = [PORTS, CONTRACT, FAKES, SYSTEM_CRATE];
-            assert_eq!(findings(&[&members[..], &[itself]].concat(), &[]), 1, "{used}");
-            assert_eq!(findings(&[&members[..], &[its_tests]].concat(), &[]), 0, "{used}");
+            assert_eq!(
+                findings(&[&members[..], &[itself]].concat(), &[]),
+                1,
+                "{used}"
+            );
+            assert_eq!(
+                findings(&[&members[..], &[its_tests]].concat(), &[]),
+                0,
+                "{used}"
+            );
         }
     }
 
@@ -507,16 +541,31 @@ mod tests {
     #[test]
     fn a_forbidden_crate_is_found_however_far_away_and_its_way_is_told() {
         let core = ("core", "core", &["helper"] as &[_], &[] as &[_]);
-        let outside: [(&str, &[&str]); 4] =
-            [("helper", &["deep"]), ("deep", &["tokio-util"]), ("tokio-util", &["tokio"]), ("tokio", &[])];
+        let outside: [(&str, &[&str]); 4] = [
+            ("helper", &["deep"]),
+            ("deep", &["tokio-util"]),
+            ("tokio-util", &["tokio"]),
+            ("tokio", &[]),
+        ];
         let found = graph(&[core], &outside).findings(&[]);
-        assert_eq!(found, ["core reaches tokio-util: core -> helper -> deep -> tokio-util"]);
+        assert_eq!(
+            found,
+            ["core reaches tokio-util: core -> helper -> deep -> tokio-util"]
+        );
     }
 
     #[test]
     fn an_adapter_may_reach_what_the_core_may_not() {
-        let member = ("sqlite", "adapters/driven/sqlite", &["sqlx"] as &[_], &[] as &[_]);
-        assert_eq!(findings(&[member], &[("sqlx", &["tokio"]), ("tokio", &[])]), 0);
+        let member = (
+            "sqlite",
+            "adapters/driven/sqlite",
+            &["sqlx"] as &[_],
+            &[] as &[_],
+        );
+        assert_eq!(
+            findings(&[member], &[("sqlx", &["tokio"]), ("tokio", &[])]),
+            0
+        );
     }
 
     #[test]
@@ -531,7 +580,12 @@ mod tests {
         let core = ("core", "core", &["hashing"] as &[_], &[] as &[_]);
         let outside: [(&str, &[&str]); 2] = [("hashing", &["getrandom"]), ("getrandom", &[])];
         assert_eq!(graph(&[core], &outside).findings(&excuse()).len(), 0);
-        let core = ("core", "core", &["hashing", "getrandom"] as &[_], &[] as &[_]);
+        let core = (
+            "core",
+            "core",
+            &["hashing", "getrandom"] as &[_],
+            &[] as &[_],
+        );
         assert_eq!(graph(&[core], &outside).findings(&excuse()).len(), 1);
     }
 
@@ -547,7 +601,14 @@ mod tests {
 
     #[test]
     fn patterns_match_whole_names_or_beginnings() {
-        for name in ["tokio", "tokio-util", "aws-sdk-s3", "rand_core", "sqlx-core", "opentelemetry_sdk"] {
+        for name in [
+            "tokio",
+            "tokio-util",
+            "aws-sdk-s3",
+            "rand_core",
+            "sqlx-core",
+            "opentelemetry_sdk",
+        ] {
             assert!(is_forbidden(name), "{name}");
         }
         for name in ["tokionic", "randomish", "times", "serde", "hyperspace"] {

@@ -14,7 +14,10 @@ pub(crate) fn cargo() -> OsString {
 }
 
 /// A cargo command in `root`.
-pub(crate) fn cargo_command<A: AsRef<OsStr>>(root: &Path, args: impl IntoIterator<Item = A>) -> Command {
+pub(crate) fn cargo_command<A: AsRef<OsStr>>(
+    root: &Path,
+    args: impl IntoIterator<Item = A>,
+) -> Command {
     let mut command = Command::new(cargo());
     command.current_dir(root).args(args);
     command

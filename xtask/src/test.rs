@@ -40,7 +40,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             println!("all tests passed");
             Ok(())
         }
-        (Err(_), Err(_)) => Err(Failure::new("tests and examples in the documentation failed")),
+        (Err(_), Err(_)) => Err(Failure::new(
+            "tests and examples in the documentation failed",
+        )),
         (Err(_), Ok(())) => Err(Failure::new("tests failed")),
         (Ok(()), Err(_)) => Err(Failure::new("examples in the documentation failed")),
     }
@@ -50,19 +52,29 @@ fn has_nextest(root: &Path) -> bool {
     succeeds(cargo_command(root, ["nextest", "--version"]))
 }
 
+fn names_package(arg: &str) -> bool {
+    arg == "--package"
+        || arg.starts_with("--package=")
+        || (arg.starts_with("-p") && !arg.starts_with("--"))
+}
+
 /// The arguments of cargo that run the tests.
 fn test_args(with_nextest: bool, extra: &[String]) -> Vec<&str> {
-    let runner: &[&str] = if with_nextest {
-        &["nextest", "run", "--workspace"]
+    let mut args = if with_nextest {
+        vec!["nextest", "run"]
     } else {
-        // All targets but the documentation, which is a step of its own. Extra arguments may name targets themselves.
-        &["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]
+        vec!["test"]
     };
-    runner
-        .iter()
-        .copied()
-        .chain(extra.iter().map(String::as_str))
-        .collect()
+    // Cargo does not look at --package where --workspace stands.
+    if !extra.iter().any(|arg| names_package(arg)) {
+        args.push("--workspace");
+    }
+    // All targets but the documentation, which is a step of its own.
+    if !with_nextest && extra.is_empty() {
+        args.extend(["--lib", "--bins", "--tests", "--examples"]);
+    }
+    args.extend(extra.iter().map(String::as_str));
+    args
 }
 
 #[cfg(test)]
@@ -74,12 +86,23 @@ mod tests {
 
     #[test]
     fn extra_arguments_reach_the_runner_as_they_are() {
-        let cli = Cli::try_parse_from(["xtask", "test", "-p", "xtask", "--no-capture", "name"]).unwrap();
+        let cli =
+            Cli::try_parse_from(["xtask", "test", "-p", "xtask", "--no-capture", "name"]).unwrap();
         let Command::Test(args) = cli.command else {
             panic!("another subcommand");
         };
         let passed = test_args(true, &args.args);
-        assert_eq!(passed, ["nextest", "run", "--workspace", "-p", "xtask", "--no-capture", "name"]);
+        assert_eq!(
+            passed,
+            ["nextest", "run", "-p", "xtask", "--no-capture", "name"]
+        );
+    }
+
+    #[test]
+    fn the_whole_workspace_is_tested_unless_packages_are_named() {
+        let passed = |extra: &str| test_args(true, &[extra.to_owned()]).contains(&"--workspace");
+        assert!(passed("name") && passed("--profile=ci"));
+        assert!(!passed("--package=xtask") && !passed("-pxtask"));
     }
 
     #[test]

@@ -16,20 +16,7 @@ use super::list::List;
 use super::read::Read;
 use super::shell::Shell;
 use super::write::Write;
-use super::{ApprovalRule, Risk, SideEffect, Tool, ToolDefinition};
-
-/// How the gateway treats a tool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// What repeating a call does.
-    pub side_effect: SideEffect,
-    /// How much harm a call can do.
-    pub risk: Risk,
-    /// Whether a person must agree.
-    pub approval: ApprovalRule,
-    /// How long a call may take.
-    pub timeout: Duration,
-}
+use super::{ApprovalRule, Risk, Settings, SideEffect, Tool, ToolDefinition};
 
 /// A tool that comes with Seaworthy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use crate::ADAPTER;
 use seaworthy_polling::{
     Claim, Claimed, Hints, Lease, LeaseKey, LeaseStorage, Presence, Renewed, Settle, Settlement,
     SignalsAfter, WaitingSignal, redelivery_delay,
@@ -20,7 +21,6 @@ use seaworthy_ports::{
     AdapterInfo, Durability, Latch, QueueName, RunId, SessionId, SignalId, Timestamp, WorkerId,
 };
 
-const ADAPTER: &str = "memory";
 
 /// A durable runtime that lives as long as its value: for tests and for runs that need not survive.
 ///

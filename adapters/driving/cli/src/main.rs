@@ -1,1 +1,55 @@
-fn main() {}
+//! The command line of Seaworthy: the one place where adapters are put together and the environment is read.
+
+mod args;
+mod commands;
+mod drive;
+mod environment;
+mod error;
+mod models;
+mod observer;
+mod output;
+mod progress;
+mod stack;
+mod stop;
+mod store;
+
+use std::process::ExitCode;
+
+use crate::commands::Context;
+use crate::environment::Environment;
+use crate::error::{CliError, Exit};
+
+fn main() -> ExitCode {
+    // A supervised command starts this program again; then nothing below applies.
+    seaworthy::process::supervise_if_asked();
+    let cli = match args::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let environment = Environment::read();
+    observer::log_to_stderr(environment.log_filter.as_deref());
+    let json = cli.common.json;
+    let exit = match run(cli, environment) {
+        Ok(exit) => exit,
+        // Whoever read the output has seen enough.
+        Err(CliError::OutputClosed) => Exit::Succeeded,
+        Err(error) => {
+            output::report(&error, json);
+            error.exit()
+        }
+    };
+    exit.into()
+}
+
+fn run(cli: args::Cli, environment: Environment) -> Result<Exit, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|source| CliError::Io { doing: "start the runtime".to_owned(), source })?;
+    let context = Context::new(cli.common, environment);
+    let outcome = runtime.block_on(commands::run(&context, cli.command));
+    // A question that nobody answered must not hold the process.
+    runtime.shutdown_background();
+    outcome
+}

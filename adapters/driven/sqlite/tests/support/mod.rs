@@ -26,20 +26,20 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 /// Nothing a test waits for takes this long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub const CHILD: &str = "SEAWORTHY_SQLITE_TEST_DATABASE";
+pub(crate) const CHILD: &str = "SEAWORTHY_SQLITE_TEST_DATABASE";
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
-pub struct DrivenClock(watch::Sender<i64>);
+pub(crate) struct DrivenClock(watch::Sender<i64>);
 
 impl DrivenClock {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self(watch::Sender::new(1_000_000)))
     }
 
-    pub fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         let by = i64::try_from(by.as_millis()).expect("a short time");
         self.0.send_modify(|now| *now += by);
     }
@@ -47,7 +47,7 @@ impl DrivenClock {
 
 /// The time of this machine.
 #[derive(Debug)]
-pub struct RealClock;
+pub(crate) struct RealClock;
 
 fn info() -> AdapterInfo {
     AdapterInfo {
@@ -97,40 +97,40 @@ impl Clock for RealClock {
 }
 
 /// A migrated database in a folder of its own.
-pub struct Database {
-    pub folder: TempDir,
-    pub config: SqliteConfig,
+pub(crate) struct Database {
+    pub(crate) folder: TempDir,
+    pub(crate) config: SqliteConfig,
 }
 
 impl Database {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let config = SqliteConfig::new(folder.path().join("state.db"));
         Sqlite::migrate(&config).await.expect("migrated");
         Self { folder, config }
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.config.path.clone()
     }
 
-    pub async fn open(&self) -> Sqlite {
+    pub(crate) async fn open(&self) -> Sqlite {
         self.open_with(Arc::new(RealClock)).await
     }
 
-    pub async fn open_with(&self, clock: Arc<dyn Clock>) -> Sqlite {
+    pub(crate) async fn open_with(&self, clock: Arc<dyn Clock>) -> Sqlite {
         Sqlite::connect(self.config.clone(), clock)
             .await
             .expect("connected")
     }
 
     /// A connection that knows nothing of the adapter.
-    pub async fn raw(&self) -> SqliteConnection {
+    pub(crate) async fn raw(&self) -> SqliteConnection {
         raw(&self.config.path).await
     }
 }
 
-pub async fn raw(path: &Path) -> SqliteConnection {
+pub(crate) async fn raw(path: &Path) -> SqliteConnection {
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
@@ -140,7 +140,7 @@ pub async fn raw(path: &Path) -> SqliteConnection {
         .expect("a raw connection")
 }
 
-pub async fn sql(connection: &mut SqliteConnection, statement: &'static str) -> u64 {
+pub(crate) async fn sql(connection: &mut SqliteConnection, statement: &'static str) -> u64 {
     sqlx::query(statement)
         .execute(connection)
         .await
@@ -148,14 +148,14 @@ pub async fn sql(connection: &mut SqliteConnection, statement: &'static str) -> 
         .rows_affected()
 }
 
-pub async fn count(connection: &mut SqliteConnection, question: &'static str) -> i64 {
+pub(crate) async fn count(connection: &mut SqliteConnection, question: &'static str) -> i64 {
     sqlx::query_scalar(question)
         .fetch_one(connection)
         .await
         .expect("a number")
 }
 
-pub fn log(name: &str) -> LogId {
+pub(crate) fn log(name: &str) -> LogId {
     LogId::new(
         LogKind::new("run").expect("a kind"),
         LogName::new(name).expect("a name"),
@@ -163,7 +163,7 @@ pub fn log(name: &str) -> LogId {
 }
 
 /// An append of these bodies after `head` (0: to a new log), with an id made of log and head.
-pub fn append(name: &str, head: u64, bodies: &[&[u8]]) -> Append {
+pub(crate) fn append(name: &str, head: u64, bodies: &[&[u8]]) -> Append {
     Append {
         log: log(name),
         id: AppendId::new(format!("{name}.{head}")).expect("an id"),
@@ -181,7 +181,10 @@ pub fn append(name: &str, head: u64, bodies: &[&[u8]]) -> Append {
     }
 }
 
-pub async fn bodies(store: &dyn StateStore, name: &str) -> Result<Vec<Bytes>, StateStoreError> {
+pub(crate) async fn bodies(
+    store: &dyn StateStore,
+    name: &str,
+) -> Result<Vec<Bytes>, StateStoreError> {
     store
         .read(&log(name), Seq::ZERO)
         .map_ok(|record| record.body)
@@ -189,11 +192,11 @@ pub async fn bodies(store: &dyn StateStore, name: &str) -> Result<Vec<Bytes>, St
         .await
 }
 
-pub fn run_id(name: &str) -> RunId {
+pub(crate) fn run_id(name: &str) -> RunId {
     RunId::new(name).expect("a run id")
 }
 
-pub fn submit(name: &str) -> Submit {
+pub(crate) fn submit(name: &str) -> Submit {
     Submit {
         run: run_id(name),
         session: None,
@@ -202,14 +205,14 @@ pub fn submit(name: &str) -> Submit {
     }
 }
 
-pub fn signal(id: &str) -> Signal {
+pub(crate) fn signal(id: &str) -> Signal {
     Signal {
         id: SignalId::new(id).expect("a signal id"),
         payload: Bytes::copy_from_slice(id.as_bytes()),
     }
 }
 
-pub fn worker(name: &str, scope: Scope) -> Worker {
+pub(crate) fn worker(name: &str, scope: Scope) -> Worker {
     Worker {
         id: WorkerId::new(name).expect("a worker id"),
         scope,
@@ -220,21 +223,21 @@ pub fn worker(name: &str, scope: Scope) -> Worker {
     }
 }
 
-pub fn next(then: Then) -> Next {
+pub(crate) fn next(then: Then) -> Next {
     Next {
         consumed: Vec::new(),
         then,
     }
 }
 
-pub fn park() -> Then {
+pub(crate) fn park() -> Then {
     Then::Park { wake_at: None }
 }
 
 type Answer = Pin<Box<dyn Future<Output = Next> + Send>>;
 
 /// An [`Advance`] made of a closure.
-pub struct Does<F>(pub F);
+pub(crate) struct Does<F>(pub(crate) F);
 
 #[async_trait]
 impl<F: Fn(Turn) -> Answer + Send + Sync> Advance for Does<F> {
@@ -243,7 +246,7 @@ impl<F: Fn(Turn) -> Answer + Send + Sync> Advance for Does<F> {
     }
 }
 
-pub fn does<A, F>(advance: F) -> Arc<dyn Advance>
+pub(crate) fn does<A, F>(advance: F) -> Arc<dyn Advance>
 where
     A: Future<Output = Next> + Send + 'static,
     F: Fn(Turn) -> A + Send + Sync + 'static,
@@ -252,13 +255,13 @@ where
 }
 
 /// A worker in a task of its own.
-pub struct Serving {
+pub(crate) struct Serving {
     stop: seaworthy_ports::LatchSetter,
     task: tokio::task::JoinHandle<Served>,
 }
 
 impl Serving {
-    pub fn start(
+    pub(crate) fn start(
         runtime: &Arc<dyn DurableRuntime>,
         worker: Worker,
         advance: Arc<dyn Advance>,
@@ -274,28 +277,28 @@ impl Serving {
         Self { stop, task }
     }
 
-    pub fn request_stop(&self) {
+    pub(crate) fn request_stop(&self) {
         self.stop.set();
     }
 
-    pub async fn end(self) -> Served {
+    pub(crate) async fn end(self) -> Served {
         within(self.task).await.expect("no panic")
     }
 
-    pub async fn stop(self) -> Served {
+    pub(crate) async fn stop(self) -> Served {
         self.request_stop();
         self.end().await
     }
 }
 
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future)
         .await
         .expect("it comes to an end")
 }
 
 /// Waits for something that other tasks bring about.
-pub async fn until<F, C>(mut condition: C)
+pub(crate) async fn until<F, C>(mut condition: C)
 where
     C: FnMut() -> F,
     F: Future<Output = bool>,
@@ -309,7 +312,7 @@ where
 }
 
 /// This test binary once more, running one of its ignored tests on the database.
-pub fn child(test: &str, database: &Path) -> Child {
+pub(crate) fn child(test: &str, database: &Path) -> Child {
     Command::new(std::env::current_exe().expect("this binary"))
         .args([test, "--exact", "--ignored", "--nocapture"])
         .env(CHILD, database)
@@ -320,6 +323,10 @@ pub fn child(test: &str, database: &Path) -> Child {
         .expect("a child")
 }
 
-pub fn child_database() -> PathBuf {
+pub(crate) fn child_database() -> PathBuf {
     PathBuf::from(std::env::var_os(CHILD).expect("started by another test"))
+}
+
+pub(crate) fn now(clock: &DrivenClock) -> Timestamp {
+    Clock::now(clock)
 }

@@ -1,0 +1,229 @@
+//! What can be typed.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgGroup, Args, Parser, Subcommand};
+
+use crate::error::Exit;
+
+const EXIT_CODES: &str = "Exit codes:
+  0    done; for run and resume: the run succeeded
+  1    the run failed; for verify: its log is faulty
+  2    wrong usage or configuration, an unusable store, an unknown id
+  3    the run waits for an approval, or for somebody who knows what became of a call in doubt
+  4    the run was cancelled
+  130  stopped by Ctrl-C (143: by SIGTERM); the run goes on with `seaworthy resume`
+
+Environment:
+  OPENAI_API_KEY, OPENAI_BASE_URL  for models of provider openai
+  NO_COLOR                         no colours, whatever its value
+  SEAWORTHY_LOG                    what to log on standard error, such as `debug` (default: warnings)";
+
+/// Runs AI agents that survive: kill one at any instant, continue it, and nothing happens twice.
+#[derive(Debug, Parser)]
+#[command(name = "seaworthy", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Common {
+    /// Where runs are kept: `sqlite:PATH`, or `memory:` for one process only [default: .seaworthy/state.db under the
+    /// workspace's project, the nearest folder above it with .seaworthy or .git]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// The directory to work in
+    #[arg(long, global = true, value_name = "DIR", default_value = ".")]
+    pub(crate) workspace: PathBuf,
+    /// Print JSON for programs
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run an agent to its end, or continue the run of that id
+    Run(RunArgs),
+    /// Continue a run
+    Resume(ResumeArgs),
+    /// Serve all runs of the store until stopped; SIGTERM and Ctrl-C let live turns finish
+    Worker(WorkerArgs),
+    /// List runs, the newest first
+    Runs(RunsArgs),
+    /// Show a run
+    Show(RunRef),
+    /// Show what happened in a run, record by record
+    Events(EventsArgs),
+    /// List the approvals that runs wait for
+    Approvals,
+    /// Approve a call
+    Approve(DecideArgs),
+    /// Deny a call
+    Deny(DecideArgs),
+    /// Say what became of a call in doubt
+    Resolve(ResolveArgs),
+    /// End a run, at once, whoever has it
+    Cancel(CancelArgs),
+    /// Queue a failed run again, on the same log
+    Reopen(RunRef),
+    /// Check a run's log: its chain, its events and what is derived from them
+    Verify(RunRef),
+    /// Show what this installation is made of, what it promises and what is missing
+    Doctor,
+    /// Write a starter agent into a new folder
+    Init(InitArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The agent's descriptor
+    #[arg(value_name = "AGENT.yaml")]
+    pub(crate) agent: PathBuf,
+    /// What to ask it: text, @FILE, or - for standard input [default: Begin.]
+    #[arg(long, value_name = "TEXT|@FILE|-", allow_hyphen_values = true)]
+    pub(crate) input: Option<String>,
+    /// The run's id; a run that exists is continued, or its outcome reported [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub(crate) run_id: Option<String>,
+    /// The session whose conversation the run continues
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// Use another model for an alias of the descriptor; may be repeated
+    #[arg(long, value_name = "ALIAS=PROVIDER:MODEL")]
+    pub(crate) model: Vec<String>,
+    /// Grant every approval this run asks for; the log says that it was granted this way
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Queue the run for a worker and return
+    #[arg(long)]
+    pub(crate) detach: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// The run
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+    /// Grant every approval the run asks for; the log says that it was granted this way
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArgs {
+    /// How many runs to advance at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) concurrency: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsArgs {
+    /// Only runs that stand like this
+    #[arg(long, value_name = "STATUS", value_parser = ["queued", "running", "waiting", "succeeded", "failed", "cancelled"])]
+    pub(crate) status: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunRef {
+    /// The run
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// The run
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+    /// Go on until the run has ended
+    #[arg(long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DecideArgs {
+    /// The approval, as `seaworthy approvals` shows it
+    #[arg(value_name = "ID")]
+    pub(crate) approval: String,
+    /// Why; the model is told of it when it is denied
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["happened", "did_not_happen"])))]
+pub(crate) struct ResolveArgs {
+    /// The call, as `seaworthy show` lists it
+    #[arg(value_name = "CALL")]
+    pub(crate) call: String,
+    /// The call happened
+    #[arg(long)]
+    pub(crate) happened: bool,
+    /// The result of the call that happened, for the model [default: null]
+    #[arg(long, value_name = "JSON", requires = "happened", allow_hyphen_values = true)]
+    pub(crate) result: Option<String>,
+    /// The call did not happen: it is made when the run goes on
+    #[arg(long)]
+    pub(crate) did_not_happen: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CancelArgs {
+    /// The run
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The folder; made where it is missing
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
+/// The command line, or the exit code where there is nothing to do but to explain it.
+pub(crate) fn parse() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|error| {
+        let exit = if error.use_stderr() { Exit::Usage } else { Exit::Succeeded };
+        let text = error.render();
+        // Where nobody reads, nothing is lost.
+        let _unread = if error.use_stderr() {
+            write!(std::io::stderr(), "{text}")
+        } else {
+            write!(std::io::stdout(), "{text}")
+        };
+        exit.into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_call_in_doubt_is_resolved_one_way() {
+        assert!(Cli::try_parse_from(["seaworthy", "resolve", "r.c1"]).is_err());
+        assert!(Cli::try_parse_from(["seaworthy", "resolve", "r.c1", "--happened", "--did-not-happen"]).is_err());
+        assert!(Cli::try_parse_from(["seaworthy", "resolve", "r.c1", "--did-not-happen", "--result", "1"]).is_err());
+        assert!(Cli::try_parse_from(["seaworthy", "resolve", "r.c1", "--happened", "--result", "-1"]).is_ok());
+    }
+}

@@ -1,0 +1,118 @@
+//! One file per command.
+
+mod approvals;
+mod cancel;
+mod decide;
+mod doctor;
+mod events;
+mod init;
+mod reopen;
+mod resolve;
+mod resume;
+mod run;
+mod runs;
+mod show;
+mod verify;
+mod worker;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use seaworthy::ports::InvalidId;
+
+use crate::args::{Command, Common};
+use crate::environment::Environment;
+use crate::error::{CliError, Exit};
+use crate::output::Output;
+use crate::stack::Stack;
+use crate::store::Store;
+
+/// What every command has.
+pub(crate) struct Context {
+    pub(crate) environment: Environment,
+    pub(crate) output: Output,
+    store: Option<String>,
+    workspace: PathBuf,
+}
+
+impl Context {
+    pub(crate) fn new(common: Common, environment: Environment) -> Self {
+        let output = Output::new(common.json, environment.no_color);
+        Self { environment, output, store: common.store, workspace: common.workspace }
+    }
+
+    /// The workspace, absolute and without links.
+    pub(crate) fn workspace(&self) -> Result<PathBuf, CliError> {
+        let named = self.workspace.display();
+        let path = self
+            .workspace
+            .canonicalize()
+            .map_err(|source| CliError::io(format!("use the workspace {named}"), source))?;
+        if !path.is_dir() {
+            return Err(CliError::Usage(format!("the workspace {named} is no directory")));
+        }
+        Ok(path)
+    }
+
+    /// The store that was named, or the default one.
+    pub(crate) fn store(&self) -> Result<Store, CliError> {
+        Store::find(self.store.as_deref(), &self.workspace()?)
+    }
+
+    /// The stack on a store that may be new.
+    pub(crate) async fn create(&self) -> Result<Stack, CliError> {
+        Stack::open(self.store()?, &self.environment, true).await
+    }
+
+    /// The stack on a store that another process may have written.
+    pub(crate) async fn open(&self) -> Result<Stack, CliError> {
+        Stack::open(self.lasting()?, &self.environment, false).await
+    }
+
+    /// The same, or `None` where nobody named a store and there is none yet.
+    pub(crate) async fn open_if_any(&self) -> Result<Option<Stack>, CliError> {
+        let store = self.lasting()?;
+        if let Store::Sqlite { path, default: true } = &store
+            && !path.exists()
+        {
+            self.output.note(&format!("there is no store yet at {}", store.url()));
+            return Ok(None);
+        }
+        Stack::open(store, &self.environment, false).await.map(Some)
+    }
+
+    fn lasting(&self) -> Result<Store, CliError> {
+        match self.store()? {
+            Store::Memory => Err(CliError::Usage(
+                "--store memory: lives in one process, so only `seaworthy run` can use it; name a file: sqlite:PATH".to_owned(),
+            )),
+            store => Ok(store),
+        }
+    }
+}
+
+/// An id, or what one is.
+fn id<T: FromStr<Err = InvalidId>>(text: &str) -> Result<T, CliError> {
+    text.parse().map_err(|error: InvalidId| CliError::Usage(error.to_string()))
+}
+
+/// Carries out `command`.
+pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, CliError> {
+    match command {
+        Command::Run(args) => Box::pin(run::run(context, args)).await,
+        Command::Resume(args) => Box::pin(resume::resume(context, &args)).await,
+        Command::Worker(args) => worker::worker(context, &args).await,
+        Command::Runs(args) => runs::runs(context, &args).await,
+        Command::Show(args) => show::show(context, &args).await,
+        Command::Events(args) => events::events(context, &args).await,
+        Command::Approvals => approvals::approvals(context).await,
+        Command::Approve(args) => decide::decide(context, args, true).await,
+        Command::Deny(args) => decide::decide(context, args, false).await,
+        Command::Resolve(args) => resolve::resolve(context, args).await,
+        Command::Cancel(args) => cancel::cancel(context, args).await,
+        Command::Reopen(args) => reopen::reopen(context, &args).await,
+        Command::Verify(args) => verify::verify(context, &args).await,
+        Command::Doctor => doctor::doctor(context).await,
+        Command::Init(args) => init::init(context, &args),
+    }
+}

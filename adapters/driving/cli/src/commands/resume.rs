@@ -1,0 +1,43 @@
+//! `resume`: continues a run.
+
+use seaworthy::descriptor::Materialised;
+use seaworthy::ports::RunId;
+use serde::Deserialize as _;
+
+use super::{Context, id};
+use crate::args::ResumeArgs;
+use crate::drive::{Drive, check_agent, conclude, drive};
+use crate::error::{CliError, Exit};
+use crate::progress::Shown;
+use crate::stack::Stack;
+
+/// Who grants approvals of a run continued with `--yes`.
+const GRANTED_BY: &str = "resume --yes";
+
+pub(super) async fn resume(context: &Context, args: &ResumeArgs) -> Result<Exit, CliError> {
+    let run: RunId = id(&args.run)?;
+    let stack = context.open().await?;
+    let exit = advance(context, &stack, &run, args).await;
+    stack.close().await;
+    exit
+}
+
+async fn advance(context: &Context, stack: &Stack, run: &RunId, args: &ResumeArgs) -> Result<Exit, CliError> {
+    let view = stack.harness.view(run).await?;
+    if view.state.outcome.is_some() {
+        context.output.note(&format!("run {run} has ended before; this is its outcome"));
+        return conclude(stack, context.output, &view, &Shown::default());
+    }
+    // A descriptor that this version cannot read ends the run with an error that says so.
+    if let Ok(descriptor) = Materialised::deserialize(&view.state.submitted.descriptor) {
+        check_agent(stack, &descriptor)?;
+    }
+    // After a crash between the log's end and the runtime's note of it.
+    stack.harness.requeue(run).await?;
+    let how = Drive {
+        grants_all: args.yes.then_some(GRANTED_BY),
+        user: context.environment.user.clone(),
+        shown: Shown { link: view.state.link, streamed: None },
+    };
+    drive(stack, context.output, run, how).await
+}

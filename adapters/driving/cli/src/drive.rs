@@ -1,0 +1,264 @@
+//! Advances one run, or follows whoever does, until it ends or waits for a person; then says how it stands.
+
+use std::io::BufRead as _;
+use std::time::Duration;
+
+use seaworthy::agent::Agent;
+use seaworthy::descriptor::Materialised;
+use seaworthy::event::WaitReason;
+use seaworthy::harness::{HarnessError, View};
+use seaworthy::ports::RunId;
+use seaworthy::ports::durable_runtime::Scope;
+use seaworthy::state::{Call, CallStatus, Outcome, RunState, Status};
+
+use crate::error::{CliError, Exit};
+use crate::models::chosen;
+use crate::output::{Output, Paint, clean, json, say, text};
+use crate::progress::{Follower, POLL, Shown};
+use crate::stack::Stack;
+use crate::stop::Stop;
+use crate::store::flag_for;
+
+/// How long a live turn may take after Ctrl-C: an answer that is nearly there should count.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How often a run that neither ends nor waits nor moves is served again before that is an error.
+const MAX_IDLE: u32 = 50;
+
+/// How to advance a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Drive {
+    /// Who grants every approval, if anybody.
+    pub(crate) grants_all: Option<&'static str>,
+    /// Who sits at the terminal.
+    pub(crate) user: String,
+    /// What was shown before.
+    pub(crate) shown: Shown,
+}
+
+/// What a run that is parked needs.
+enum Need {
+    /// It has ended.
+    Nothing,
+    /// Serve it again.
+    Serve,
+    /// Time.
+    Time,
+    /// A person.
+    Person,
+}
+
+/// Refuses to advance a run whose model this installation cannot ask: the run would fail for good.
+pub(crate) fn check_agent(stack: &Stack, descriptor: &Materialised) -> Result<(), CliError> {
+    Agent::new(descriptor, &*stack.harness.ports().models)
+        .map(|_agent| ())
+        .map_err(|error| CliError::Usage(error.to_string()))
+}
+
+/// Advances `run` and shows it. The exit is its outcome.
+pub(crate) async fn drive(stack: &Stack, output: Output, run: &RunId, drive: Drive) -> Result<Exit, CliError> {
+    let stop = Stop::listen()?;
+    let mut shown = drive.shown.clone();
+    let mut idle = (seaworthy::ports::state_store::Seq::ZERO, 0_u32);
+    loop {
+        let follower = Follower::start(&stack.harness, &stack.observer, run, output, shown);
+        let mut worker = stack.worker(Scope::Run(run.clone()), 1)?;
+        worker.drain = DRAIN;
+        let served = stack.harness.serve(worker, stop.latch.clone()).await;
+        let followed = follower.finish().await;
+        served?;
+        shown = followed?;
+        let view = stack.harness.view(run).await?;
+        if view.state.outcome.is_none()
+            && let Some(exit) = stop.exit()
+        {
+            let flag = flag_for(&stack.store);
+            output.note(&format!("stopped; nothing is lost: seaworthy resume {run}{flag}"));
+            return Ok(exit);
+        }
+        let head = view.state.link.seq;
+        idle = if idle.0 == head { (head, idle.1.saturating_add(1)) } else { (head, 0) };
+        match need(stack, output, &view, &drive).await? {
+            Need::Nothing | Need::Person => return conclude(stack, output, &view, &shown),
+            Need::Time => wait(stack, &view.state, &stop).await?,
+            Need::Serve if idle.1 > MAX_IDLE => {
+                return Err(CliError::Usage(format!(
+                    "run {run} does not go on, and its log does not say why; `seaworthy verify {run}` checks it"
+                )));
+            }
+            Need::Serve if idle.1 > 0 => tokio::time::sleep(POLL).await,
+            Need::Serve => {}
+        }
+    }
+}
+
+async fn need(stack: &Stack, output: Output, view: &View, drive: &Drive) -> Result<Need, CliError> {
+    let state = &view.state;
+    if state.outcome.is_some() {
+        return Ok(Need::Nothing);
+    }
+    let Some(waiting) = state.waiting else { return Ok(Need::Serve) };
+    if waiting.reason == WaitReason::ModelDeferred {
+        return Ok(Need::Time);
+    }
+    let open: Vec<&Call> = open_approvals(state).collect();
+    for call in &open {
+        let Some(approval) = &call.approval else { continue };
+        let (granted, by) = if let Some(by) = drive.grants_all {
+            (true, by)
+        } else if output.can_ask {
+            match ask(output, call).await? {
+                Some(granted) => (granted, drive.user.as_str()),
+                None => return Ok(Need::Person),
+            }
+        } else {
+            return Ok(Need::Person);
+        };
+        match stack.harness.decide(&approval.id, granted, by, None).await {
+            // Somebody else was first; their answer is on its way.
+            Ok(_) | Err(HarnessError::Answered(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(if open.is_empty() { Need::Person } else { Need::Serve })
+}
+
+fn open_approvals(state: &RunState) -> impl Iterator<Item = &Call> {
+    state.open_calls().filter(|call| call.status == CallStatus::AwaitingApproval)
+}
+
+/// Asks whoever sits at the terminal. `None`: not now.
+async fn ask(output: Output, call: &Call) -> Result<Option<bool>, CliError> {
+    let proposal = &call.proposal;
+    let risk = serde_json::to_value(proposal.risk).ok().and_then(|risk| risk.as_str().map(str::to_owned));
+    let arguments = serde_json::to_string_pretty(&proposal.arguments).unwrap_or_default();
+    output.note(&format!(
+        "\n{} {}  ({}, risk {})\n{}",
+        output.paint(Paint::Attention, "Approve"),
+        clean(&proposal.tool),
+        proposal.side_effect.as_str(),
+        risk.as_deref().unwrap_or("unknown"),
+        clean(&arguments)
+    ));
+    loop {
+        say("[y]es, [n]o, [q]uit and decide later: ");
+        let line = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            std::io::stdin().lock().read_line(&mut line).map(|read| (read > 0).then_some(line))
+        });
+        let line = line
+            .await
+            .map_err(|error| CliError::io("ask", std::io::Error::other(error)))?
+            .map_err(|source| CliError::io("read the answer", source))?;
+        match line.as_deref().map(|line| line.trim().to_ascii_lowercase()).as_deref() {
+            Some("y" | "yes") => return Ok(Some(true)),
+            Some("n" | "no") => return Ok(Some(false)),
+            Some("q" | "quit") | None => return Ok(None),
+            Some(_) => {}
+        }
+    }
+}
+
+/// Until the time the run waits for, a change of its log, or a stop.
+async fn wait(stack: &Stack, state: &RunState, stop: &Stop) -> Result<(), CliError> {
+    let ports = stack.harness.ports();
+    let until = state.waiting.and_then(|waiting| waiting.until).unwrap_or_else(|| ports.clock.now());
+    let log = seaworthy::log::run_log(state.run());
+    while ports.clock.now() < until && !stop.latch.is_set() {
+        let head = ports.state_store.head(&log).await.map_err(HarnessError::from)?;
+        if head.is_none_or(|head| head.seq != state.link.seq) {
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = ports.clock.sleep_until(until) => {}
+            () = stop.latch.wait() => {}
+        }
+    }
+    Ok(())
+}
+
+/// Says how the run stands.
+pub(crate) fn conclude(stack: &Stack, output: Output, view: &View, shown: &Shown) -> Result<Exit, CliError> {
+    let state = &view.state;
+    let run = state.run();
+    let exit = match state.status() {
+        Status::Succeeded => Exit::Succeeded,
+        Status::Failed => Exit::Failed,
+        Status::Cancelled => Exit::Cancelled,
+        Status::Queued | Status::Running | Status::Waiting => Exit::Waiting,
+    };
+    let said = if output.json { output.json(&json::Run::of(view)) } else { say_outcome(stack, output, state, shown) };
+    match said {
+        // Nobody reads; the outcome is in the exit code all the same.
+        Ok(()) | Err(CliError::OutputClosed) => {}
+        Err(error) => return Err(error),
+    }
+    let flag = flag_for(&stack.store);
+    match &state.outcome {
+        Some(Outcome::Failed { .. }) => {
+            output.note(&format!("to try again on the same log: seaworthy reopen {run}{flag}"));
+        }
+        Some(_) => {}
+        None => advise(output, state, &flag),
+    }
+    Ok(exit)
+}
+
+fn say_outcome(stack: &Stack, output: Output, state: &RunState, shown: &Shown) -> Result<(), CliError> {
+    let run = state.run();
+    let scripted = chosen(&state.submitted.descriptor).is_some_and(|model| model.is_scripted());
+    let by = if scripted { " by a script, not a live model" } else { "" };
+    match &state.outcome {
+        Some(Outcome::Succeeded { output: answer }) => {
+            let seen = output.live && output.stdout_terminal && shown.streamed.as_ref() == Some(answer);
+            if !seen {
+                output.answer(answer)?;
+            }
+            let turns = state.turns;
+            let word = output.paint(Paint::Good, "succeeded");
+            output.note(&format!("{word}: run {run}, {turns} model turns{by}, {} tool calls", state.calls.len()));
+        }
+        Some(Outcome::Failed { code, message }) => {
+            let word = output.paint(Paint::Bad, "failed");
+            output.note(&format!("{word}: run {run}: {}: {}", clean(code), clean(message)));
+        }
+        Some(Outcome::Cancelled { by, reason }) => {
+            let reason = reason.as_deref().map(|reason| format!(": {}", clean(reason))).unwrap_or_default();
+            output.note(&format!("{}: run {run}, by {}{reason}", output.paint(Paint::Bad, "cancelled"), clean(by)));
+        }
+        None => {
+            let why = state.waiting.map_or("a worker", |waiting| text::wait(waiting.reason));
+            output.note(&format!("{}: run {run}, for {why}", output.paint(Paint::Attention, "waiting")));
+        }
+    }
+    if stack.store == crate::store::Store::Memory && state.outcome.is_none() {
+        output.note("the store was memory: the run ends with this process");
+    }
+    Ok(())
+}
+
+/// How to go on with a run that waits.
+fn advise(output: Output, state: &RunState, flag: &str) {
+    for call in open_approvals(state) {
+        let proposal = &call.proposal;
+        output.note(&format!("  {} {}", clean(&proposal.tool), text::arguments(&proposal.arguments)));
+        if let Some(approval) = &call.approval {
+            output.note(&format!("    seaworthy approve {}{flag}   (or: seaworthy deny {})", approval.id, approval.id));
+        }
+    }
+    for call in state.open_calls() {
+        if let CallStatus::InDoubt { reason } = &call.status {
+            let id = &call.proposal.call;
+            output.note(&format!(
+                "  {} {}: {}",
+                clean(&call.proposal.tool),
+                text::arguments(&call.proposal.arguments),
+                text::message(reason)
+            ));
+            output.note(&format!(
+                "    seaworthy resolve {id}{flag} --happened [--result JSON]   (or: --did-not-happen)"
+            ));
+        }
+    }
+    output.note(&format!("  then: seaworthy resume {}{flag}", state.run()));
+}

@@ -1,0 +1,44 @@
+//! Takes note of what happens: for the log on standard error, and as a hint that there is something to show.
+
+use seaworthy::ports::AdapterInfo;
+use seaworthy::ports::observer::{Fact, Observer};
+use tokio::sync::Notify;
+use tracing_subscriber::EnvFilter;
+
+/// Wakes the follower of this process when a log has grown, and logs facts at debug level.
+#[derive(Debug, Default)]
+pub(crate) struct CliObserver {
+    grown: Notify,
+}
+
+impl CliObserver {
+    /// Returns when a log may have grown. Only a hint, for one waiter.
+    pub(crate) async fn grown(&self) {
+        self.grown.notified().await;
+    }
+}
+
+impl Observer for CliObserver {
+    fn info(&self) -> AdapterInfo {
+        AdapterInfo { id: "cli", package: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") }
+    }
+
+    fn observe(&self, fact: &Fact) {
+        tracing::debug!(?fact);
+        if matches!(fact, Fact::RecordsAppended { .. }) {
+            self.grown.notify_one();
+        }
+    }
+}
+
+/// Logs to standard error: warnings of Seaworthy and errors of everything else, unless `filter` says otherwise.
+pub(crate) fn log_to_stderr(filter: Option<&str>) {
+    let filter = EnvFilter::new(filter.unwrap_or("error,seaworthy=warn"));
+    // It is set once in the life of this process, before anything can log.
+    let _set_before = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .compact()
+        .try_init();
+}

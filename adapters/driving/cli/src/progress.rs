@@ -1,0 +1,224 @@
+//! Shows a run while it goes on: facts from its log, text as the model writes it.
+//!
+//! Facts come from the log alone, so that a process that only follows shows the same as the one that advances the run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use seaworthy::Harness;
+use seaworthy::event::Event;
+use seaworthy::live::{Live, Watch};
+use seaworthy::log::Loaded;
+use seaworthy::ports::{CallId, Latch, LatchSetter, RunId};
+use seaworthy::record::Link;
+use tokio::task::JoinHandle;
+
+use crate::error::CliError;
+use crate::observer::CliObserver;
+use crate::output::{Output, Paint, clean, json, say, text};
+
+/// How often the log is looked at when another process writes it.
+pub(crate) const POLL: Duration = Duration::from_millis(200);
+
+/// What was shown, so that nothing is shown twice.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shown {
+    /// Where the log was read up to.
+    pub(crate) link: Link,
+    /// The newest answer of the model, if a person saw it being written in full.
+    pub(crate) streamed: Option<String>,
+}
+
+/// Follows one run until it is told to finish.
+pub(crate) struct Follower {
+    finish: LatchSetter,
+    task: JoinHandle<Result<Shown, CliError>>,
+}
+
+impl Follower {
+    /// Shows what happens in `run` behind `shown`.
+    pub(crate) fn start(
+        harness: &Harness,
+        observer: &Arc<CliObserver>,
+        run: &RunId,
+        output: Output,
+        shown: Shown,
+    ) -> Self {
+        let (finish, finished) = Latch::new();
+        let printer = Printer { output, shown, tools: BTreeMap::new(), writing: String::new() };
+        let (harness, observer, watch) = (harness.clone(), Arc::clone(observer), harness.watch(run));
+        let task = tokio::spawn(follow(harness, observer, run.clone(), watch, printer, finished));
+        Self { finish, task }
+    }
+
+    /// Shows what is left in the log and stops. A log that cannot be read is an error.
+    pub(crate) async fn finish(self) -> Result<Shown, CliError> {
+        self.finish.set();
+        self.task.await.unwrap_or_else(|broken| {
+            Err(CliError::Stack { part: "showing progress", why: broken.to_string() })
+        })
+    }
+}
+
+async fn follow(
+    harness: Harness,
+    observer: Arc<CliObserver>,
+    run: RunId,
+    mut watch: Watch,
+    mut printer: Printer,
+    finished: Latch,
+) -> Result<Shown, CliError> {
+    loop {
+        tokio::select! {
+            biased;
+            Some(live) = watch.next() => {
+                printer.live(&live);
+                continue;
+            }
+            () = observer.grown() => {}
+            () = finished.wait() => {}
+            () = tokio::time::sleep(POLL) => {}
+        }
+        let last = finished.is_set();
+        let mut records = harness.records(&run, printer.shown.link);
+        while let Some(loaded) = records.next().await {
+            let loaded = loaded?;
+            printer.record(&loaded);
+            printer.shown.link = loaded.link;
+        }
+        if last {
+            printer.end_text();
+            return Ok(printer.shown);
+        }
+    }
+}
+
+/// What is known of a call for showing it.
+struct Named {
+    tool: String,
+    arguments: String,
+}
+
+struct Printer {
+    output: Output,
+    shown: Shown,
+    tools: BTreeMap<CallId, Named>,
+    /// What the model has written since its last answer came on record.
+    writing: String,
+}
+
+/// How much of an answer is kept to know whether all of it was seen.
+const MAX_SEEN: usize = 1024 * 1024;
+
+impl Printer {
+    fn live(&mut self, live: &Live) {
+        if self.output.json {
+            // The run goes on where nobody reads any more.
+            let _closed = self.output.json(&json::live(live));
+            return;
+        }
+        match live {
+            Live::Text { delta } if self.output.live => {
+                say(&clean(delta));
+                if self.writing.len() < MAX_SEEN {
+                    self.writing.push_str(delta);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends the line that the model was writing on.
+    fn end_text(&mut self) {
+        if !self.writing.is_empty() && !self.writing.ends_with('\n') {
+            say("\n");
+        }
+        self.writing.clear();
+    }
+
+    fn record(&mut self, loaded: &Loaded) {
+        if self.output.json {
+            let _closed = self.output.json(&json::Record::of(loaded));
+            return;
+        }
+        // A record of a newer version is for `events` to show as it is.
+        let Ok(event) = loaded.envelope.event() else { return };
+        if let Event::ModelCalled(called) = &event {
+            let said = called.message.text();
+            if !self.writing.is_empty() && self.writing == said {
+                self.shown.streamed = Some(said);
+            } else if called.message.tool_calls().next().is_some() && !said.trim().is_empty() {
+                self.fact(Paint::Faint, "says", &text::message(&said));
+            }
+        }
+        self.end_text();
+        self.event(event);
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::AttemptStarted { .. }
+            | Event::RunSubmitted(_)
+            | Event::SessionLoaded { .. }
+            | Event::ModelCalled(_)
+            | Event::ToolDecided { .. }
+            | Event::SignalReceived { .. }
+            // How the run ended is said by whoever started showing it.
+            | Event::RunSucceeded { .. }
+            | Event::RunFailed { .. }
+            | Event::RunCancelled { .. } => {}
+            Event::ModelFailed { code, message, tries } => {
+                let why = format!("model: {code} after {tries} tries: {}", text::message(&message));
+                self.fact(Paint::Bad, "failed", &why);
+            }
+            Event::ToolProposed(call) => {
+                let arguments = text::arguments(&call.arguments);
+                self.tools.insert(call.call.clone(), Named { tool: clean(&call.tool), arguments });
+            }
+            Event::ApprovalRequested { approval, call, .. } => {
+                let what = format!("{}  [{approval}]", self.in_full(&call));
+                self.fact(Paint::Attention, "asks", &what);
+            }
+            Event::ApprovalDecided { approval, granted, by, .. } => {
+                let (paint, word) = if granted { (Paint::Good, "approved") } else { (Paint::Bad, "denied") };
+                self.fact(paint, word, &format!("{} by {}", self.name(&approval), clean(&by)));
+            }
+            Event::ToolStarted { call } => self.fact(Paint::Faint, "calls", &self.in_full(&call)),
+            Event::ToolSucceeded { call, duration_ms, .. } => {
+                self.fact(Paint::Good, "ok", &format!("{} ({})", self.name(&call), text::duration(duration_ms)));
+            }
+            Event::ToolFailed { call, code, message, .. } => {
+                self.fact(Paint::Bad, "failed", &format!("{}: {code}: {}", self.name(&call), text::message(&message)));
+            }
+            Event::ToolInDoubt { call, reason } => {
+                let what = format!("{}: {}  [{call}]", self.in_full(&call), text::message(&reason));
+                self.fact(Paint::Attention, "in doubt", &what);
+            }
+            Event::ToolResolved { call, resolution, by } => {
+                let what = format!("{} {}, says {}", self.name(&call), text::resolved(&resolution), clean(&by));
+                self.fact(Paint::Good, "resolved", &what);
+            }
+            Event::RunWaiting { reason, until } => {
+                let until = until.map(|until| format!(" (until {until})")).unwrap_or_default();
+                self.fact(Paint::Attention, "waits", &format!("for {}{until}", text::wait(reason)));
+            }
+            Event::RunReopened { by } => self.fact(Paint::Attention, "reopened", &format!("by {}", clean(&by))),
+        }
+    }
+
+    fn fact(&self, paint: Paint, word: &str, what: &str) {
+        self.output.note(&format!("{} {what}", self.output.paint(paint, &format!("{word:>8}"))));
+    }
+
+    fn name(&self, call: &CallId) -> String {
+        self.tools.get(call).map_or_else(|| call.to_string(), |named| named.tool.clone())
+    }
+
+    fn in_full(&self, call: &CallId) -> String {
+        self.tools
+            .get(call)
+            .map_or_else(|| call.to_string(), |named| format!("{} {}", named.tool, named.arguments))
+    }
+}

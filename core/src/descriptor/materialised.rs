@@ -1,0 +1,245 @@
+//! A descriptor that stands alone: no file, no default and no environment is needed to run it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use seaworthy_ports::{Digest, ToolName};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::model::ModelSpec;
+use crate::tool::{Builtin, Command, Settings, Tool, ToolDefinition, Toolbox};
+
+/// The version of what [`Materialised`] looks like in a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Format {
+    /// The first.
+    #[default]
+    #[serde(rename = "seaworthy.materialised.v1")]
+    V1,
+}
+
+/// What the descriptor calls itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metadata {
+    /// Its name.
+    pub name: String,
+    /// Its version, in its author's terms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// How runs go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runtime {
+    /// The agent that a run starts with.
+    pub entry_agent: String,
+    /// The most model turns of a run.
+    pub max_turns: u32,
+}
+
+/// An agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentSpec {
+    /// Its name.
+    pub name: String,
+    /// What the model is told first.
+    pub instructions: String,
+    /// The alias of its model.
+    pub model: String,
+    /// The tools it may call, in the order of the descriptor.
+    pub tools: Vec<ToolName>,
+}
+
+/// A tool that agents may list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ToolSource {
+    /// A tool that comes with Seaworthy.
+    Builtin {
+        /// Which one.
+        builtin: Builtin,
+        /// What models are told instead of its own description.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        description: Option<String>,
+        /// How the gateway treats it.
+        settings: Settings,
+    },
+    /// A program.
+    Command {
+        /// What models are told of it.
+        description: String,
+        /// The JSON schema of its arguments.
+        input_schema: Value,
+        /// What does it.
+        command: Vec<String>,
+        /// What finds out about a call in doubt.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        verify: Option<Vec<String>>,
+        /// How the gateway treats it.
+        settings: Settings,
+    },
+}
+
+impl ToolSource {
+    /// How the gateway treats the tool.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        match self {
+            Self::Builtin { settings, .. } | Self::Command { settings, .. } => settings,
+        }
+    }
+
+    fn make(&self, name: &ToolName) -> Arc<dyn Tool> {
+        match self {
+            Self::Builtin {
+                builtin,
+                description,
+                settings,
+            } => {
+                let description = description
+                    .clone()
+                    .unwrap_or_else(|| builtin.description().to_owned());
+                builtin.named(name.clone(), description, *settings)
+            }
+            Self::Command {
+                description,
+                input_schema,
+                command,
+                verify,
+                settings,
+            } => {
+                let definition = ToolDefinition {
+                    name: name.clone(),
+                    description: description.clone(),
+                    input_schema: input_schema.clone(),
+                    side_effect: settings.side_effect,
+                    risk: settings.risk,
+                    approval: settings.approval,
+                    timeout: settings.timeout,
+                    verifiable: verify.is_some(),
+                };
+                Arc::new(Command::new(definition, command.clone(), verify.clone()))
+            }
+        }
+    }
+}
+
+/// A descriptor with everything in it: scripts inlined, defaults written out. It is kept in the log of each of its runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Materialised {
+    /// The version of this form.
+    pub format: Format,
+    /// What the descriptor calls itself.
+    pub metadata: Metadata,
+    /// How runs go.
+    pub runtime: Runtime,
+    /// Models by alias.
+    pub models: BTreeMap<String, ModelSpec>,
+    /// Every tool that an agent lists or the descriptor declares, built-in ones included.
+    pub tools: BTreeMap<ToolName, ToolSource>,
+    /// Agents by name.
+    pub agents: BTreeMap<String, AgentSpec>,
+}
+
+/// A descriptor has no such model, agent or tool.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownName {
+    /// No model has that alias.
+    #[error("the descriptor has no model {0:?}; it has: {1}")]
+    Model(String, String),
+    /// No agent has that name.
+    #[error("the descriptor has no agent {0:?}; it has: {1}")]
+    Agent(String, String),
+    /// No tool has that name.
+    #[error("the descriptor has no tool {0:?}")]
+    Tool(ToolName),
+    /// An agent lists a tool twice.
+    #[error("agent {0:?} lists tool {1:?} twice")]
+    Twice(String, ToolName),
+}
+
+impl Materialised {
+    /// The digest of the canonical JSON of all of it: schemas, instructions and scripts included.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        match serde_json_canonicalizer::to_vec(self) {
+            Ok(bytes) => Digest::of(&bytes),
+            // Only a number that is not finite cannot be written, and no JSON value has one. A digest that nothing
+            // else has is then better than a panic.
+            Err(_never) => Digest::of(format!("{self:?}").as_bytes()),
+        }
+    }
+
+    /// The agent that a run starts with.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownName::Agent`] where the form was written by hand; a parsed descriptor has it.
+    pub fn entry(&self) -> Result<&AgentSpec, UnknownName> {
+        self.agent(&self.runtime.entry_agent)
+    }
+
+    /// The agent `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownName::Agent`] with the agents there are.
+    pub fn agent(&self, name: &str) -> Result<&AgentSpec, UnknownName> {
+        self.agents
+            .get(name)
+            .ok_or_else(|| UnknownName::Agent(name.to_owned(), names(&self.agents)))
+    }
+
+    /// The model with that alias.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownName::Model`] with the aliases there are.
+    pub fn model(&self, alias: &str) -> Result<&ModelSpec, UnknownName> {
+        self.models
+            .get(alias)
+            .ok_or_else(|| UnknownName::Model(alias.to_owned(), names(&self.models)))
+    }
+
+    /// The same with another model behind an alias.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownName::Model`] with the aliases there are.
+    pub fn with_model(mut self, alias: &str, spec: ModelSpec) -> Result<Self, UnknownName> {
+        match self.models.get_mut(alias) {
+            Some(model) => {
+                *model = spec;
+                Ok(self)
+            }
+            None => Err(UnknownName::Model(alias.to_owned(), names(&self.models))),
+        }
+    }
+
+    /// The tools of `agent`.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownName`] where the form was written by hand; a parsed descriptor has all its tools, each once.
+    pub fn toolbox(&self, agent: &AgentSpec) -> Result<Toolbox, UnknownName> {
+        let mut tools = Vec::new();
+        for name in &agent.tools {
+            let source = self
+                .tools
+                .get(name)
+                .ok_or_else(|| UnknownName::Tool(name.clone()))?;
+            tools.push(source.make(name));
+        }
+        Toolbox::new(tools)
+            .map_err(|duplicate| UnknownName::Twice(agent.name.clone(), duplicate.0))
+    }
+}
+
+fn names<T>(map: &BTreeMap<String, T>) -> String {
+    map.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+}

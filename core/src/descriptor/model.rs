@@ -1,0 +1,107 @@
+//! Models: who answers, and how a command line replaces them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Who answers for a model alias.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "provider", deny_unknown_fields)]
+pub enum ModelSpec {
+    /// A script answers; no model does.
+    #[serde(rename = "scripted")]
+    Scripted {
+        /// The script's text.
+        script: String,
+        /// Where it came from, for messages: its path relative to the descriptor.
+        origin: String,
+    },
+    /// An endpoint that speaks OpenAI's Chat Completions.
+    #[serde(rename = "openai")]
+    OpenAi {
+        /// What the endpoint calls the model.
+        model: String,
+    },
+}
+
+impl ModelSpec {
+    /// The provider's name as descriptors write it.
+    #[must_use]
+    pub const fn provider(&self) -> &'static str {
+        match self {
+            Self::Scripted { .. } => "scripted",
+            Self::OpenAi { .. } => "openai",
+        }
+    }
+}
+
+impl fmt::Debug for ModelSpec {
+    /// Without the script: it holds prompts and answers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scripted { origin, .. } => write!(f, "Scripted({origin})"),
+            Self::OpenAi { model } => write!(f, "OpenAi({model})"),
+        }
+    }
+}
+
+/// A replacement of a model alias, written `ALIAS=PROVIDER:MODEL`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelOverride {
+    /// The alias it replaces.
+    pub alias: String,
+    /// Who answers instead.
+    pub spec: ModelSpec,
+}
+
+/// The text is no `ALIAS=PROVIDER:MODEL`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidOverride {
+    /// Something of the three is missing.
+    #[error("{0:?} is not ALIAS=PROVIDER:MODEL; write for example main=openai:gpt-5-mini")]
+    Form(String),
+    /// There is no such provider.
+    #[error("{0:?} is no provider; write ALIAS=openai:MODEL, for example main=openai:gpt-5-mini")]
+    UnknownProvider(String),
+    /// A script cannot be named on a command line.
+    #[error(
+        "a script is named in the descriptor, as `{{ provider: scripted, script: FILE }}`, not in an override"
+    )]
+    Script,
+}
+
+impl ModelOverride {
+    /// Parses `ALIAS=PROVIDER:MODEL`. A model's name may have colons and equals signs of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOverride`] with what to write instead.
+    pub fn parse(text: &str) -> Result<Self, InvalidOverride> {
+        let form = || InvalidOverride::Form(super::fields::shown(text));
+        let (alias, rest) = text.split_once('=').ok_or_else(form)?;
+        let (provider, model) = rest.split_once(':').ok_or_else(form)?;
+        let [alias, provider, model] = [alias, provider, model].map(str::trim);
+        if alias.is_empty() || provider.is_empty() || model.is_empty() {
+            return Err(form());
+        }
+        match provider {
+            "openai" => Ok(Self {
+                alias: alias.to_owned(),
+                spec: ModelSpec::OpenAi {
+                    model: model.to_owned(),
+                },
+            }),
+            "scripted" => Err(InvalidOverride::Script),
+            other => Err(InvalidOverride::UnknownProvider(super::fields::shown(other))),
+        }
+    }
+}
+
+impl FromStr for ModelOverride {
+    type Err = InvalidOverride;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
