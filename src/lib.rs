@@ -1,1 +1,72 @@
-//! facade
+//! A durable agent harness whose every part can be swapped.
+//!
+//! A run can be killed at any instant and goes on elsewhere, without repeating a side effect and with every step on
+//! record. Where its log lies, what schedules it, which model answers and where commands run are *ports*; this package
+//! re-exports the core, the ports, and one module of adapters for each feature.
+//!
+//! | feature | module | brings |
+//! |---|---|---|
+//! | `memory` (default) | `memory` | state store, durable runtime, checkpoint store, blob store; for one process |
+//! | `system` (default) | `system` | clock, entropy |
+//! | `sqlite` | `sqlite` | state store, durable runtime, checkpoint store; one file |
+//! | `local-fs` | `local_fs` | blob store in a folder |
+//! | `process` | `process` | sandbox of plain, supervised processes; Linux |
+//! | `scripted` | `scripted` | a model that follows a script |
+//! | `openai` | `openai` | models behind OpenAI's Chat Completions or a compatible endpoint |
+//!
+//! An application chooses an adapter for each field of [`Ports`], makes a [`Harness`] of them, starts runs and serves
+//! them:
+//!
+//! ```
+//! use seaworthy::descriptor::Descriptor;
+//! use seaworthy::driver::Settings;
+//! use seaworthy::harness::worker;
+//! use seaworthy::ports::durable_runtime::Scope;
+//! use seaworthy::ports::{Latch, WorkerId};
+//! use seaworthy::state::Outcome;
+//! use seaworthy::{Harness, Ports, Start};
+//!
+//! async fn ask(ports: Ports, input: &str) -> Result<Option<Outcome>, Box<dyn std::error::Error>> {
+//!     let yaml = std::fs::read_to_string("agent.yaml")?;
+//!     let descriptor = Descriptor::parse(&yaml, "agent.yaml")?
+//!         .materialise(|file| std::fs::read_to_string(file).map_err(|error| error.to_string()))?;
+//!     let harness = Harness::new(ports, Settings::default());
+//!     let start = Start {
+//!         run: None,
+//!         descriptor,
+//!         input: input.to_owned(),
+//!         session: None,
+//!         workspace: "/srv/files".to_owned(),
+//!         base_dir: "/srv/agent".to_owned(),
+//!         grants_all: None,
+//!     };
+//!     let run = harness.start(start).await?.run;
+//!     // Until the run has ended or waits for somebody. A worker of another process may serve it just as well.
+//!     let me = worker(WorkerId::new("embedded")?, Scope::Run(run.clone()), 1);
+//!     harness.serve(me, Latch::never()).await?;
+//!     Ok(harness.view(&run).await?.state.outcome)
+//! }
+//! ```
+//!
+//! `examples/embed.rs` is a whole program. How to write an adapter is in `docs/adapters.md`.
+
+pub use seaworthy_core::{
+    Harness, Model, Models, NoModel, Ports, Start, agent, descriptor, driver, event, gateway,
+    harness, live, log, machine, record, signal, stack, state, tool,
+};
+pub use seaworthy_ports as ports;
+
+#[cfg(feature = "local-fs")]
+pub use seaworthy_local_fs as local_fs;
+#[cfg(feature = "memory")]
+pub use seaworthy_memory as memory;
+#[cfg(feature = "openai")]
+pub use seaworthy_openai as openai;
+#[cfg(feature = "process")]
+pub use seaworthy_process as process;
+#[cfg(feature = "scripted")]
+pub use seaworthy_scripted as scripted;
+#[cfg(feature = "sqlite")]
+pub use seaworthy_sqlite as sqlite;
+#[cfg(feature = "system")]
+pub use seaworthy_system as system;

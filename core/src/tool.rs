@@ -65,9 +65,7 @@ impl SideEffect {
 }
 
 /// How much harm a call can do, least first.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Risk {
     /// None worth naming.
@@ -123,7 +121,7 @@ pub struct ToolContext {
     pub call: CallId,
     /// The same for every repetition of this call.
     pub idempotency_key: String,
-    /// The folder of the descriptor; a command with a slash is relative to it.
+    /// The folder of the descriptor, absolute; a command with a slash is relative to it.
     pub base_dir: PathBuf,
     /// How long the call may take.
     pub timeout: Duration,

@@ -1,9 +1,11 @@
 //! The record codec: canonical, chained, and honest about damage.
 
+mod support;
+
 use bytes::Bytes;
 use seaworthy_core::event::{Event, WaitReason};
 use seaworthy_core::record::{self, Link, RecordError};
-use seaworthy_ports::Timestamp;
+use seaworthy_ports::{SignalId, Timestamp};
 use seaworthy_ports::state_store::Seq;
 
 fn sealed(after: Link, event: &Event) -> record::Sealed {
@@ -87,10 +89,46 @@ fn a_record_of_a_newer_version_says_so_whatever_else_it_holds() {
     assert_eq!(refused, RecordError::Newer { seq: Seq(1), version: 2 });
 }
 
+/// One event of every type.
+fn every_event() -> Vec<Event> {
+    let mut run = support::Run::long();
+    let run = &mut run;
+    let mut events: Vec<Event> = run.events.drain(..).map(|(event, _stamp)| event).collect();
+    let call = support::call_id(1);
+    events.extend([
+        Event::SessionLoaded { through: Seq(7) },
+        Event::ModelFailed { code: "network".to_owned(), message: "no route".to_owned(), tries: 3 },
+        Event::ToolFailed {
+            call,
+            code: "exit".to_owned(),
+            message: "exit code 1".to_owned(),
+            no_effect: false,
+        },
+        Event::SignalReceived { signal: SignalId::new("look:1").unwrap(), note: "late".to_owned() },
+        Event::RunReopened { by: "me".to_owned() },
+        Event::RunFailed { code: "max_turns".to_owned(), message: "enough".to_owned() },
+        Event::RunCancelled { by: "me".to_owned(), reason: Some("enough".to_owned()) },
+    ]);
+    events
+}
+
 #[test]
-fn a_golden_log_of_version_1_is_still_read() {
+fn the_golden_log_of_version_1_is_read_and_is_what_this_version_writes() {
     let golden = include_str!("golden/v1.jsonl");
     let bodies: Vec<Bytes> = golden.lines().map(|line| Bytes::from_static(line.as_bytes())).collect();
-    assert_eq!(read(&bodies).unwrap().len(), bodies.len());
-    assert!(bodies.len() >= 20, "the golden log holds every kind of event");
+    let events = every_event();
+    assert_eq!(read(&bodies).unwrap(), events);
+    let mut after = Link::default();
+    for (event, body) in events.iter().zip(&bodies) {
+        let sealed = sealed(after, event);
+        assert_eq!(sealed.body, body);
+        after = sealed.link;
+    }
+}
+
+#[test]
+fn the_golden_log_holds_every_type_of_event() {
+    let types: std::collections::BTreeSet<String> =
+        every_event().iter().map(|event| record::data_of(event).unwrap().0).collect();
+    assert_eq!(types.len(), 20, "{types:?}");
 }

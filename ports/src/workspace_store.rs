@@ -23,7 +23,7 @@ use crate::{
 /// | state | reached by | `snapshot` | `resume` | `abort` | `cleanup` |
 /// |---|---|---|---|---|---|
 /// | active | `start`, `resume` | yes | yes | yes | [`Kind::Rejected`] |
-/// | paused | `snapshot` with [`AfterSnapshot::Pause`] | repeated ids only | yes | yes | yes |
+/// | paused | `snapshot` with [`AfterSnapshot::Pause`] | a repeated id, else [`Kind::Rejected`] | yes | yes | yes |
 /// | aborted | `abort` | [`Kind::Aborted`] | [`Kind::Aborted`] | yes | yes |
 /// | cleanup pending | a `cleanup` that did not finish | [`Kind::NotFound`] | [`Kind::NotFound`] | yes | yes |
 /// | cleaned | `cleanup` | [`Kind::NotFound`] | [`Kind::NotFound`] | yes | yes |
@@ -61,7 +61,8 @@ pub trait WorkspaceStore: fmt::Debug + Send + Sync + 'static {
     /// What this store promises beyond the unconditional clauses. No I/O.
     fn capabilities(&self) -> WorkspaceCapabilities;
 
-    /// Makes a workspace, or finds the one this id was started with.
+    /// Makes a workspace, or finds the one this id was started with: a paused one is resumed from its newest snapshot, one
+    /// that has ended fails as `resume` does.
     async fn start(&self, start: StartWorkspace) -> Result<Workspace, WorkspaceError>;
 
     /// Makes an immutable copy of an active workspace. Files that change meanwhile and cannot be copied consistently are

@@ -170,14 +170,18 @@ fn features(root: &Path) -> Result<(), Failure> {
         "--locked",
     ];
     execute(cargo_command(root, check))?;
+    let mut broken = Vec::new();
     for feature in facade.features.keys().filter(|name| *name != "default") {
         println!("feature {feature}");
-        execute(cargo_command(
-            root,
-            check.into_iter().chain(["--features", feature]),
-        ))?;
+        let args = check.into_iter().chain(["--features", feature]);
+        if execute(cargo_command(root, args)).is_err() {
+            broken.push(format!("the feature {feature} does not build alone"));
+        }
     }
-    Ok(())
+    Failure::unless_empty(
+        &broken,
+        "Try one with `cargo check -p seaworthy --no-default-features -F FEATURE`.",
+    )
 }
 
 #[cfg(test)]

@@ -300,6 +300,14 @@ fn listed_commands(help: &str) -> Vec<String> {
 pub(crate) fn run() -> Result<(), Failure> {
     let root = workspace::root()?;
     let world = World::of(&root)?;
+    println!(
+        "{}",
+        match &world.cli {
+            Some(_) => "commands are checked against the binary as it was last built",
+            None =>
+                "seaworthy is not built, so its commands are not checked: `cargo build -p seaworthy-cli`",
+        }
+    );
     let mut pages = workspace::files(&root.join("docs"), "md")?;
     pages.extend(workspace::files(&root.join("examples"), "md")?);
     for name in ["README.md", "CONTRIBUTING.md"] {
@@ -322,11 +330,6 @@ pub(crate) fn run() -> Result<(), Failure> {
         "Documentation names only what exists: mend the page or bring back what it names.",
     )?;
     println!("{} pages name only what exists", pages.len());
-    if world.cli.is_none() {
-        println!(
-            "the commands of seaworthy were not checked: build it first with `cargo build -p seaworthy-cli`"
-        );
-    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@
     reason = "this is a command line"
 )]
 
+mod bench;
 mod ci;
 mod clauses;
 mod docs;
@@ -15,6 +16,7 @@ mod layering;
 mod markdown;
 mod step;
 mod test;
+mod torture;
 mod workspace;
 
 use std::process::ExitCode;
@@ -41,6 +43,10 @@ enum Command {
     Clauses,
     /// Checks that what README.md and docs/ name exists: links, paths, crates, clauses, commands
     Docs,
+    /// Kills runs at random moments and checks that nothing happened twice
+    Torture(torture::Args),
+    /// Measures the release build against what it must reach
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +56,8 @@ fn main() -> ExitCode {
         Command::Layering => layering::run(),
         Command::Clauses => clauses::run(),
         Command::Docs => docs::run(),
+        Command::Torture(args) => torture::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -129,12 +129,7 @@ impl<'f> Reporter<'f> {
         }
     }
 
-    pub(super) fn report(
-        &mut self,
-        at: Position,
-        code: &'static str,
-        message: impl Into<String>,
-    ) {
+    pub(super) fn report(&mut self, at: Position, code: &'static str, message: impl Into<String>) {
         if self.errors.len() < MAX_ERRORS {
             self.errors.push(DescriptorError {
                 file: self.file.to_owned(),
@@ -155,7 +150,11 @@ impl<'f> Reporter<'f> {
             Some(value) if self.errors.is_empty() => Ok(value),
             _ => {
                 if self.errors.is_empty() {
-                    self.report(Position::START, codes::INVALID_VALUE, "the descriptor is incomplete");
+                    self.report(
+                        Position::START,
+                        codes::INVALID_VALUE,
+                        "the descriptor is incomplete",
+                    );
                 }
                 self.errors.sort_by_key(|error| (error.line, error.column));
                 Err(DescriptorErrors(self.errors))

@@ -29,7 +29,7 @@ impl<'n> Fields<'n> {
                 entries,
             });
         }
-        let message = format!("`{name}` must be a mapping, not {}", node.sort());
+        let message = format!("{} must be a mapping, not {}", quoted(&name), node.sort());
         reporter.report(node.at, codes::WRONG_TYPE, message);
         None
     }
@@ -45,8 +45,8 @@ impl<'n> Fields<'n> {
         for (key, _) in fields.entries {
             if !known.contains(&key.text.as_str()) {
                 let message = format!(
-                    "`{}` has no key `{}`; {}",
-                    fields.name,
+                    "{} has no key `{}`; {}",
+                    fields.quoted(),
                     shown(&key.text),
                     advice(&key.text, known.iter().copied())
                 );
@@ -54,6 +54,10 @@ impl<'n> Fields<'n> {
             }
         }
         Some(fields)
+    }
+
+    fn quoted(&self) -> String {
+        quoted(&self.name)
     }
 
     pub(super) const fn at(&self) -> Position {
@@ -94,7 +98,10 @@ impl<'n> Fields<'n> {
     ) -> Option<&'n Node> {
         let found = self.get(key);
         if found.is_none() {
-            let message = format!("`{}` needs the key `{key}`, such as `{example}`", self.name);
+            let message = format!(
+                "{} needs the key `{key}`, such as `{example}`",
+                self.quoted()
+            );
             reporter.report(self.at, codes::MISSING_KEY, message);
         }
         found
@@ -143,6 +150,15 @@ impl<'n> Fields<'n> {
 /// The name of the whole descriptor in messages.
 pub(super) const ROOT: &str = "the descriptor";
 
+/// A path in back quotes, or the whole descriptor without.
+fn quoted(name: &str) -> String {
+    if name == ROOT {
+        name.to_owned()
+    } else {
+        format!("`{name}`")
+    }
+}
+
 /// Text for a message, with an end.
 pub(super) fn shown(text: &str) -> String {
     const SHOWN: usize = 80;
@@ -161,20 +177,16 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// Text that is not blank.
-pub(super) fn text<'n>(
-    node: &'n Node,
-    path: &str,
-    reporter: &mut Reporter<'_>,
-) -> Option<&'n str> {
+pub(super) fn text<'n>(node: &'n Node, path: &str, reporter: &mut Reporter<'_>) -> Option<&'n str> {
     let (code, message) = match &node.content {
         Content::Text(text) if !text.trim().is_empty() => return Some(text),
-        Content::Text(_) => (
-            codes::INVALID_VALUE,
-            format!("`{path}` must not be empty"),
-        ),
+        Content::Text(_) => (codes::INVALID_VALUE, format!("`{path}` must not be empty")),
         Content::Number(_) | Content::Bool(_) => (
             codes::WRONG_TYPE,
-            format!("`{path}` must be text, not {}; put it in quotes", node.sort()),
+            format!(
+                "`{path}` must be text, not {}; put it in quotes",
+                node.sort()
+            ),
         ),
         _ => (
             codes::WRONG_TYPE,
@@ -195,7 +207,10 @@ pub(super) fn sequence<'n>(
     if let Content::Sequence(nodes) = &node.content {
         return Some(nodes);
     }
-    let message = format!("`{path}` must be a list such as `{example}`, not {}", node.sort());
+    let message = format!(
+        "`{path}` must be a list such as `{example}`, not {}",
+        node.sort()
+    );
     reporter.report(node.at, codes::WRONG_TYPE, message);
     None
 }

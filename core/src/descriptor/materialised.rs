@@ -235,11 +235,13 @@ impl Materialised {
                 .ok_or_else(|| UnknownName::Tool(name.clone()))?;
             tools.push(source.make(name));
         }
-        Toolbox::new(tools)
-            .map_err(|duplicate| UnknownName::Twice(agent.name.clone(), duplicate.0))
+        Toolbox::new(tools).map_err(|duplicate| UnknownName::Twice(agent.name.clone(), duplicate.0))
     }
 }
 
 fn names<T>(map: &BTreeMap<String, T>) -> String {
-    map.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+    map.keys()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
 }

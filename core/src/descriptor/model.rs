@@ -93,7 +93,9 @@ impl ModelOverride {
                 },
             }),
             "scripted" => Err(InvalidOverride::Script),
-            other => Err(InvalidOverride::UnknownProvider(super::fields::shown(other))),
+            other => Err(InvalidOverride::UnknownProvider(super::fields::shown(
+                other,
+            ))),
         }
     }
 }

@@ -37,7 +37,10 @@ pub(super) fn read(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Opti
             .map(|segment| segment.replace("~1", "/").replace("~0", "~"))
             .collect();
         let at = node.find(segments.iter().map(String::as_str)).at;
-        let message = format!("`{path}` is no JSON schema: {}", super::fields::shown(&error.to_string()));
+        let message = format!(
+            "`{path}` is no JSON schema: {}",
+            super::fields::shown(&error.to_string())
+        );
         reporter.report(at, codes::INVALID_SCHEMA, message);
         return None;
     }
@@ -64,16 +67,22 @@ fn stands_alone(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> bool {
             }
             stands
         }
-        Content::Sequence(nodes) => nodes
-            .iter()
-            .fold(true, |stands, node| stands_alone(node, path, reporter) && stands),
+        Content::Sequence(nodes) => {
+            let mut stands = true;
+            for node in nodes {
+                stands &= stands_alone(node, path, reporter);
+            }
+            stands
+        }
         Content::Number(number) => {
             let size = number
                 .as_u64()
                 .or_else(|| number.as_i64().map(i64::unsigned_abs));
             let is_exact = size.is_none_or(|size| size <= MAX_EXACT);
             if !is_exact {
-                let message = format!("`{path}` has a whole number beyond 2^53, which JSON does not carry exactly");
+                let message = format!(
+                    "`{path}` has a whole number beyond 2^53, which JSON does not carry exactly"
+                );
                 reporter.report(node.at, codes::OUT_OF_RANGE, message);
             }
             is_exact

@@ -39,7 +39,9 @@ pub(super) fn descriptor(
     file: &str,
     reporter: &mut Reporter<'_>,
 ) -> Option<Descriptor> {
-    let known = ["version", "metadata", "runtime", "models", "tools", "agents"];
+    let known = [
+        "version", "metadata", "runtime", "models", "tools", "agents",
+    ];
     let fields = Fields::known(root, ROOT, &known, reporter)?;
     let version = version(&fields, reporter);
     let metadata = fields
@@ -185,12 +187,7 @@ fn named<'n>(
     Some((fields, entries))
 }
 
-fn plain_name(
-    name: &str,
-    at: Position,
-    what: &str,
-    reporter: &mut Reporter<'_>,
-) -> Option<String> {
+fn plain_name(name: &str, at: Position, what: &str, reporter: &mut Reporter<'_>) -> Option<String> {
     let is_name = name.len() <= 64
         && name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name
@@ -225,8 +222,10 @@ enum Provider {
 }
 
 fn model(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<ModelSource> {
-    const PROVIDERS: [(&str, Provider); 2] =
-        [("scripted", Provider::Scripted), ("openai", Provider::OpenAi)];
+    const PROVIDERS: [(&str, Provider); 2] = [
+        ("scripted", Provider::Scripted),
+        ("openai", Provider::OpenAi),
+    ];
     let fields = Fields::open(node, path, reporter)?;
     fields.required("provider", "provider: openai", reporter)?;
     match fields.word("provider", &PROVIDERS, reporter)?? {
@@ -261,9 +260,7 @@ fn inside(path: &str) -> Option<String> {
             .chars()
             .any(|character| character == '\\' || character.is_control());
     let segments: Vec<&str> = path.split('/').filter(|segment| *segment != ".").collect();
-    let leads_out = segments
-        .iter()
-        .any(|segment| matches!(*segment, "" | ".."));
+    let leads_out = segments.iter().any(|segment| matches!(*segment, "" | ".."));
     // On Windows `C:name` is not relative to the folder.
     let has_drive = segments.first().is_some_and(|first| first.contains(':'));
     (!is_odd && !leads_out && !has_drive && !segments.is_empty()).then(|| segments.join("/"))
@@ -327,12 +324,7 @@ fn settings(
     })
 }
 
-fn builtin(
-    node: &Node,
-    key: &Key,
-    path: &str,
-    reporter: &mut Reporter<'_>,
-) -> Option<ToolSource> {
+fn builtin(node: &Node, key: &Key, path: &str, reporter: &mut Reporter<'_>) -> Option<ToolSource> {
     let known = [
         "builtin",
         "description",
@@ -365,12 +357,7 @@ fn builtin(
     })
 }
 
-fn command(
-    node: &Node,
-    key: &Key,
-    path: &str,
-    reporter: &mut Reporter<'_>,
-) -> Option<ToolSource> {
+fn command(node: &Node, key: &Key, path: &str, reporter: &mut Reporter<'_>) -> Option<ToolSource> {
     let known = [
         "description",
         "input_schema",
@@ -480,8 +467,7 @@ fn agent(
     reporter: &mut Reporter<'_>,
 ) -> Option<(String, String, Vec<ToolName>)> {
     let fields = Fields::known(node, path, &["instructions", "model", "tools"], reporter)?;
-    let instructions =
-        fields.required_text("instructions", "instructions: What to do.", reporter);
+    let instructions = fields.required_text("instructions", "instructions: What to do.", reporter);
     let model = fields.required_text("model", "model: main", reporter);
     if let (Some((model, at)), Some(models)) = (model, models)
         && !models.has(model)

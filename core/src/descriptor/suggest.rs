@@ -71,7 +71,11 @@ mod tests {
 
     #[test]
     fn a_misspelling_gets_one_suggestion_and_anything_else_the_list() {
-        assert!(advice("max_turn", ["entry_agent", "max_turns"]).contains("did you mean `max_turns`"));
-        assert!(advice("colour", ["entry_agent", "max_turns"]).contains("`entry_agent`, `max_turns`"));
+        assert!(
+            advice("max_turn", ["entry_agent", "max_turns"]).contains("did you mean `max_turns`")
+        );
+        assert!(
+            advice("colour", ["entry_agent", "max_turns"]).contains("`entry_agent`, `max_turns`")
+        );
     }
 }

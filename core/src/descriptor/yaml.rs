@@ -14,6 +14,8 @@ use super::error::{Position, Reporter, codes};
 const MAX_BYTES: usize = 1024 * 1024;
 const MAX_DEPTH: usize = 48;
 const MAX_NODES: usize = 50_000;
+const NOTHING: &str =
+    "there is no descriptor in the file; start with `version: seaworthy.agent_graph.v1`";
 
 /// A value and where it is.
 #[derive(Clone, Debug)]
@@ -125,6 +127,10 @@ pub(super) fn parse(text: &str, reporter: &mut Reporter<'_>) -> Option<Node> {
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(root) => {
             let root = Node::from(root);
+            if matches!(root.content, Content::Null) {
+                reporter.report(Position::START, codes::EMPTY, NOTHING);
+                return None;
+            }
             report_duplicates(&root, reporter);
             Some(root)
         }
@@ -164,16 +170,8 @@ fn report_duplicates(node: &Node, reporter: &mut Reporter<'_>) {
 
 fn explain(error: &Error) -> (&'static str, String) {
     match error {
-        Error::Eof { .. } => (
-            codes::EMPTY,
-            "there is no descriptor in the file; start with `version: seaworthy.agent_graph.v1`"
-                .to_owned(),
-        ),
-        Error::MultipleDocuments { .. } => (
-            codes::YAML,
-            "a descriptor is one YAML document; remove what follows `---` or `...`".to_owned(),
-        ),
-        Error::Budget {
+        Error::MultipleDocuments { .. }
+        | Error::Budget {
             breach: BudgetBreach::Documents { .. },
             ..
         } => (
@@ -206,9 +204,9 @@ fn explain(error: &Error) -> (&'static str, String) {
             "this is no number that JSON can carry; put text in quotes".to_owned(),
         ),
         Error::Message { msg, .. } | Error::ExternalMessage { msg, .. } => {
-            (codes::YAML, format!("this is not YAML: {msg}"))
+            (codes::YAML, format!("this cannot be read as YAML: {msg}"))
         }
-        other => (codes::YAML, format!("this is not YAML: {other}")),
+        other => (codes::YAML, format!("this cannot be read as YAML: {other}")),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::FuturesUnordered;
+use seaworthy_ports::clock::Clock;
 use seaworthy_ports::observer::{Fact, ToolCallOutcome};
 use seaworthy_ports::sandbox::{OutputSink, SandboxSession};
 use seaworthy_ports::{CallId, ToolName};
@@ -189,7 +190,7 @@ async fn perform(
     tool: &dyn Tool,
     context: ToolContext,
     arguments: Value,
-    clock: &dyn seaworthy_ports::clock::Clock,
+    clock: &dyn Clock,
 ) -> Done {
     let call = work.call().clone();
     let definition = tool.definition();
@@ -198,7 +199,7 @@ async fn perform(
         return Done::Event(ask_verifier(tool, context, arguments, call, reason).await);
     }
     let started = clock.now();
-    let answer = tool.call(context.clone(), arguments.clone()).await;
+    let answer = call_in_time(tool, context.clone(), arguments.clone(), clock).await;
     let duration_ms = u64::try_from(clock.now().since(started).as_millis()).unwrap_or(u64::MAX);
     let (failure, no_effect) = match answer {
         ToolAnswer::Succeeded(output) => return Done::Event(Event::ToolSucceeded { call, output, duration_ms }),
@@ -213,6 +214,27 @@ async fn perform(
         return Done::Event(ask_verifier(tool, context, arguments, call, &reason).await);
     }
     Done::Event(Event::ToolFailed { call, code: failure.code.to_owned(), message: failure.message, no_effect })
+}
+
+/// How much longer than its time a tool may take to notice that it is over.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Calls the tool. One that does not keep to its time is dropped, which kills what it started.
+async fn call_in_time(
+    tool: &dyn Tool,
+    context: ToolContext,
+    arguments: Value,
+    clock: &dyn Clock,
+) -> ToolAnswer {
+    let timeout = context.timeout;
+    let late = clock.sleep_until(clock.now().plus(timeout).plus(GRACE));
+    match select(tool.call(context, arguments), late).await {
+        Either::Left((answer, _late)) => answer,
+        Either::Right(((), _call)) => {
+            let message = format!("the tool took longer than {timeout:?} and was ended");
+            ToolAnswer::Failed(ToolFailure::new(code::TIMEOUT, message))
+        }
+    }
 }
 
 /// Whether the tool itself did not say how the call ended.

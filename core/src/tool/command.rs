@@ -134,10 +134,7 @@ impl Tool for Command {
 
     async fn verify(&self, context: ToolContext, arguments: Value) -> Verdict {
         let Some(verify) = &self.verify else {
-            return Verdict::Unknown(format!(
-                "{} has no `verify` command",
-                self.definition.name
-            ));
+            return Verdict::Unknown(format!("{} has no `verify` command", self.definition.name));
         };
         let output = match Self::exec(&context, verify, &arguments).await {
             Ok(output) => output,

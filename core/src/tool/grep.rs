@@ -147,11 +147,7 @@ impl Search {
     ) -> Result<(), seaworthy_ports::sandbox::SandboxError> {
         let content = context.session.read(path, 0, MAX_FILE).await?;
         let bytes = content.bytes.as_ref();
-        if bytes
-            .get(..BINARY_WINDOW)
-            .unwrap_or(bytes)
-            .contains(&0)
-        {
+        if bytes.get(..BINARY_WINDOW).unwrap_or(bytes).contains(&0) {
             return Ok(());
         }
         self.is_cut |= content.size > bytes.len() as u64;

@@ -85,10 +85,7 @@ async fn run(context: &ToolContext, arguments: Value) -> Result<Value, Trouble> 
     let arguments: Arguments = parse(arguments)?;
     let path = tidy(&arguments.path);
     let first = arguments.offset.unwrap_or(1).max(1);
-    let limit = arguments
-        .limit
-        .unwrap_or(DEFAULT_LINES)
-        .clamp(1, MAX_LINES);
+    let limit = arguments.limit.unwrap_or(DEFAULT_LINES).clamp(1, MAX_LINES);
     let mut lines = Lines {
         line: 1,
         first,

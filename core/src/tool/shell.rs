@@ -108,11 +108,7 @@ pub(super) fn shown(output: &Captured, limit: usize) -> (String, bool) {
     let text = String::from_utf8_lossy(&output.bytes);
     // Replacement characters make text longer than its bytes; what is missing is counted in bytes of output.
     let missing = output.total.saturating_sub(output.bytes.len() as u64);
-    shorten(
-        &text,
-        (text.len() as u64).saturating_add(missing),
-        limit,
-    )
+    shorten(&text, (text.len() as u64).saturating_add(missing), limit)
 }
 
 /// What a command printed before it was killed, for the message of its failure.

@@ -1,5 +1,11 @@
 //! A run built from events, one at a time.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of tests: what cannot be built is a failed test"
+)]
+#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses a part of it")]
+
 use std::ops::RangeTo;
 
 use seaworthy_core::event::{Decision, Event, ModelCalled, RunSubmitted, ToolProposed, WaitReason};

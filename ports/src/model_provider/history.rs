@@ -1,84 +1,344 @@
-//! What every provider refuses: conversations in which calls and results do not match.
-
-use std::collections::BTreeSet;
+//! What every provider refuses to continue.
 
 use super::{Block, Message, Role};
 
-/// Why no provider would accept a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a conversation is none that a provider would continue. Messages are counted from 0.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HistoryFault {
-    /// There is nothing to answer.
-    #[error("the conversation is empty")]
+    /// There is no message.
+    #[error("there is no message")]
     Empty,
     /// The model speaks first.
-    #[error("the conversation does not begin with the user")]
-    BeginsWithAssistant,
-    /// The model has had the last word.
-    #[error("the conversation does not end with the user")]
-    EndsWithAssistant,
-    /// Message number `message` (from 0) leaves a call of the message before it without a result.
-    #[error("message {message} leaves a tool call of the message before it unanswered")]
-    Unanswered {
-        /// Which message.
+    #[error("the first message is not the user's")]
+    FirstNotUser,
+    /// A message of the user calls a tool.
+    #[error("message {message} is the user's and calls a tool")]
+    CallByUser {
+        /// The message.
         message: usize,
     },
-    /// Message number `message` (from 0) has a result without a call right before it, or a second one.
-    #[error("message {message} answers a tool call that the message before it does not make, or answers it twice")]
-    Orphan {
-        /// Which message.
+    /// A message of the model answers a call.
+    #[error("message {message} is the model's and answers a call")]
+    ResultByAssistant {
+        /// The message.
         message: usize,
     },
-    /// Message number `message` (from 0) makes two calls with one id.
-    #[error("message {message} makes two tool calls with one id")]
+    /// Two calls of one message have the same id.
+    #[error("message {message} has two calls {id:?}")]
     DuplicateCall {
-        /// Which message.
+        /// The message.
         message: usize,
+        /// The provider's id of the calls.
+        id: String,
     },
-    /// Message number `message` (from 0) holds a block that its side cannot say.
-    #[error("message {message} holds a block that its side cannot say")]
-    WrongSide {
-        /// Which message.
+    /// A call has no result before the conversation goes on, or at its end.
+    #[error("call {id:?} of message {message} is not answered by what follows it")]
+    Unanswered {
+        /// The message that calls.
         message: usize,
+        /// The provider's id of the call.
+        id: String,
+    },
+    /// A result answers none of the calls before it.
+    #[error("message {message} answers call {id:?}, which is not open")]
+    ResultWithoutCall {
+        /// The message that answers.
+        message: usize,
+        /// The provider's id of the call.
+        id: String,
+    },
+    /// A call has two results.
+    #[error("message {message} answers call {id:?} a second time")]
+    AnsweredTwice {
+        /// The message that answers again.
+        message: usize,
+        /// The provider's id of the call.
+        id: String,
     },
 }
 
-/// Checks what every provider checks: each tool call is answered exactly once, in the very next message, and nothing else
-/// is. The cost is one pass.
+/// Whether a provider would continue this conversation.
+///
+/// The user begins; every call of a message is answered exactly once by the user messages that directly follow it, and
+/// nothing else is answered. The order of the results does not matter, nor that of blocks within a message.
+///
+/// The cost is one pass without copying.
 ///
 /// # Errors
 ///
-/// The first [`HistoryFault`].
+/// The first fault.
 pub fn check_history(messages: &[Message]) -> Result<(), HistoryFault> {
-    match (messages.first(), messages.last()) {
-        (None, _) | (_, None) => return Err(HistoryFault::Empty),
-        (Some(first), _) if first.role == Role::Assistant => return Err(HistoryFault::BeginsWithAssistant),
-        (_, Some(last)) if last.role == Role::Assistant => return Err(HistoryFault::EndsWithAssistant),
-        _ => {}
+    match messages.first() {
+        None => return Err(HistoryFault::Empty),
+        Some(first) if first.role != Role::User => return Err(HistoryFault::FirstNotUser),
+        Some(_) => {}
     }
-    let mut open: BTreeSet<&str> = BTreeSet::new();
+    let mut calls = Calls::default();
     for (index, message) in messages.iter().enumerate() {
-        let mut calls = BTreeSet::new();
+        match message.role {
+            Role::Assistant => {
+                calls.all_answered()?;
+                calls.open(index, message)?;
+            }
+            Role::User => calls.close(index, message)?,
+        }
+    }
+    calls.all_answered()
+}
+
+/// The calls of the newest message of the model, and which of them are answered.
+#[derive(Default)]
+struct Calls<'a> {
+    message: usize,
+    ids: Vec<(&'a str, bool)>,
+    unanswered: usize,
+}
+
+impl<'a> Calls<'a> {
+    fn open(&mut self, index: usize, message: &'a Message) -> Result<(), HistoryFault> {
+        self.message = index;
+        self.ids.clear();
         for block in &message.blocks {
-            match (message.role, block) {
-                (Role::User, Block::ToolResult(result)) => {
-                    if !open.remove(result.id.as_str()) {
-                        return Err(HistoryFault::Orphan { message: index });
-                    }
+            match block {
+                Block::ToolCall(call) => self.ids.push((&call.id, false)),
+                Block::ToolResult(_) => {
+                    return Err(HistoryFault::ResultByAssistant { message: index });
                 }
-                (Role::Assistant, Block::ToolCall(call)) => {
-                    if !calls.insert(call.id.as_str()) {
-                        return Err(HistoryFault::DuplicateCall { message: index });
-                    }
-                }
-                (Role::User, Block::Text { .. })
-                | (Role::Assistant, Block::Text { .. } | Block::Reasoning { .. } | Block::Refusal { .. }) => {}
-                _ => return Err(HistoryFault::WrongSide { message: index }),
+                Block::Text { .. } | Block::Reasoning { .. } | Block::Refusal { .. } => {}
             }
         }
-        if !open.is_empty() {
-            return Err(HistoryFault::Unanswered { message: index });
+        self.unanswered = self.ids.len();
+        // Sorted, so that a model that asks for thousands of calls at once does not cost their square.
+        self.ids.sort_unstable();
+        for pair in self.ids.windows(2) {
+            if let [(one, _), (other, _)] = pair
+                && one == other
+            {
+                return Err(HistoryFault::DuplicateCall {
+                    message: index,
+                    id: (*one).to_owned(),
+                });
+            }
         }
-        open = calls;
+        Ok(())
     }
-    Ok(())
+
+    fn close(&mut self, index: usize, message: &Message) -> Result<(), HistoryFault> {
+        let open_before = self.unanswered;
+        for block in &message.blocks {
+            match block {
+                Block::ToolCall(_) => return Err(HistoryFault::CallByUser { message: index }),
+                Block::ToolResult(result) => self.answer(index, &result.id)?,
+                Block::Text { .. } | Block::Reasoning { .. } | Block::Refusal { .. } => {}
+            }
+        }
+        if open_before > 0 && self.unanswered == open_before {
+            // The user speaks although a call is open.
+            return self.all_answered();
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, index: usize, id: &str) -> Result<(), HistoryFault> {
+        let found = self.ids.binary_search_by(|(open, _)| (*open).cmp(id));
+        match found.ok().and_then(|place| self.ids.get_mut(place)) {
+            None => Err(HistoryFault::ResultWithoutCall {
+                message: index,
+                id: id.to_owned(),
+            }),
+            Some((_, true)) => Err(HistoryFault::AnsweredTwice {
+                message: index,
+                id: id.to_owned(),
+            }),
+            Some((_, answered)) => {
+                *answered = true;
+                self.unanswered -= 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn all_answered(&self) -> Result<(), HistoryFault> {
+        match self.ids.iter().find(|(_, answered)| !answered) {
+            None => Ok(()),
+            Some((id, _)) => Err(HistoryFault::Unanswered {
+                message: self.message,
+                id: (*id).to_owned(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model_provider::{ToolCallBlock, ToolResultBlock};
+
+    fn message(role: Role, blocks: Vec<Block>) -> Message {
+        Message { role, blocks }
+    }
+
+    fn says(text: &str) -> Message {
+        message(
+            Role::Assistant,
+            vec![Block::Text {
+                text: text.to_owned(),
+                opaque: None,
+            }],
+        )
+    }
+
+    fn call(id: &str) -> Block {
+        Block::ToolCall(ToolCallBlock {
+            id: id.to_owned(),
+            name: "read".to_owned(),
+            arguments: "{}".to_owned(),
+            opaque: None,
+        })
+    }
+
+    fn result(id: &str) -> Block {
+        Block::ToolResult(ToolResultBlock {
+            id: id.to_owned(),
+            name: "read".to_owned(),
+            content: String::new(),
+            is_error: false,
+        })
+    }
+
+    fn calls(ids: &[&str]) -> Message {
+        message(Role::Assistant, ids.iter().copied().map(call).collect())
+    }
+
+    fn results(ids: &[&str]) -> Message {
+        message(Role::User, ids.iter().copied().map(result).collect())
+    }
+
+    fn fault(messages: &[Message]) -> HistoryFault {
+        check_history(messages).unwrap_err()
+    }
+
+    #[test]
+    fn a_conversation_with_every_call_answered_once_is_accepted() {
+        let messages = [
+            Message::user("go"),
+            calls(&["b", "a"]),
+            results(&["a", "b"]),
+            calls(&["a"]),
+            results(&["a"]),
+            says("done"),
+            Message::user("more"),
+        ];
+        for end in 1..=messages.len() {
+            let complete = !matches!(end, 2 | 4);
+            assert_eq!(
+                check_history(&messages[..end]).is_ok(),
+                complete,
+                "{end} messages"
+            );
+        }
+    }
+
+    #[test]
+    fn results_may_come_in_several_messages_and_beside_text() {
+        let mut both = results(&["b"]);
+        both.blocks.push(Block::Text {
+            text: "and".to_owned(),
+            opaque: None,
+        });
+        let messages = [
+            Message::user("go"),
+            calls(&["a", "b"]),
+            results(&["a"]),
+            both,
+        ];
+        assert_eq!(check_history(&messages), Ok(()));
+    }
+
+    #[test]
+    fn the_user_begins() {
+        assert_eq!(fault(&[]), HistoryFault::Empty);
+        assert_eq!(fault(&[says("hello")]), HistoryFault::FirstNotUser);
+    }
+
+    #[test]
+    fn a_call_must_be_answered_before_anybody_speaks() {
+        let open = HistoryFault::Unanswered {
+            message: 1,
+            id: "a".to_owned(),
+        };
+        let begun = [Message::user("go"), calls(&["a"])];
+        assert_eq!(fault(&begun), open);
+        for next in [Message::user("well?"), says("well?"), calls(&["c"])] {
+            let [user, call] = begun.clone();
+            assert_eq!(fault(&[user, call, next, results(&["a"])]), open);
+        }
+    }
+
+    #[test]
+    fn a_result_must_have_its_call_directly_before_it() {
+        let lost = |message| HistoryFault::ResultWithoutCall {
+            message,
+            id: "a".to_owned(),
+        };
+        assert_eq!(fault(&[results(&["a"])]), lost(0));
+        assert_eq!(
+            fault(&[Message::user("go"), calls(&["b"]), results(&["a", "b"])]),
+            lost(2)
+        );
+        let late = [
+            Message::user("go"),
+            calls(&["a"]),
+            results(&["a"]),
+            says("ok"),
+            results(&["a"]),
+        ];
+        assert_eq!(fault(&late), lost(4));
+    }
+
+    #[test]
+    fn a_call_has_one_result() {
+        let twice = |message| HistoryFault::AnsweredTwice {
+            message,
+            id: "a".to_owned(),
+        };
+        assert_eq!(
+            fault(&[Message::user("go"), calls(&["a"]), results(&["a", "a"])]),
+            twice(2)
+        );
+        let later = [
+            Message::user("go"),
+            calls(&["a"]),
+            results(&["a"]),
+            results(&["a"]),
+        ];
+        assert_eq!(fault(&later), twice(3));
+    }
+
+    #[test]
+    fn calls_of_one_message_have_different_ids() {
+        let duplicate = HistoryFault::DuplicateCall {
+            message: 1,
+            id: "a".to_owned(),
+        };
+        assert_eq!(
+            fault(&[
+                Message::user("go"),
+                calls(&["a", "b", "a"]),
+                results(&["a", "b"])
+            ]),
+            duplicate
+        );
+    }
+
+    #[test]
+    fn each_side_keeps_to_its_part() {
+        let asks = message(Role::User, vec![call("a")]);
+        assert_eq!(fault(&[asks]), HistoryFault::CallByUser { message: 0 });
+        let answers = message(Role::Assistant, vec![result("a")]);
+        assert_eq!(
+            fault(&[Message::user("go"), answers]),
+            HistoryFault::ResultByAssistant { message: 1 }
+        );
+    }
 }

@@ -195,7 +195,7 @@ wrapper!(
     FaultySandbox, Sandbox
 );
 wrapper!(
-    /// A clock that stops with its process.
+    /// A clock whose sleepers stop with their process.
     FaultyClock, Clock
 );
 
@@ -432,6 +432,9 @@ impl Clock for FaultyClock {
     async fn sleep_until(&self, until: Timestamp) {
         if self.faults.dead().is_set() {
             return pending().await;
+        }
+        if self.faults.paused().is_set() {
+            self.faults.0.resumed.1.wait().await;
         }
         self.inner.sleep_until(until).await;
         if self.faults.dead().is_set() {

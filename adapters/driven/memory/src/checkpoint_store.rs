@@ -1,56 +1,99 @@
-//! Checkpoints in memory.
+//! [`MemoryCheckpointStore`].
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use seaworthy_ports::checkpoint_store::{
-    Checkpoint, CheckpointCapabilities, CheckpointEntry, CheckpointError, CheckpointKind, CheckpointQuery,
-    CheckpointStore, DeleteCheckpoints, Kind,
+    Checkpoint, CheckpointCapabilities, CheckpointEntry, CheckpointError, CheckpointKind,
+    CheckpointQuery, CheckpointStore, DeleteCheckpoints, Kind,
 };
-use seaworthy_ports::state_store::{Page, Seq};
-use seaworthy_ports::{AdapterInfo, Durability, RunId};
+use seaworthy_ports::state_store::{Page, PageToken, Seq};
+use seaworthy_ports::{AdapterInfo, Durability, RunId, SessionId};
 
-use crate::{ADAPTER, info, locked, page};
+use crate::error::checkpoint as error;
+use crate::lock;
 
-const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// The most bytes of one checkpoint.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// A checkpoint store that lives as long as its value. Clones share their checkpoints.
-#[derive(Clone, Debug, Default)]
-pub struct MemoryCheckpointStore(Arc<Mutex<BTreeMap<Key, Checkpoint>>>);
+/// Checkpoints in memory. Clones share their contents.
+#[derive(Clone, Default)]
+pub struct MemoryCheckpointStore(Arc<Mutex<BTreeMap<RunId, OfRun>>>);
 
-/// Sequence before kind: a run's checkpoints ascend by sequence.
-type Key = (RunId, Seq, CheckpointKind);
+/// One run's checkpoints, in the order of `list`.
+type OfRun = BTreeMap<(Seq, CheckpointKind), Stored>;
 
-fn error(operation: &'static str, kind: Kind, message: &str) -> CheckpointError {
-    CheckpointError::new(kind, ADAPTER, operation, message)
+#[derive(PartialEq, Eq)]
+struct Stored {
+    session: Option<SessionId>,
+    content: Bytes,
 }
 
-fn fits(wanted: Option<CheckpointKind>, kind: CheckpointKind) -> bool {
-    wanted.is_none_or(|wanted| wanted == kind)
+impl std::fmt::Debug for MemoryCheckpointStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryCheckpointStore")
+            .field("runs", &lock(&self.0).len())
+            .finish()
+    }
+}
+
+/// A page token is the key of the last entry of its page.
+fn token(seq: Seq, kind: CheckpointKind) -> PageToken {
+    PageToken(format!("{seq}.{}", kind.as_str()))
+}
+
+fn parse(PageToken(token): &PageToken) -> Option<(Seq, CheckpointKind)> {
+    use CheckpointKind::{Fold, GoalState, Handoff, Summary};
+    let (seq, name) = token.split_once('.')?;
+    let kind = [Summary, Handoff, GoalState, Fold]
+        .into_iter()
+        .find(|kind| kind.as_str() == name)?;
+    Some((Seq(seq.parse().ok()?), kind))
 }
 
 #[async_trait]
 impl CheckpointStore for MemoryCheckpointStore {
     fn info(&self) -> AdapterInfo {
-        info()
+        crate::INFO
     }
 
     fn capabilities(&self) -> CheckpointCapabilities {
-        CheckpointCapabilities { durability: Durability::Volatile, max_bytes: MAX_BYTES }
+        CheckpointCapabilities {
+            durability: Durability::Volatile,
+            max_bytes: MAX_BYTES,
+        }
     }
 
     async fn write(&self, checkpoint: Checkpoint) -> Result<(), CheckpointError> {
-        if checkpoint.content.len() > MAX_BYTES {
-            return Err(error("write", Kind::TooLarge, "the checkpoint has more than 64 MiB"));
+        let Checkpoint {
+            run,
+            session,
+            kind,
+            seq,
+            content,
+        } = checkpoint;
+        if content.len() > MAX_BYTES {
+            return Err(error(
+                Kind::TooLarge,
+                "write",
+                "the checkpoint is larger than 16 MiB",
+            ));
         }
-        let key = (checkpoint.run.clone(), checkpoint.seq, checkpoint.kind);
-        let mut checkpoints = locked(&self.0);
-        match checkpoints.get(&key) {
-            Some(same) if *same == checkpoint => Ok(()),
-            Some(_other) => Err(error("write", Kind::Conflict, "another content is stored at this position")),
+        let stored = Stored { session, content };
+        let mut runs = lock(&self.0);
+        let of_run = runs.entry(run).or_default();
+        match of_run.get(&(seq, kind)) {
+            Some(found) if *found == stored => Ok(()),
+            Some(_other) => Err(error(
+                Kind::Conflict,
+                "write",
+                "another checkpoint is stored there",
+            )),
             None => {
-                checkpoints.insert(key, checkpoint);
+                of_run.insert((seq, kind), stored);
                 Ok(())
             }
         }
@@ -62,55 +105,73 @@ impl CheckpointStore for MemoryCheckpointStore {
         kind: CheckpointKind,
         at_or_before: Seq,
     ) -> Result<Option<Checkpoint>, CheckpointError> {
-        let checkpoints = locked(&self.0);
-        let until = (run.clone(), at_or_before.next(), CheckpointKind::Summary);
-        let found = checkpoints
-            .range((run.clone(), Seq::ZERO, CheckpointKind::Summary)..until)
+        let runs = lock(&self.0);
+        let Some(of_run) = runs.get(run) else {
+            return Ok(None);
+        };
+        let newest = of_run
+            .iter()
             .rev()
-            .find(|((_run, _seq, found), _checkpoint)| *found == kind);
-        Ok(found.map(|(_key, checkpoint)| checkpoint.clone()))
+            .skip_while(|((seq, _), _)| *seq > at_or_before)
+            .find(|((_, found), _)| *found == kind);
+        Ok(newest.map(|((seq, _), stored)| Checkpoint {
+            run: run.clone(),
+            session: stored.session.clone(),
+            kind,
+            seq: *seq,
+            content: stored.content.clone(),
+        }))
     }
 
     async fn list(&self, query: CheckpointQuery) -> Result<Page<CheckpointEntry>, CheckpointError> {
-        let refuse = || error("list", Kind::Rejected, "this is no page token of this store");
-        let after = match &query.page {
-            None => None,
-            Some(token) => {
-                let (seq, kind) = token.0.split_once('.').ok_or_else(refuse)?;
-                Some((seq.parse::<u64>().map_err(|_error| refuse())?, kind.to_owned()))
+        let after = match query.page.as_ref().map(parse) {
+            None => Bound::Unbounded,
+            Some(Some(last)) => Bound::Excluded(last),
+            Some(None) => {
+                return Err(error(
+                    Kind::Rejected,
+                    "list",
+                    "the page token is not from this store",
+                ));
             }
         };
-        let checkpoints = locked(&self.0);
-        // Kinds have an order of their own; within one sequence the token names the last one shown.
-        let shown = |key: &Key| {
-            after.as_ref().is_some_and(|(seq, kind)| {
-                key.1.0 < *seq || (key.1.0 == *seq && key.2 <= kind_named(kind).unwrap_or(CheckpointKind::Summary))
-            })
-        };
-        let entries = checkpoints
-            .range((query.run.clone(), Seq::ZERO, CheckpointKind::Summary)..)
-            .take_while(|(key, _checkpoint)| key.0 == query.run)
-            .filter(|(key, _checkpoint)| fits(query.kind, key.2) && !shown(key))
-            .map(|(key, checkpoint)| CheckpointEntry {
-                kind: key.2,
-                seq: key.1,
-                size: checkpoint.content.len() as u64,
+        let runs = lock(&self.0);
+        let Some(of_run) = runs.get(&query.run) else {
+            return Ok(Page {
+                items: Vec::new(),
+                next: None,
             });
-        Ok(page(entries, query.limit, |entry| format!("{}.{}", entry.seq, entry.kind.as_str())))
+        };
+        let mut rest = of_run
+            .range((after, Bound::Unbounded))
+            .filter(|((_, kind), _)| query.kind.is_none_or(|wanted| wanted == *kind))
+            .map(|((seq, kind), stored)| CheckpointEntry {
+                kind: *kind,
+                seq: *seq,
+                size: stored.content.len() as u64,
+            });
+        let items: Vec<_> = rest.by_ref().take(query.limit.get() as usize).collect();
+        let next = match (items.last(), rest.next()) {
+            (Some(last), Some(_more)) => Some(token(last.seq, last.kind)),
+            _ => None,
+        };
+        Ok(Page { items, next })
     }
 
     async fn delete(&self, which: DeleteCheckpoints) -> Result<u64, CheckpointError> {
-        let mut checkpoints = locked(&self.0);
-        let before = checkpoints.len();
-        checkpoints.retain(|(run, seq, kind), _checkpoint| {
-            *run != which.run || !fits(which.kind, *kind) || which.before.is_some_and(|before| *seq >= before)
+        let mut runs = lock(&self.0);
+        let Some(of_run) = runs.get_mut(&which.run) else {
+            return Ok(0);
+        };
+        let before = of_run.len();
+        of_run.retain(|(seq, kind), _| {
+            which.kind.is_some_and(|wanted| wanted != *kind)
+                || which.before.is_some_and(|limit| *seq >= limit)
         });
-        Ok(before.saturating_sub(checkpoints.len()) as u64)
+        let deleted = (before - of_run.len()) as u64;
+        if of_run.is_empty() {
+            runs.remove(&which.run);
+        }
+        Ok(deleted)
     }
-}
-
-fn kind_named(name: &str) -> Option<CheckpointKind> {
-    [CheckpointKind::Summary, CheckpointKind::Handoff, CheckpointKind::GoalState, CheckpointKind::Fold]
-        .into_iter()
-        .find(|kind| kind.as_str() == name)
 }

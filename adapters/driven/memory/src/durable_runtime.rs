@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use crate::ADAPTER;
 use seaworthy_polling::{
     Claim, Claimed, Hints, Lease, LeaseKey, LeaseStorage, Presence, Renewed, Settle, Settlement,
     SignalsAfter, WaitingSignal, redelivery_delay,
@@ -21,6 +20,7 @@ use seaworthy_ports::{
     AdapterInfo, Durability, Latch, QueueName, RunId, SessionId, SignalId, Timestamp, WorkerId,
 };
 
+use crate::{ADAPTER, info, locked};
 
 /// A durable runtime that lives as long as its value: for tests and for runs that need not survive.
 ///
@@ -59,11 +59,7 @@ impl fmt::Debug for MemoryRuntime {
 #[async_trait]
 impl DurableRuntime for MemoryRuntime {
     fn info(&self) -> AdapterInfo {
-        AdapterInfo {
-            id: ADAPTER,
-            package: env!("CARGO_PKG_NAME"),
-            version: env!("CARGO_PKG_VERSION"),
-        }
+        info()
     }
 
     fn capabilities(&self) -> RuntimeCapabilities {
@@ -309,8 +305,7 @@ impl State {
 
 impl Storage {
     fn state(&self) -> MutexGuard<'_, State> {
-        // No code of others runs under the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 }
 

@@ -134,9 +134,7 @@ pub(crate) async fn apply(
     if members.is_empty() {
         return Ok(());
     }
-    let t0 = std::time::Instant::now();
     let (mut logs, mut last_row) = load(members, connection).await?;
-    let t1l = t0.elapsed();
     let mut rows = Rows::default();
     for member in members.iter_mut() {
         let append = &member.append;
@@ -149,11 +147,7 @@ pub(crate) async fn apply(
     for log in logs.values() {
         rows.add_head(log);
     }
-    let d = std::env::var_os("DBGW").is_some();
-    let t1 = t0.elapsed();
-    let r = rows.write(connection).await;
-    if d { eprintln!("L {t1l:?} D {t1:?} W {:?}", t0.elapsed()); }
-    r
+    rows.write(connection).await
 }
 
 async fn load(

@@ -34,7 +34,7 @@ pub(crate) enum Class {
 }
 
 impl Class {
-    fn words(self) -> &'static str {
+    pub(crate) const fn words(self) -> &'static str {
         match self {
             Self::Busy => "another process is writing to the database",
             Self::NoRoom => "the database has no room to grow",
@@ -148,15 +148,19 @@ fn port_error<K: ErrorKind>(kind: K, operation: &'static str, failure: Failure) 
 }
 
 pub(crate) fn state_store(operation: &'static str, failure: impl Into<Failure>) -> StateStoreError {
-    use state_store::Kind;
     let failure = failure.into();
-    let kind = match failure.class {
+    let kind = state_store_kind(failure.class);
+    port_error(kind, operation, failure)
+}
+
+pub(crate) const fn state_store_kind(class: Class) -> state_store::Kind {
+    use state_store::Kind;
+    match class {
         Class::Busy | Class::NoRoom | Class::Broken | Class::CannotOpen => Kind::Unavailable,
         Class::Corrupt | Class::NotADatabase => Kind::Corrupt,
         Class::TooBig => Kind::TooLarge,
         Class::ReadOnly | Class::Unforeseen => Kind::Rejected,
-    };
-    port_error(kind, operation, failure)
+    }
 }
 
 pub(crate) fn runtime(operation: &'static str, failure: impl Into<Failure>) -> RuntimeError {

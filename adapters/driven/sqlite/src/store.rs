@@ -16,7 +16,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool};
 use crate::SqliteConfig;
 use crate::checkpoint_store::SqliteCheckpointStore;
 use crate::durable_runtime::SqliteRuntime;
-use crate::error::{self, ADAPTER};
+use crate::error::{ADAPTER, classify, state_store_kind};
 use crate::liveness::Liveness;
 use crate::schema::{self, Unusable};
 use crate::state_store::SqliteStateStore;
@@ -215,7 +215,10 @@ fn options(config: &SqliteConfig, path: &Path) -> SqliteConnectOptions {
 }
 
 fn writing(config: &SqliteConfig, path: &Path) -> SqliteConnectOptions {
-    let options = options(config, path).row_buffer_size(512);
+    let options = options(config, path)
+        .row_buffer_size(512)
+        // The newest pages of some thousand live logs, in KiB.
+        .pragma("cache_size", "-16384");
     match config.max_size {
         // Pages are of SQLite's default size: nothing here changes it.
         Some(bytes) => options.pragma("max_page_count", (bytes / 4096).max(1).to_string()),
@@ -223,13 +226,13 @@ fn writing(config: &SqliteConfig, path: &Path) -> SqliteConnectOptions {
     }
 }
 
-/// SQLite opens a file that it may not write without a word.
+/// SQLite opens a file that it may not write without a word, and even begins to write it.
 async fn prove_writable(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    connection
-        .begin_with("BEGIN IMMEDIATE")
-        .await?
-        .rollback()
-        .await
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query("UPDATE counters SET value = value")
+        .execute(&mut *transaction)
+        .await?;
+    transaction.rollback().await
 }
 
 fn refusal(kind: Kind, operation: &'static str, path: &Path, why: &'static str) -> StateStoreError {
@@ -249,10 +252,9 @@ fn explain(error: Unusable, operation: &'static str, path: &Path) -> StateStoreE
         Unusable::NoWriteAheadLog => "the database is not in write-ahead mode",
         Unusable::NotDurable => "commits would not be synced to the disk",
         Unusable::Failed(error) => {
-            let error = error::state_store(operation, error);
-            let message = format!("{}: {}", path.display(), error.message());
-            let explained = StateStoreError::new(error.kind(), ADAPTER, operation, message);
-            return explained.with_source(error);
+            let class = classify(&error);
+            return refusal(state_store_kind(class), operation, path, class.words())
+                .with_source(error);
         }
     };
     refusal(Kind::Rejected, operation, path, why)

@@ -210,9 +210,7 @@ impl Task {
                 }
             }
             let count = members.len();
-            let g = started.elapsed();
             self.commit(members).await;
-            if std::env::var_os("DBGW").is_some() { eprintln!("G {count} prep {:?} total {:?}", g, started.elapsed()); }
             drop(permits);
             self.gathering = Gathering {
                 members: count,
@@ -289,7 +287,6 @@ impl Task {
             }
             return Err(Broken::Begin(Arc::new(error)));
         }
-        let t0 = Instant::now();
         if let Err(error) = apply(members, &mut connection).await {
             // If this fails too, SQLite rolled back by itself or is beyond help: a new connection is right for both.
             if execute(&mut connection, "ROLLBACK").await.is_ok() {
@@ -297,7 +294,6 @@ impl Task {
             }
             return Err(Broken::Member(Arc::new(error)));
         }
-        if std::env::var_os("DBGW").is_some() { eprintln!("A {:?}", t0.elapsed()); }
         if let Err(error) = execute(&mut connection, "COMMIT").await {
             // Closing the connection rolls back what is not committed.
             drop(connection);

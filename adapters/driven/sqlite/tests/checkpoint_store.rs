@@ -1,5 +1,7 @@
 //! Checkpoints.
 
+#![expect(clippy::expect_used, reason = "helpers of tests fail tests")]
+
 mod support;
 
 use std::num::NonZeroU32;

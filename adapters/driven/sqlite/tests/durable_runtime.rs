@@ -1,5 +1,7 @@
 //! The lease loop on SQLite: with a clock that the test moves, with several handles, and with processes that are killed.
 
+#![expect(clippy::expect_used, reason = "helpers of tests fail tests")]
+
 mod support;
 
 use std::collections::BTreeSet;
@@ -9,17 +11,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use seaworthy_fakes::FakeClock;
+use seaworthy_ports::clock::Clock as _;
 use seaworthy_ports::durable_runtime::{
-    DurableRuntime, Kind, MAX_SIGNAL_BYTES, Next, ScheduleState, Scope, Served, Signalled,
+    Advance, DurableRuntime, Kind, MAX_SIGNAL_BYTES, Next, ScheduleState, Scope, Served, Signalled,
     Submitted, Then, Turn,
 };
 use seaworthy_ports::{Latch, QueueName, SessionId, Timestamp};
 use seaworthy_sqlite::{Sqlite, SqliteConfig};
 use support::{
-    Database, DrivenClock, RealClock, Serving, child, child_database, count, does, next, park,
-    run_id, signal, submit, until, within, worker,
+    Database, RealClock, Serving, child, child_database, count, does, next, park, run_id, signal,
+    submit, until, within, worker,
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -32,14 +36,13 @@ async fn is_finished(runtime: &Arc<dyn DurableRuntime>, run: &str) -> bool {
     state(runtime, run).await == ScheduleState::Finished
 }
 
-/// A turn that the test answers when it likes.
-fn by_hand() -> (
-    Arc<dyn seaworthy_ports::durable_runtime::Advance>,
-    mpsc::UnboundedReceiver<(Turn, tokio::sync::oneshot::Sender<Next>)>,
-) {
+type Taken = (Turn, oneshot::Sender<Next>);
+
+/// Turns that the test answers when it likes.
+fn by_hand() -> (Arc<dyn Advance>, mpsc::UnboundedReceiver<Taken>) {
     let (turns, taken) = mpsc::unbounded_channel();
     let advance = does(move |turn| {
-        let (answer, answered) = tokio::sync::oneshot::channel();
+        let (answer, answered) = oneshot::channel();
         turns.send((turn, answer)).expect("the test listens");
         async move { answered.await.expect("the test answers") }
     });
@@ -49,10 +52,11 @@ fn by_hand() -> (
 #[tokio::test]
 async fn a_run_is_not_delivered_before_its_time_and_each_time_once() {
     let database = Database::new().await;
-    let clock = DrivenClock::new();
-    let runtime = database.open_with(clock.clone()).await.durable_runtime();
+    let clock = FakeClock::new();
+    let runtime = database.open_with(&clock).await.durable_runtime();
+    let start = clock.now();
     let mut later = submit("r");
-    later.not_before = Some(Timestamp::from_millis(1_002_000));
+    later.not_before = Some(start.plus(2 * SECOND));
     assert_eq!(
         runtime.submit(later.clone()).await.expect("submitted"),
         Submitted::New
@@ -68,12 +72,12 @@ async fn a_run_is_not_delivered_before_its_time_and_each_time_once() {
         tokio::task::yield_now().await;
     }
     assert!(turns.try_recv().is_err());
-    let due = Timestamp::from_millis(1_002_000);
+    let due = start.plus(2 * SECOND);
     assert_eq!(state(&runtime, "r").await, ScheduleState::Due { due });
     clock.advance(Duration::from_millis(100));
     let (turn, answer) = within(turns.recv()).await.expect("a turn");
     assert_eq!(turn.delivery, 1);
-    let wake_at = Some(Timestamp::from_millis(1_010_000));
+    let wake_at = Some(start.plus(10 * SECOND));
     answer.send(next(Then::Park { wake_at })).expect("answered");
     until(|| async { state(&runtime, "r").await == ScheduleState::Parked { wake_at } }).await;
     clock.advance(7 * SECOND);
@@ -84,7 +88,7 @@ async fn a_run_is_not_delivered_before_its_time_and_each_time_once() {
     answer
         .send(next(Then::Again { after: SECOND }))
         .expect("answered");
-    let due = Timestamp::from_millis(1_011_000);
+    let due = start.plus(11 * SECOND);
     until(|| async { state(&runtime, "r").await == ScheduleState::Due { due } }).await;
     clock.advance(SECOND);
     let (turn, answer) = within(turns.recv()).await.expect("a turn");
@@ -105,9 +109,9 @@ async fn a_run_is_not_delivered_before_its_time_and_each_time_once() {
 #[tokio::test]
 async fn a_turn_of_ten_lease_times_keeps_its_lease() {
     let database = Database::new().await;
-    let clock = DrivenClock::new();
-    let runtime = database.open_with(clock.clone()).await.durable_runtime();
-    let other = database.open_with(clock.clone()).await.durable_runtime();
+    let clock = FakeClock::new();
+    let runtime = database.open_with(&clock).await.durable_runtime();
+    let other = database.open_with(&clock).await.durable_runtime();
     runtime.submit(submit("r")).await.expect("submitted");
     let (advance, mut turns) = by_hand();
     let serving = Serving::start(&runtime, worker("a", Scope::All), advance);
@@ -136,9 +140,9 @@ async fn a_turn_of_ten_lease_times_keeps_its_lease() {
 #[tokio::test]
 async fn a_worker_that_slept_past_its_lease_is_replaced_and_changes_nothing() {
     let database = Database::new().await;
-    let clock = DrivenClock::new();
-    let runtime = database.open_with(clock.clone()).await.durable_runtime();
-    let other = database.open_with(clock.clone()).await.durable_runtime();
+    let clock = FakeClock::new();
+    let runtime = database.open_with(&clock).await.durable_runtime();
+    let other = database.open_with(&clock).await.durable_runtime();
     runtime.submit(submit("r")).await.expect("submitted");
     runtime
         .signal(&run_id("r"), signal("s1"))
@@ -212,8 +216,8 @@ async fn what_a_turn_leaves_does_not_reach_the_next_life_of_a_forgotten_run() {
 async fn a_signal_at_the_moment_of_parking_is_never_stranded() {
     const ROUNDS: u32 = 3_000;
     let database = Database::new().await;
-    let clock = DrivenClock::new(); // No poll and no time helps: only what settling and signalling do.
-    let runtime = database.open_with(clock).await.durable_runtime();
+    let clock = FakeClock::new(); // No poll and no time helps: only what settling and signalling do.
+    let runtime = database.open_with(&clock).await.durable_runtime();
     runtime.submit(submit("r")).await.expect("submitted");
     let seen = Arc::new((AtomicU32::new(0), Notify::new()));
     let theirs = Arc::clone(&seen);
@@ -258,9 +262,9 @@ async fn a_signal_at_the_moment_of_parking_is_never_stranded() {
 #[tokio::test]
 async fn signals_come_as_mail_in_order_and_stay_until_consumed() {
     let database = Database::new().await;
-    let clock = DrivenClock::new();
-    let runtime = database.open_with(clock.clone()).await.durable_runtime();
-    let other_process = database.open_with(clock.clone()).await.durable_runtime();
+    let clock = FakeClock::new();
+    let runtime = database.open_with(&clock).await.durable_runtime();
+    let other_process = database.open_with(&clock).await.durable_runtime();
     let run = run_id("r");
     runtime.submit(submit("r")).await.expect("submitted");
     runtime.signal(&run, signal("s1")).await.expect("sent");
@@ -366,8 +370,8 @@ async fn a_signal_too_large_is_rejected_and_an_empty_one_is_not() {
 #[tokio::test]
 async fn a_panicking_run_comes_back_later_each_time_and_holds_nobody_up() {
     let database = Database::new().await;
-    let clock = DrivenClock::new();
-    let runtime = database.open_with(clock.clone()).await.durable_runtime();
+    let clock = FakeClock::new();
+    let runtime = database.open_with(&clock).await.durable_runtime();
     runtime.submit(submit("bad")).await.expect("submitted");
     let advance = does(|turn| async move {
         assert!(
@@ -384,7 +388,7 @@ async fn a_panicking_run_comes_back_later_each_time_and_holds_nobody_up() {
         until(|| async {
             let schedule = runtime.describe(&run_id("bad")).await.expect("a look");
             let schedule = schedule.expect("known");
-            let due = support::now(&clock).plus(delay);
+            let due = clock.now().plus(delay);
             schedule.deliveries == failures && schedule.state == ScheduleState::Due { due }
         })
         .await;
@@ -401,9 +405,9 @@ async fn a_panicking_run_comes_back_later_each_time_and_holds_nobody_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_due_runs_of_several_workers_are_each_delivered_once_oldest_first() {
     let database = Database::new().await;
-    let clock = DrivenClock::new();
-    let first = database.open_with(clock.clone()).await.durable_runtime();
-    let second = database.open_with(clock.clone()).await.durable_runtime();
+    let clock = FakeClock::new();
+    let first = database.open_with(&clock).await.durable_runtime();
+    let second = database.open_with(&clock).await.durable_runtime();
     let submits = (0..1_000).map(|number| {
         let runtime = Arc::clone(&first);
         let mut submit = submit(&format!("r{number}"));
@@ -548,9 +552,9 @@ async fn serving_one_run_ends_when_it_parks_or_is_done() {
 #[tokio::test]
 async fn serving_one_run_waits_while_a_live_worker_holds_it() {
     let database = Database::new().await;
-    let clock = DrivenClock::new();
-    let holder = database.open_with(clock.clone()).await.durable_runtime();
-    let waiter = database.open_with(clock.clone()).await.durable_runtime();
+    let clock = FakeClock::new();
+    let holder = database.open_with(&clock).await.durable_runtime();
+    let waiter = database.open_with(&clock).await.durable_runtime();
     holder.submit(submit("r")).await.expect("submitted");
     let (advance, mut turns) = by_hand();
     let holding = Serving::start(&holder, worker("a", Scope::All), advance);
@@ -575,8 +579,8 @@ async fn serving_one_run_waits_while_a_live_worker_holds_it() {
 #[tokio::test]
 async fn stopping_ends_turns_in_time_and_frees_every_lease() {
     let database = Database::new().await;
-    let clock = DrivenClock::new();
-    let runtime = database.open_with(clock.clone()).await.durable_runtime();
+    let clock = FakeClock::new();
+    let runtime = database.open_with(&clock).await.durable_runtime();
     for name in ["quick", "endless", "late"] {
         runtime.submit(submit(name)).await.expect("submitted");
     }

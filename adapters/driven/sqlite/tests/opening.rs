@@ -1,5 +1,7 @@
 //! Migrating and connecting.
 
+#![expect(clippy::expect_used, reason = "helpers of tests fail tests")]
+
 mod support;
 
 use std::sync::Arc;

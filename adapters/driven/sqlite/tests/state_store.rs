@@ -1,5 +1,7 @@
 //! What the contract suite cannot see of the state store: grouping, damage, full disks, killed processes.
 
+#![expect(clippy::expect_used, reason = "helpers of tests fail tests")]
+
 mod support;
 
 use std::collections::BTreeMap;

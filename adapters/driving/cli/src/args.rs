@@ -169,7 +169,12 @@ pub(crate) struct ResolveArgs {
     #[arg(long)]
     pub(crate) happened: bool,
     /// The result of the call that happened, for the model [default: null]
-    #[arg(long, value_name = "JSON", requires = "happened", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "JSON",
+        requires = "happened",
+        allow_hyphen_values = true
+    )]
     pub(crate) result: Option<String>,
     /// The call did not happen: it is made when the run goes on
     #[arg(long)]
@@ -196,7 +201,11 @@ pub(crate) struct InitArgs {
 /// The command line, or the exit code where there is nothing to do but to explain it.
 pub(crate) fn parse() -> Result<Cli, ExitCode> {
     Cli::try_parse().map_err(|error| {
-        let exit = if error.use_stderr() { Exit::Usage } else { Exit::Succeeded };
+        let exit = if error.use_stderr() {
+            Exit::Usage
+        } else {
+            Exit::Succeeded
+        };
         let text = error.render();
         // Where nobody reads, nothing is lost.
         let _unread = if error.use_stderr() {
@@ -222,8 +231,37 @@ mod tests {
     #[test]
     fn a_call_in_doubt_is_resolved_one_way() {
         assert!(Cli::try_parse_from(["seaworthy", "resolve", "r.c1"]).is_err());
-        assert!(Cli::try_parse_from(["seaworthy", "resolve", "r.c1", "--happened", "--did-not-happen"]).is_err());
-        assert!(Cli::try_parse_from(["seaworthy", "resolve", "r.c1", "--did-not-happen", "--result", "1"]).is_err());
-        assert!(Cli::try_parse_from(["seaworthy", "resolve", "r.c1", "--happened", "--result", "-1"]).is_ok());
+        assert!(
+            Cli::try_parse_from([
+                "seaworthy",
+                "resolve",
+                "r.c1",
+                "--happened",
+                "--did-not-happen"
+            ])
+            .is_err()
+        );
+        assert!(
+            Cli::try_parse_from([
+                "seaworthy",
+                "resolve",
+                "r.c1",
+                "--did-not-happen",
+                "--result",
+                "1"
+            ])
+            .is_err()
+        );
+        assert!(
+            Cli::try_parse_from([
+                "seaworthy",
+                "resolve",
+                "r.c1",
+                "--happened",
+                "--result",
+                "-1"
+            ])
+            .is_ok()
+        );
     }
 }

@@ -7,8 +7,8 @@ use seaworthy::agent::Agent;
 use seaworthy::descriptor::Materialised;
 use seaworthy::event::WaitReason;
 use seaworthy::harness::{HarnessError, View};
-use seaworthy::ports::RunId;
 use seaworthy::ports::durable_runtime::Scope;
+use seaworthy::ports::{Latch, RunId};
 use seaworthy::state::{Call, CallStatus, Outcome, RunState, Status};
 
 use crate::error::{CliError, Exit};
@@ -55,28 +55,34 @@ pub(crate) fn check_agent(stack: &Stack, descriptor: &Materialised) -> Result<()
 }
 
 /// Advances `run` and shows it. The exit is its outcome.
-pub(crate) async fn drive(stack: &Stack, output: Output, run: &RunId, drive: Drive) -> Result<Exit, CliError> {
+pub(crate) async fn drive(
+    stack: &Stack,
+    output: Output,
+    run: &RunId,
+    drive: Drive,
+) -> Result<Exit, CliError> {
     let stop = Stop::listen()?;
     let mut shown = drive.shown.clone();
     let mut idle = (seaworthy::ports::state_store::Seq::ZERO, 0_u32);
     loop {
         let follower = Follower::start(&stack.harness, &stack.observer, run, output, shown);
-        let mut worker = stack.worker(Scope::Run(run.clone()), 1)?;
-        worker.drain = DRAIN;
-        let served = stack.harness.serve(worker, stop.latch.clone()).await;
-        let followed = follower.finish().await;
-        served?;
-        shown = followed?;
+        shown = serve(stack, run, &stop, follower).await?;
         let view = stack.harness.view(run).await?;
         if view.state.outcome.is_none()
             && let Some(exit) = stop.exit()
         {
             let flag = flag_for(&stack.store);
-            output.note(&format!("stopped; nothing is lost: seaworthy resume {run}{flag}"));
+            output.note(&format!(
+                "stopped; nothing is lost: seaworthy resume {run}{flag}"
+            ));
             return Ok(exit);
         }
         let head = view.state.link.seq;
-        idle = if idle.0 == head { (head, idle.1.saturating_add(1)) } else { (head, 0) };
+        idle = if idle.0 == head {
+            (head, idle.1.saturating_add(1))
+        } else {
+            (head, 0)
+        };
         match need(stack, output, &view, &drive).await? {
             Need::Nothing | Need::Person => return conclude(stack, output, &view, &shown),
             Need::Time => wait(stack, &view.state, &stop).await?,
@@ -91,18 +97,59 @@ pub(crate) async fn drive(stack: &Stack, output: Output, run: &RunId, drive: Dri
     }
 }
 
+/// Serves `run` until it is parked or done, this process is asked to stop, or there is no hope.
+async fn serve(
+    stack: &Stack,
+    run: &RunId,
+    stop: &Stop,
+    mut follower: Follower,
+) -> Result<Shown, CliError> {
+    let mut worker = stack.worker(Scope::Run(run.clone()), 1)?;
+    worker.drain = DRAIN;
+    let (end, ended) = Latch::new();
+    let mut hopeless = None;
+    let served = {
+        let mut serving = std::pin::pin!(stack.harness.serve(worker, ended));
+        tokio::select! {
+            served = &mut serving => served,
+            () = stop.latch.wait() => {
+                end.set();
+                serving.await
+            }
+            why = follower.hopeless() => {
+                hopeless = Some(why);
+                end.set();
+                serving.await
+            }
+        }
+    };
+    let followed = follower.finish().await;
+    if let Some(why) = hopeless {
+        return Err(CliError::Trouble {
+            run: run.clone(),
+            why,
+        });
+    }
+    served?;
+    followed
+}
+
 async fn need(stack: &Stack, output: Output, view: &View, drive: &Drive) -> Result<Need, CliError> {
     let state = &view.state;
     if state.outcome.is_some() {
         return Ok(Need::Nothing);
     }
-    let Some(waiting) = state.waiting else { return Ok(Need::Serve) };
+    let Some(waiting) = state.waiting else {
+        return Ok(Need::Serve);
+    };
     if waiting.reason == WaitReason::ModelDeferred {
         return Ok(Need::Time);
     }
     let open: Vec<&Call> = open_approvals(state).collect();
     for call in &open {
-        let Some(approval) = &call.approval else { continue };
+        let Some(approval) = &call.approval else {
+            continue;
+        };
         let (granted, by) = if let Some(by) = drive.grants_all {
             (true, by)
         } else if output.can_ask {
@@ -119,17 +166,25 @@ async fn need(stack: &Stack, output: Output, view: &View, drive: &Drive) -> Resu
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(if open.is_empty() { Need::Person } else { Need::Serve })
+    Ok(if open.is_empty() {
+        Need::Person
+    } else {
+        Need::Serve
+    })
 }
 
 fn open_approvals(state: &RunState) -> impl Iterator<Item = &Call> {
-    state.open_calls().filter(|call| call.status == CallStatus::AwaitingApproval)
+    state
+        .open_calls()
+        .filter(|call| call.status == CallStatus::AwaitingApproval)
 }
 
 /// Asks whoever sits at the terminal. `None`: not now.
 async fn ask(output: Output, call: &Call) -> Result<Option<bool>, CliError> {
     let proposal = &call.proposal;
-    let risk = serde_json::to_value(proposal.risk).ok().and_then(|risk| risk.as_str().map(str::to_owned));
+    let risk = serde_json::to_value(proposal.risk)
+        .ok()
+        .and_then(|risk| risk.as_str().map(str::to_owned));
     let arguments = serde_json::to_string_pretty(&proposal.arguments).unwrap_or_default();
     output.note(&format!(
         "\n{} {}  ({}, risk {})\n{}",
@@ -143,13 +198,20 @@ async fn ask(output: Output, call: &Call) -> Result<Option<bool>, CliError> {
         say("[y]es, [n]o, [q]uit and decide later: ");
         let line = tokio::task::spawn_blocking(|| {
             let mut line = String::new();
-            std::io::stdin().lock().read_line(&mut line).map(|read| (read > 0).then_some(line))
+            std::io::stdin()
+                .lock()
+                .read_line(&mut line)
+                .map(|read| (read > 0).then_some(line))
         });
         let line = line
             .await
             .map_err(|error| CliError::io("ask", std::io::Error::other(error)))?
             .map_err(|source| CliError::io("read the answer", source))?;
-        match line.as_deref().map(|line| line.trim().to_ascii_lowercase()).as_deref() {
+        match line
+            .as_deref()
+            .map(|line| line.trim().to_ascii_lowercase())
+            .as_deref()
+        {
             Some("y" | "yes") => return Ok(Some(true)),
             Some("n" | "no") => return Ok(Some(false)),
             Some("q" | "quit") | None => return Ok(None),
@@ -161,10 +223,17 @@ async fn ask(output: Output, call: &Call) -> Result<Option<bool>, CliError> {
 /// Until the time the run waits for, a change of its log, or a stop.
 async fn wait(stack: &Stack, state: &RunState, stop: &Stop) -> Result<(), CliError> {
     let ports = stack.harness.ports();
-    let until = state.waiting.and_then(|waiting| waiting.until).unwrap_or_else(|| ports.clock.now());
+    let until = state
+        .waiting
+        .and_then(|waiting| waiting.until)
+        .unwrap_or_else(|| ports.clock.now());
     let log = seaworthy::log::run_log(state.run());
     while ports.clock.now() < until && !stop.latch.is_set() {
-        let head = ports.state_store.head(&log).await.map_err(HarnessError::from)?;
+        let head = ports
+            .state_store
+            .head(&log)
+            .await
+            .map_err(HarnessError::from)?;
         if head.is_none_or(|head| head.seq != state.link.seq) {
             return Ok(());
         }
@@ -178,7 +247,12 @@ async fn wait(stack: &Stack, state: &RunState, stop: &Stop) -> Result<(), CliErr
 }
 
 /// Says how the run stands.
-pub(crate) fn conclude(stack: &Stack, output: Output, view: &View, shown: &Shown) -> Result<Exit, CliError> {
+pub(crate) fn conclude(
+    stack: &Stack,
+    output: Output,
+    view: &View,
+    shown: &Shown,
+) -> Result<Exit, CliError> {
     let state = &view.state;
     let run = state.run();
     let exit = match state.status() {
@@ -187,7 +261,11 @@ pub(crate) fn conclude(stack: &Stack, output: Output, view: &View, shown: &Shown
         Status::Cancelled => Exit::Cancelled,
         Status::Queued | Status::Running | Status::Waiting => Exit::Waiting,
     };
-    let said = if output.json { output.json(&json::Run::of(view)) } else { say_outcome(stack, output, state, shown) };
+    let said = if output.json {
+        output.json(&json::Run::of(view))
+    } else {
+        say_outcome(stack, output, state, shown)
+    };
     match said {
         // Nobody reads; the outcome is in the exit code all the same.
         Ok(()) | Err(CliError::OutputClosed) => {}
@@ -196,7 +274,9 @@ pub(crate) fn conclude(stack: &Stack, output: Output, view: &View, shown: &Shown
     let flag = flag_for(&stack.store);
     match &state.outcome {
         Some(Outcome::Failed { .. }) => {
-            output.note(&format!("to try again on the same log: seaworthy reopen {run}{flag}"));
+            output.note(&format!(
+                "to try again on the same log: seaworthy reopen {run}{flag}"
+            ));
         }
         Some(_) => {}
         None => advise(output, state, &flag),
@@ -204,31 +284,60 @@ pub(crate) fn conclude(stack: &Stack, output: Output, view: &View, shown: &Shown
     Ok(exit)
 }
 
-fn say_outcome(stack: &Stack, output: Output, state: &RunState, shown: &Shown) -> Result<(), CliError> {
+fn say_outcome(
+    stack: &Stack,
+    output: Output,
+    state: &RunState,
+    shown: &Shown,
+) -> Result<(), CliError> {
     let run = state.run();
     let scripted = chosen(&state.submitted.descriptor).is_some_and(|model| model.is_scripted());
-    let by = if scripted { " by a script, not a live model" } else { "" };
+    let by = if scripted {
+        " by a script, not a live model"
+    } else {
+        ""
+    };
     match &state.outcome {
         Some(Outcome::Succeeded { output: answer }) => {
-            let seen = output.live && output.stdout_terminal && shown.streamed.as_ref() == Some(answer);
+            let seen =
+                output.live && output.stdout_terminal && shown.streamed.as_ref() == Some(answer);
             if !seen {
                 output.answer(answer)?;
             }
             let turns = state.turns;
             let word = output.paint(Paint::Good, "succeeded");
-            output.note(&format!("{word}: run {run}, {turns} model turns{by}, {} tool calls", state.calls.len()));
+            output.note(&format!(
+                "{word}: run {run}, {turns} model turns{by}, {} tool calls",
+                state.calls.len()
+            ));
         }
         Some(Outcome::Failed { code, message }) => {
             let word = output.paint(Paint::Bad, "failed");
-            output.note(&format!("{word}: run {run}: {}: {}", clean(code), clean(message)));
+            output.note(&format!(
+                "{word}: run {run}: {}: {}",
+                clean(code),
+                clean(message)
+            ));
         }
         Some(Outcome::Cancelled { by, reason }) => {
-            let reason = reason.as_deref().map(|reason| format!(": {}", clean(reason))).unwrap_or_default();
-            output.note(&format!("{}: run {run}, by {}{reason}", output.paint(Paint::Bad, "cancelled"), clean(by)));
+            let reason = reason
+                .as_deref()
+                .map(|reason| format!(": {}", clean(reason)))
+                .unwrap_or_default();
+            output.note(&format!(
+                "{}: run {run}, by {}{reason}",
+                output.paint(Paint::Bad, "cancelled"),
+                clean(by)
+            ));
         }
         None => {
-            let why = state.waiting.map_or("a worker", |waiting| text::wait(waiting.reason));
-            output.note(&format!("{}: run {run}, for {why}", output.paint(Paint::Attention, "waiting")));
+            let why = state
+                .waiting
+                .map_or("a worker", |waiting| text::wait(waiting.reason));
+            output.note(&format!(
+                "{}: run {run}, for {why}",
+                output.paint(Paint::Attention, "waiting")
+            ));
         }
     }
     if stack.store == crate::store::Store::Memory && state.outcome.is_none() {
@@ -241,9 +350,16 @@ fn say_outcome(stack: &Stack, output: Output, state: &RunState, shown: &Shown) -
 fn advise(output: Output, state: &RunState, flag: &str) {
     for call in open_approvals(state) {
         let proposal = &call.proposal;
-        output.note(&format!("  {} {}", clean(&proposal.tool), text::arguments(&proposal.arguments)));
+        output.note(&format!(
+            "  {} {}",
+            clean(&proposal.tool),
+            text::arguments(&proposal.arguments)
+        ));
         if let Some(approval) = &call.approval {
-            output.note(&format!("    seaworthy approve {}{flag}   (or: seaworthy deny {})", approval.id, approval.id));
+            output.note(&format!(
+                "    seaworthy approve {}{flag}   (or: seaworthy deny {})",
+                approval.id, approval.id
+            ));
         }
     }
     for call in state.open_calls() {

@@ -27,7 +27,9 @@ impl Environment {
             openai_base_url: text("OPENAI_BASE_URL"),
             no_color: text("NO_COLOR").is_some() || text("TERM").as_deref() == Some("dumb"),
             log_filter: text("SEAWORTHY_LOG"),
-            user: text("USER").or_else(|| text("LOGNAME")).unwrap_or_else(|| "cli".to_owned()),
+            user: text("USER")
+                .or_else(|| text("LOGNAME"))
+                .unwrap_or_else(|| "cli".to_owned()),
             for_commands: FOR_COMMANDS
                 .iter()
                 .filter_map(|name| text(name).map(|value| ((*name).to_owned(), value)))

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use seaworthy::harness::HarnessError;
 use seaworthy::log::LogError;
+use seaworthy::ports::RunId;
 use seaworthy::ports::durable_runtime::RuntimeError;
 use seaworthy::ports::state_store::StateStoreError;
 
@@ -76,6 +77,16 @@ pub(crate) enum CliError {
         /// Why not.
         why: String,
     },
+    /// A failing port keeps a run from going on.
+    #[error(
+        "run {run} cannot go on here: {why}\nnothing is lost; once that is mended: seaworthy resume {run}"
+    )]
+    Trouble {
+        /// Which run.
+        run: RunId,
+        /// What fails.
+        why: String,
+    },
     /// The harness refuses or cannot.
     #[error("{}", explain(.0))]
     Harness(#[from] HarnessError),
@@ -98,7 +109,10 @@ impl From<RuntimeError> for CliError {
 
 impl CliError {
     /// What the process ends with.
-    #[expect(clippy::unused_self, reason = "callers ask the error; today every one has the same answer")]
+    #[expect(
+        clippy::unused_self,
+        reason = "callers ask the error; today every one has the same answer"
+    )]
     pub(crate) const fn exit(&self) -> Exit {
         Exit::Usage
     }
@@ -111,6 +125,7 @@ impl CliError {
             Self::Io { .. } => "io",
             Self::Store { .. } | Self::NoStore(_) => "store",
             Self::Stack { .. } => "stack",
+            Self::Trouble { .. } => "trouble",
             Self::OutputClosed => "output_closed",
             Self::Harness(error) => match error {
                 HarnessError::UnknownRun(_) => "unknown_run",
@@ -129,19 +144,28 @@ impl CliError {
 
     /// A file or folder that cannot be used.
     pub(crate) fn io(doing: impl Into<String>, source: io::Error) -> Self {
-        Self::Io { doing: doing.into(), source }
+        Self::Io {
+            doing: doing.into(),
+            source,
+        }
     }
 }
 
 /// The harness's words, with what to do where it does not know this program's commands.
 fn explain(error: &HarnessError) -> String {
     match error {
-        HarnessError::UnknownCall { what: "approval", .. } => {
+        HarnessError::UnknownCall {
+            what: "approval", ..
+        } => {
             format!("{error}; `seaworthy approvals` lists those that are open")
         }
-        HarnessError::UnknownCall { .. } => format!("{error}; `seaworthy show RUN` lists a run's calls"),
+        HarnessError::UnknownCall { .. } => {
+            format!("{error}; `seaworthy show RUN` lists a run's calls")
+        }
         HarnessError::Log(LogError::Record { run, .. } | LogError::Fold { run, .. }) => {
-            format!("{error}\n`seaworthy verify {run}` says more; other runs of the store are not affected")
+            format!(
+                "{error}\n`seaworthy verify {run}` says more; other runs of the store are not affected"
+            )
         }
         _ => error.to_string(),
     }

@@ -46,7 +46,10 @@ fn run(cli: args::Cli, environment: Environment) -> Result<Exit, CliError> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|source| CliError::Io { doing: "start the runtime".to_owned(), source })?;
+        .map_err(|source| CliError::Io {
+            doing: "start the runtime".to_owned(),
+            source,
+        })?;
     let context = Context::new(cli.common, environment);
     let outcome = runtime.block_on(commands::run(&context, cli.command));
     // A question that nobody answered must not hold the process.

@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use seaworthy::descriptor::{Materialised, ModelSpec};
+use seaworthy::openai::{OpenAi, OpenAiConfig};
+use seaworthy::ports::Secret;
 use seaworthy::ports::clock::Clock;
 use seaworthy::ports::model_provider::ModelProvider;
-use seaworthy::ports::Secret;
 use seaworthy::scripted::ScriptedModel;
-use seaworthy::openai::{OpenAi, OpenAiConfig};
 use seaworthy::{Model, Models, NoModel};
 use serde::Serialize;
 use serde_json::Value;
@@ -58,9 +58,15 @@ impl Models for CliModels {
                 let provider = ScriptedModel::from_yaml(script, origin)
                     .map_err(|error| NoModel(error.to_string()))?
                     .with_clock(Arc::clone(&self.clock));
-                Ok(Model { provider: Arc::new(provider), name: origin.clone() })
+                Ok(Model {
+                    provider: Arc::new(provider),
+                    name: origin.clone(),
+                })
             }
-            ModelSpec::OpenAi { model } => Ok(Model { provider: self.openai()?, name: model.clone() }),
+            ModelSpec::OpenAi { model } => Ok(Model {
+                provider: self.openai()?,
+                name: model.clone(),
+            }),
         }
     }
 }
@@ -95,5 +101,9 @@ pub(crate) fn chosen(descriptor: &Value) -> Option<Chosen> {
         ModelSpec::Scripted { origin, .. } => origin.clone(),
         ModelSpec::OpenAi { model } => model.clone(),
     };
-    Some(Chosen { alias: alias.clone(), provider: spec.provider(), name })
+    Some(Chosen {
+        alias: alias.clone(),
+        provider: spec.provider(),
+        name,
+    })
 }

@@ -20,7 +20,11 @@ impl CliObserver {
 
 impl Observer for CliObserver {
     fn info(&self) -> AdapterInfo {
-        AdapterInfo { id: "cli", package: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") }
+        AdapterInfo {
+            id: "cli",
+            package: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+        }
     }
 
     fn observe(&self, fact: &Fact) {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use seaworthy::Harness;
@@ -13,6 +13,7 @@ use seaworthy::live::{Live, Watch};
 use seaworthy::log::Loaded;
 use seaworthy::ports::{CallId, Latch, LatchSetter, RunId};
 use seaworthy::record::Link;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::error::CliError;
@@ -21,6 +22,9 @@ use crate::output::{Output, Paint, clean, json, say, text};
 
 /// How often the log is looked at when another process writes it.
 pub(crate) const POLL: Duration = Duration::from_millis(200);
+
+/// How long a run may be kept from going on by a failing port before this process gives up on it. A worker never does.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was shown, so that nothing is shown twice.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +38,7 @@ pub(crate) struct Shown {
 /// Follows one run until it is told to finish.
 pub(crate) struct Follower {
     finish: LatchSetter,
+    hopeless: watch::Receiver<Option<String>>,
     task: JoinHandle<Result<Shown, CliError>>,
 }
 
@@ -47,50 +52,93 @@ impl Follower {
         shown: Shown,
     ) -> Self {
         let (finish, finished) = Latch::new();
-        let printer = Printer { output, shown, tools: BTreeMap::new(), writing: String::new() };
-        let (harness, observer, watch) = (harness.clone(), Arc::clone(observer), harness.watch(run));
-        let task = tokio::spawn(follow(harness, observer, run.clone(), watch, printer, finished));
-        Self { finish, task }
+        let printer = Printer {
+            output,
+            shown,
+            tools: BTreeMap::new(),
+            writing: String::new(),
+            trouble: None,
+        };
+        let (give_up, hopeless) = watch::channel(None);
+        let (harness, observer, watch) =
+            (harness.clone(), Arc::clone(observer), harness.watch(run));
+        let run = run.clone();
+        let task = tokio::spawn(async move {
+            let watched = Watched {
+                harness,
+                observer,
+                run,
+                watch,
+                give_up,
+            };
+            watched.follow(printer, finished).await
+        });
+        Self {
+            finish,
+            hopeless,
+            task,
+        }
+    }
+
+    /// Returns once a failing port has kept the run from going on for too long, with what fails.
+    pub(crate) async fn hopeless(&mut self) -> String {
+        match self.hopeless.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            // The follower broke; how the run stands is seen when serving it ends.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Shows what is left in the log and stops. A log that cannot be read is an error.
     pub(crate) async fn finish(self) -> Result<Shown, CliError> {
         self.finish.set();
         self.task.await.unwrap_or_else(|broken| {
-            Err(CliError::Stack { part: "showing progress", why: broken.to_string() })
+            Err(CliError::Stack {
+                part: "showing progress",
+                why: broken.to_string(),
+            })
         })
     }
 }
 
-async fn follow(
+/// Where the follower looks.
+struct Watched {
     harness: Harness,
     observer: Arc<CliObserver>,
     run: RunId,
-    mut watch: Watch,
-    mut printer: Printer,
-    finished: Latch,
-) -> Result<Shown, CliError> {
-    loop {
-        tokio::select! {
-            biased;
-            Some(live) = watch.next() => {
-                printer.live(&live);
-                continue;
+    watch: Watch,
+    give_up: watch::Sender<Option<String>>,
+}
+
+impl Watched {
+    async fn follow(mut self, mut printer: Printer, finished: Latch) -> Result<Shown, CliError> {
+        loop {
+            tokio::select! {
+                biased;
+                Some(live) = self.watch.next() => {
+                    printer.live(&live);
+                    continue;
+                }
+                () = self.observer.grown() => {}
+                () = finished.wait() => {}
+                () = tokio::time::sleep(POLL) => {}
             }
-            () = observer.grown() => {}
-            () = finished.wait() => {}
-            () = tokio::time::sleep(POLL) => {}
-        }
-        let last = finished.is_set();
-        let mut records = harness.records(&run, printer.shown.link);
-        while let Some(loaded) = records.next().await {
-            let loaded = loaded?;
-            printer.record(&loaded);
-            printer.shown.link = loaded.link;
-        }
-        if last {
-            printer.end_text();
-            return Ok(printer.shown);
+            let last = finished.is_set();
+            let mut records = self.harness.records(&self.run, printer.shown.link);
+            while let Some(loaded) = records.next().await {
+                let loaded = loaded?;
+                printer.record(&loaded);
+                printer.shown.link = loaded.link;
+            }
+            if let Some((since, message)) = &printer.trouble
+                && since.elapsed() > PATIENCE
+            {
+                self.give_up.send_replace(Some(message.clone()));
+            }
+            if last {
+                printer.end_text();
+                return Ok(printer.shown);
+            }
         }
     }
 }
@@ -107,6 +155,8 @@ struct Printer {
     tools: BTreeMap<CallId, Named>,
     /// What the model has written since its last answer came on record.
     writing: String,
+    /// What keeps the run from going on, and since when.
+    trouble: Option<(Instant, String)>,
 }
 
 /// How much of an answer is kept to know whether all of it was seen.
@@ -114,6 +164,21 @@ const MAX_SEEN: usize = 1024 * 1024;
 
 impl Printer {
     fn live(&mut self, live: &Live) {
+        if let Live::Trouble { message } = live {
+            let known = self
+                .trouble
+                .as_ref()
+                .is_some_and(|(_since, before)| before == message);
+            let since = self
+                .trouble
+                .as_ref()
+                .map_or_else(Instant::now, |(since, _before)| *since);
+            self.trouble = Some((since, message.clone()));
+            if !known {
+                self.end_text();
+                self.fact(Paint::Bad, "trouble", &text::message(message));
+            }
+        }
         if self.output.json {
             // The run goes on where nobody reads any more.
             let _closed = self.output.json(&json::live(live));
@@ -139,12 +204,15 @@ impl Printer {
     }
 
     fn record(&mut self, loaded: &Loaded) {
+        self.trouble = None;
         if self.output.json {
             let _closed = self.output.json(&json::Record::of(loaded));
             return;
         }
         // A record of a newer version is for `events` to show as it is.
-        let Ok(event) = loaded.envelope.event() else { return };
+        let Ok(event) = loaded.envelope.event() else {
+            return;
+        };
         if let Event::ModelCalled(called) = &event {
             let said = called.message.text();
             if !self.writing.is_empty() && self.writing == said {
@@ -209,16 +277,22 @@ impl Printer {
     }
 
     fn fact(&self, paint: Paint, word: &str, what: &str) {
-        self.output.note(&format!("{} {what}", self.output.paint(paint, &format!("{word:>8}"))));
+        self.output.note(&format!(
+            "{} {what}",
+            self.output.paint(paint, &format!("{word:>8}"))
+        ));
     }
 
     fn name(&self, call: &CallId) -> String {
-        self.tools.get(call).map_or_else(|| call.to_string(), |named| named.tool.clone())
+        self.tools
+            .get(call)
+            .map_or_else(|| call.to_string(), |named| named.tool.clone())
     }
 
     fn in_full(&self, call: &CallId) -> String {
-        self.tools
-            .get(call)
-            .map_or_else(|| call.to_string(), |named| format!("{} {}", named.tool, named.arguments))
+        self.tools.get(call).map_or_else(
+            || call.to_string(),
+            |named| format!("{} {}", named.tool, named.arguments),
+        )
     }
 }

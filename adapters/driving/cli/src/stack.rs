@@ -8,13 +8,13 @@ use seaworthy::driver::Settings;
 use seaworthy::harness::worker;
 use seaworthy::local_fs::{LocalFs, LocalFsConfig};
 use seaworthy::memory::{MemoryBlobStore, MemoryCheckpointStore, MemoryRuntime, MemoryStateStore};
+use seaworthy::ports::WorkerId;
 use seaworthy::ports::blob_store::BlobStore;
 use seaworthy::ports::checkpoint_store::CheckpointStore;
 use seaworthy::ports::clock::Clock;
 use seaworthy::ports::durable_runtime::{DurableRuntime, Scope, Worker};
 use seaworthy::ports::entropy::Entropy;
 use seaworthy::ports::state_store::{Kind, StateStore, StateStoreError};
-use seaworthy::ports::WorkerId;
 use seaworthy::process::{ProcessConfig, ProcessSandbox, Supervisor};
 use seaworthy::sqlite::{Sqlite, SqliteConfig};
 use seaworthy::system::{SystemClock, SystemEntropy};
@@ -49,9 +49,17 @@ struct Kept {
 
 impl Stack {
     /// Opens `store`, which must exist unless `create` says otherwise.
-    pub(crate) async fn open(store: Store, environment: &Environment, create: bool) -> Result<Self, CliError> {
+    pub(crate) async fn open(
+        store: Store,
+        environment: &Environment,
+        create: bool,
+    ) -> Result<Self, CliError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
+        let entropy = SystemEntropy::connect().map_err(|error| CliError::Stack {
+            part: "randomness",
+            why: error.to_string(),
+        })?;
+        let entropy: Arc<dyn Entropy> = Arc::new(entropy);
         let kept = match &store {
             Store::Memory => in_memory(&clock, &*entropy),
             Store::Sqlite { path, .. } => {
@@ -75,14 +83,27 @@ impl Stack {
             entropy,
             observer: Arc::<CliObserver>::clone(&observer),
         };
-        let settings = Settings { environment: environment.for_commands.clone(), ..Settings::default() };
+        let settings = Settings {
+            environment: environment.for_commands.clone(),
+            ..Settings::default()
+        };
         let harness = Harness::new(ports, settings);
-        Ok(Self { harness, observer, store, sqlite: kept.sqlite, temporary: kept.temporary })
+        Ok(Self {
+            harness,
+            observer,
+            store,
+            sqlite: kept.sqlite,
+            temporary: kept.temporary,
+        })
     }
 
     /// A worker with a name of its own.
     pub(crate) fn worker(&self, scope: Scope, concurrency: usize) -> Result<Worker, CliError> {
-        let id = format!("cli.{}.{:032x}", std::process::id(), self.harness.ports().entropy.bits());
+        let id = format!(
+            "cli.{}.{:032x}",
+            std::process::id(),
+            self.harness.ports().entropy.bits()
+        );
         let id = WorkerId::new(id).map_err(|error| CliError::Usage(error.to_string()))?;
         Ok(worker(id, scope, concurrency))
     }
@@ -120,10 +141,15 @@ async fn in_sqlite(path: &Path, clock: &Arc<dyn Clock>) -> Result<Kept, CliError
     };
     let config = SqliteConfig::new(path);
     Sqlite::migrate(&config).await.map_err(unusable)?;
-    let sqlite = Sqlite::connect(config, Arc::clone(clock)).await.map_err(unusable)?;
-    let blobs = LocalFs::connect(LocalFsConfig::new(beside(path, "-blobs"))).await.map_err(|error| {
-        CliError::Stack { part: "the folder for large data beside the store", why: error.to_string() }
-    })?;
+    let sqlite = Sqlite::connect(config, Arc::clone(clock))
+        .await
+        .map_err(unusable)?;
+    let blobs = LocalFs::connect(LocalFsConfig::new(beside(path, "-blobs")))
+        .await
+        .map_err(|error| CliError::Stack {
+            part: "the folder for large data beside the store",
+            why: error.to_string(),
+        })?;
     Ok(Kept {
         state_store: sqlite.state_store(),
         durable_runtime: sqlite.durable_runtime(),
@@ -137,16 +163,25 @@ async fn in_sqlite(path: &Path, clock: &Arc<dyn Clock>) -> Result<Kept, CliError
 
 const fn advice(kind: Kind) -> &'static str {
     match kind {
-        Kind::Corrupt => "restore it from a backup, or name another with --store; the file was not changed",
-        Kind::Unavailable => "make room on the disk or wait for the other process, then try again; nothing is lost",
+        Kind::Corrupt => {
+            "restore it from a backup, or name another with --store; the file was not changed"
+        }
+        Kind::Unavailable => {
+            "make room on the disk or wait for the other process, then try again; nothing is lost"
+        }
         _ => "name another with --store sqlite:PATH, or mend what it says",
     }
 }
 
 async fn sandbox(folder: &Path) -> Result<ProcessSandbox, CliError> {
-    let cannot = |why: String| CliError::Stack { part: "the sandbox for commands", why };
+    let cannot = |why: String| CliError::Stack {
+        part: "the sandbox for commands",
+        why,
+    };
     let supervisor = Supervisor::this_program().map_err(|error| cannot(error.to_string()))?;
-    ProcessSandbox::connect(ProcessConfig::new(folder, supervisor)).await.map_err(|error| cannot(error.to_string()))
+    ProcessSandbox::connect(ProcessConfig::new(folder, supervisor))
+        .await
+        .map_err(|error| cannot(error.to_string()))
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

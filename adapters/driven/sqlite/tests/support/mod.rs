@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
+use seaworthy_fakes::FakeClock;
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::durable_runtime::{
     Advance, DurableRuntime, Next, Scope, Served, Signal, Submit, Then, Turn, Worker,
@@ -23,27 +24,11 @@ use seaworthy_sqlite::{Sqlite, SqliteConfig};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, SqliteConnection};
 use tempfile::TempDir;
-use tokio::sync::watch;
 
 /// Nothing a test waits for takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const CHILD: &str = "SEAWORTHY_SQLITE_TEST_DATABASE";
-
-/// A clock that stands still until it is moved.
-#[derive(Debug)]
-pub(crate) struct DrivenClock(watch::Sender<i64>);
-
-impl DrivenClock {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(watch::Sender::new(1_000_000)))
-    }
-
-    pub(crate) fn advance(&self, by: Duration) {
-        let by = i64::try_from(by.as_millis()).expect("a short time");
-        self.0.send_modify(|now| *now += by);
-    }
-}
 
 /// The time of this machine.
 #[derive(Debug)]
@@ -54,25 +39,6 @@ fn info() -> AdapterInfo {
         id: "test",
         package: "test",
         version: "0",
-    }
-}
-
-#[async_trait]
-impl Clock for DrivenClock {
-    fn info(&self) -> AdapterInfo {
-        info()
-    }
-
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(*self.0.borrow())
-    }
-
-    async fn sleep_until(&self, until: Timestamp) {
-        let mut now = self.0.subscribe();
-        now.wait_for(|now| *now >= until.as_millis())
-            .await
-            .map(drop)
-            .expect("the clock lives");
     }
 }
 
@@ -115,10 +81,14 @@ impl Database {
     }
 
     pub(crate) async fn open(&self) -> Sqlite {
-        self.open_with(Arc::new(RealClock)).await
+        self.connect(Arc::new(RealClock)).await
     }
 
-    pub(crate) async fn open_with(&self, clock: Arc<dyn Clock>) -> Sqlite {
+    pub(crate) async fn open_with(&self, clock: &FakeClock) -> Sqlite {
+        self.connect(Arc::new(clock.clone())).await
+    }
+
+    async fn connect(&self, clock: Arc<dyn Clock>) -> Sqlite {
         Sqlite::connect(self.config.clone(), clock)
             .await
             .expect("connected")
@@ -325,8 +295,4 @@ pub(crate) fn child(test: &str, database: &Path) -> Child {
 
 pub(crate) fn child_database() -> PathBuf {
     PathBuf::from(std::env::var_os(CHILD).expect("started by another test"))
-}
-
-pub(crate) fn now(clock: &DrivenClock) -> Timestamp {
-    Clock::now(clock)
 }

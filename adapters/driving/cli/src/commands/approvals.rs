@@ -9,7 +9,7 @@ use crate::output::text;
 use crate::stack::Stack;
 
 /// How many waiting runs are read at once.
-const PAGE: NonZeroU32 = NonZeroU32::new(100).unwrap();
+const PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
 /// How many approvals are listed.
 const MAX_LISTED: usize = 10_000;
 

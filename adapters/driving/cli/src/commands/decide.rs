@@ -8,11 +8,18 @@ use crate::args::DecideArgs;
 use crate::error::{CliError, Exit};
 use crate::store::flag_for;
 
-pub(super) async fn decide(context: &Context, args: DecideArgs, granted: bool) -> Result<Exit, CliError> {
+pub(super) async fn decide(
+    context: &Context,
+    args: DecideArgs,
+    granted: bool,
+) -> Result<Exit, CliError> {
     let approval: CallId = id(&args.approval)?;
     let stack = context.open().await?;
     let by = &context.environment.user;
-    let run = stack.harness.decide(&approval, granted, by, args.reason.clone()).await?;
+    let run = stack
+        .harness
+        .decide(&approval, granted, by, args.reason.clone())
+        .await?;
     if context.output.json {
         context.output.json(&json!({
             "approval_id": approval, "run_id": run, "granted": granted, "by": by, "reason": args.reason,
@@ -20,7 +27,9 @@ pub(super) async fn decide(context: &Context, args: DecideArgs, granted: bool) -
     }
     let word = if granted { "approved" } else { "denied" };
     let flag = flag_for(&stack.store);
-    context.output.note(&format!("{word}; where no worker serves the store: seaworthy resume {run}{flag}"));
+    context.output.note(&format!(
+        "{word}; where no worker serves the store: seaworthy resume {run}{flag}"
+    ));
     stack.close().await;
     Ok(Exit::Succeeded)
 }

@@ -38,7 +38,12 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(common: Common, environment: Environment) -> Self {
         let output = Output::new(common.json, environment.no_color);
-        Self { environment, output, store: common.store, workspace: common.workspace }
+        Self {
+            environment,
+            output,
+            store: common.store,
+            workspace: common.workspace,
+        }
     }
 
     /// The workspace, absolute and without links.
@@ -49,7 +54,9 @@ impl Context {
             .canonicalize()
             .map_err(|source| CliError::io(format!("use the workspace {named}"), source))?;
         if !path.is_dir() {
-            return Err(CliError::Usage(format!("the workspace {named} is no directory")));
+            return Err(CliError::Usage(format!(
+                "the workspace {named} is no directory"
+            )));
         }
         Ok(path)
     }
@@ -72,10 +79,14 @@ impl Context {
     /// The same, or `None` where nobody named a store and there is none yet.
     pub(crate) async fn open_if_any(&self) -> Result<Option<Stack>, CliError> {
         let store = self.lasting()?;
-        if let Store::Sqlite { path, default: true } = &store
+        if let Store::Sqlite {
+            path,
+            default: true,
+        } = &store
             && !path.exists()
         {
-            self.output.note(&format!("there is no store yet at {}", store.url()));
+            self.output
+                .note(&format!("there is no store yet at {}", store.url()));
             return Ok(None);
         }
         Stack::open(store, &self.environment, false).await.map(Some)
@@ -93,7 +104,8 @@ impl Context {
 
 /// An id, or what one is.
 fn id<T: FromStr<Err = InvalidId>>(text: &str) -> Result<T, CliError> {
-    text.parse().map_err(|error: InvalidId| CliError::Usage(error.to_string()))
+    text.parse()
+        .map_err(|error: InvalidId| CliError::Usage(error.to_string()))
 }
 
 /// Carries out `command`.

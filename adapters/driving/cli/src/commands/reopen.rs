@@ -11,12 +11,19 @@ use crate::store::flag_for;
 pub(super) async fn reopen(context: &Context, args: &RunRef) -> Result<Exit, CliError> {
     let run: RunId = id(&args.run)?;
     let stack = context.open().await?;
-    stack.harness.reopen(&run, &context.environment.user).await?;
+    stack
+        .harness
+        .reopen(&run, &context.environment.user)
+        .await?;
     if context.output.json {
-        context.output.json(&json!({ "run_id": run, "status": "queued" }))?;
+        context
+            .output
+            .json(&json!({ "run_id": run, "status": "queued" }))?;
     }
     let flag = flag_for(&stack.store);
-    context.output.note(&format!("reopened; where no worker serves the store: seaworthy resume {run}{flag}"));
+    context.output.note(&format!(
+        "reopened; where no worker serves the store: seaworthy resume {run}{flag}"
+    ));
     stack.close().await;
     Ok(Exit::Succeeded)
 }

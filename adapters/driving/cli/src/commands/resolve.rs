@@ -12,7 +12,9 @@ use crate::store::flag_for;
 pub(super) async fn resolve(context: &Context, args: ResolveArgs) -> Result<Exit, CliError> {
     let call: CallId = id(&args.call)?;
     let resolution = if args.happened {
-        Resolution::Happened { output: result(args.result.as_deref())? }
+        Resolution::Happened {
+            output: result(args.result.as_deref())?,
+        }
     } else {
         Resolution::DidNotHappen
     };
@@ -20,10 +22,14 @@ pub(super) async fn resolve(context: &Context, args: ResolveArgs) -> Result<Exit
     let by = &context.environment.user;
     let run = stack.harness.resolve(&call, resolution, by).await?;
     if context.output.json {
-        context.output.json(&json!({ "call_id": call, "run_id": run, "happened": args.happened, "by": by }))?;
+        context.output.json(
+            &json!({ "call_id": call, "run_id": run, "happened": args.happened, "by": by }),
+        )?;
     }
     let flag = flag_for(&stack.store);
-    context.output.note(&format!("resolved; where no worker serves the store: seaworthy resume {run}{flag}"));
+    context.output.note(&format!(
+        "resolved; where no worker serves the store: seaworthy resume {run}{flag}"
+    ));
     stack.close().await;
     Ok(Exit::Succeeded)
 }
@@ -31,7 +37,9 @@ pub(super) async fn resolve(context: &Context, args: ResolveArgs) -> Result<Exit
 fn result(text: Option<&str>) -> Result<Value, CliError> {
     text.map_or(Ok(Value::Null), |text| {
         serde_json::from_str(text).map_err(|error| {
-            CliError::Usage(format!("--result is no JSON ({error}); text is JSON in quotes: --result '\"sent\"'"))
+            CliError::Usage(format!(
+                "--result is no JSON ({error}); text is JSON in quotes: --result '\"sent\"'"
+            ))
         })
     })
 }

@@ -22,10 +22,17 @@ pub(super) async fn resume(context: &Context, args: &ResumeArgs) -> Result<Exit,
     exit
 }
 
-async fn advance(context: &Context, stack: &Stack, run: &RunId, args: &ResumeArgs) -> Result<Exit, CliError> {
+async fn advance(
+    context: &Context,
+    stack: &Stack,
+    run: &RunId,
+    args: &ResumeArgs,
+) -> Result<Exit, CliError> {
     let view = stack.harness.view(run).await?;
     if view.state.outcome.is_some() {
-        context.output.note(&format!("run {run} has ended before; this is its outcome"));
+        context
+            .output
+            .note(&format!("run {run} has ended before; this is its outcome"));
         return conclude(stack, context.output, &view, &Shown::default());
     }
     // A descriptor that this version cannot read ends the run with an error that says so.
@@ -37,7 +44,10 @@ async fn advance(context: &Context, stack: &Stack, run: &RunId, args: &ResumeArg
     let how = Drive {
         grants_all: args.yes.then_some(GRANTED_BY),
         user: context.environment.user.clone(),
-        shown: Shown { link: view.state.link, streamed: None },
+        shown: Shown {
+            link: view.state.link,
+            streamed: None,
+        },
     };
     drive(stack, context.output, run, how).await
 }

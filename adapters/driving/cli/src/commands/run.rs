@@ -38,12 +38,16 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, CliErr
     let store = context.store()?;
     if args.detach && store == Store::Memory {
         return Err(CliError::Usage(
-            "--detach needs a store that outlives this process; name one: --store sqlite:PATH".to_owned(),
+            "--detach needs a store that outlives this process; name one: --store sqlite:PATH"
+                .to_owned(),
         ));
     }
     let stack = context.create().await?;
     let existing = existing(&stack, run.as_ref()).await?;
-    if existing.as_ref().is_none_or(|view| view.state.outcome.is_none()) {
+    if existing
+        .as_ref()
+        .is_none_or(|view| view.state.outcome.is_none())
+    {
         check_agent(&stack, &descriptor)?;
     }
     let start = Start {
@@ -86,7 +90,10 @@ async fn advance(
         }
         // After a crash between the log's end and the runtime's note of it.
         stack.harness.requeue(run).await?;
-        output.note(&format!("run {run} exists and goes on, {}", view.status().as_str()));
+        output.note(&format!(
+            "run {run} exists and goes on, {}",
+            view.status().as_str()
+        ));
         shown.link = view.state.link;
     }
     let view = stack.harness.view(run).await?;
@@ -101,9 +108,17 @@ async fn advance(
         return Ok(Exit::Succeeded);
     }
     let submitted = &view.state.submitted;
-    output.note(&format!("{} {run}, agent {}", output.paint(Paint::Faint, "     run"), clean(&submitted.agent)));
+    output.note(&format!(
+        "{} {run}, agent {}",
+        output.paint(Paint::Faint, "     run"),
+        clean(&submitted.agent)
+    ));
     if let Some(model) = chosen(&submitted.descriptor) {
-        output.note(&format!("{} {}", output.paint(Paint::Faint, "   model"), clean(&model.to_string())));
+        output.note(&format!(
+            "{} {}",
+            output.paint(Paint::Faint, "   model"),
+            clean(&model.to_string())
+        ));
         if model.is_scripted() {
             output.note("         a script answers, no live model is asked; --model ALIAS=openai:NAME asks one");
         }
@@ -121,7 +136,9 @@ fn descriptor(args: &RunArgs) -> Result<(Materialised, PathBuf), CliError> {
     let overrides: Vec<ModelOverride> = args
         .model
         .iter()
-        .map(|text| ModelOverride::parse(text).map_err(|error| CliError::Usage(format!("--model {error}"))))
+        .map(|text| {
+            ModelOverride::parse(text).map_err(|error| CliError::Usage(format!("--model {error}")))
+        })
         .collect::<Result<_, _>>()?;
     let path = &args.agent;
     let name = path.display().to_string();
@@ -133,10 +150,11 @@ fn descriptor(args: &RunArgs) -> Result<(Materialised, PathBuf), CliError> {
         .parent()
         .map(Path::to_path_buf)
         .unwrap_or_default();
-    let faults = |errors: seaworthy::descriptor::DescriptorErrors| CliError::Descriptor(errors.to_string());
+    let faults =
+        |errors: seaworthy::descriptor::DescriptorErrors| CliError::Descriptor(errors.to_string());
     let mut descriptor = Descriptor::parse(&text, &name)
         .map_err(faults)?
-        .materialise(&name, |file| read_file(&folder.join(file)))
+        .materialise(|file| read_beside(&folder, file))
         .map_err(faults)?;
     for ModelOverride { alias, spec } in overrides {
         descriptor = descriptor
@@ -144,6 +162,18 @@ fn descriptor(args: &RunArgs) -> Result<(Materialised, PathBuf), CliError> {
             .map_err(|error| CliError::Usage(format!("--model: {error}")))?;
     }
     Ok((descriptor, folder))
+}
+
+/// A file that the descriptor in `folder` names. A link must not lead out of the folder.
+fn read_beside(folder: &Path, file: &str) -> Result<String, String> {
+    let path = folder
+        .join(file)
+        .canonicalize()
+        .map_err(|error| error.to_string())?;
+    if !path.starts_with(folder) {
+        return Err("it is a link out of the descriptor's folder".to_owned());
+    }
+    read_file(&path)
 }
 
 /// A small text file, or in words why it is none.
@@ -154,12 +184,19 @@ fn read_file(path: &Path) -> Result<String, String> {
 
 fn bounded(reader: impl std::io::Read, limit: u64) -> Result<String, String> {
     let mut bytes = Vec::new();
-    reader.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    reader
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
     if bytes.len() as u64 > limit {
         return Err(format!("it has more than {limit} bytes"));
     }
-    String::from_utf8(bytes)
-        .map_err(|error| format!("it is not UTF-8 (byte {})", error.utf8_error().valid_up_to()))
+    String::from_utf8(bytes).map_err(|error| {
+        format!(
+            "it is not UTF-8 (byte {})",
+            error.utf8_error().valid_up_to()
+        )
+    })
 }
 
 /// What the agent is asked.
@@ -167,11 +204,14 @@ fn input(given: Option<&str>) -> Result<String, CliError> {
     let wrong = |why: String| CliError::Usage(format!("--input: {why}"));
     match given {
         None => Ok(DEFAULT_INPUT.to_owned()),
-        Some("-") => bounded(stdin().lock(), MAX_INPUT).map_err(|why| wrong(format!("standard input: {why}"))),
+        Some("-") => bounded(stdin().lock(), MAX_INPUT)
+            .map_err(|why| wrong(format!("standard input: {why}"))),
         Some(text) => match text.strip_prefix('@') {
             Some(path) => {
-                let file = File::open(path).map_err(|error| wrong(format!("{path} cannot be read: {error}")))?;
-                bounded(file, MAX_INPUT).map_err(|why| wrong(format!("{path} cannot be read: {why}")))
+                let file = File::open(path)
+                    .map_err(|error| wrong(format!("{path} cannot be read: {error}")))?;
+                bounded(file, MAX_INPUT)
+                    .map_err(|why| wrong(format!("{path} cannot be read: {why}")))
             }
             None if text.len() as u64 > MAX_INPUT => {
                 Err(wrong(format!("it has more than {MAX_INPUT} bytes")))
@@ -182,7 +222,10 @@ fn input(given: Option<&str>) -> Result<String, CliError> {
 }
 
 fn utf8(path: &Path, what: &str) -> Result<String, CliError> {
-    path.to_str()
-        .map(str::to_owned)
-        .ok_or_else(|| CliError::Usage(format!("{what} {} has a name that is not UTF-8; rename it", path.display())))
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        CliError::Usage(format!(
+            "{what} {} has a name that is not UTF-8; rename it",
+            path.display()
+        ))
+    })
 }

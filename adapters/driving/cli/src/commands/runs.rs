@@ -15,7 +15,7 @@ use crate::output::text;
 use crate::stack::Stack;
 
 /// How many heads are asked for at once.
-const PAGE: NonZeroU32 = NonZeroU32::new(200).unwrap();
+const PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
 
 pub(super) async fn runs(context: &Context, args: &RunsArgs) -> Result<Exit, CliError> {
     let listed = match context.open_if_any().await? {
@@ -39,7 +39,10 @@ async fn list(stack: &Stack, args: &RunsArgs) -> Result<Vec<Listed>, CliError> {
         Some("queued") | None => None,
         Some(status) => Some(status.to_owned()),
     };
-    let labels: Labels = label.map(|status| ("status".to_owned(), status)).into_iter().collect();
+    let labels: Labels = label
+        .map(|status| ("status".to_owned(), status))
+        .into_iter()
+        .collect();
     let (mut listed, mut page) = (Vec::new(), None);
     loop {
         let heads = stack.harness.runs(labels.clone(), PAGE, page).await?;
@@ -64,7 +67,9 @@ async fn status(stack: &Stack, head: &Head) -> Result<String, CliError> {
     if labelled != Status::Running.as_str() {
         return Ok(labelled);
     }
-    let Ok(run) = RunId::new(head.log.name.as_str()) else { return Ok(labelled) };
+    let Ok(run) = RunId::new(head.log.name.as_str()) else {
+        return Ok(labelled);
+    };
     let schedule = stack.harness.ports().durable_runtime.describe(&run).await?;
     Ok(match schedule.map(|schedule| schedule.state) {
         Some(ScheduleState::Due { .. }) | None => Status::Queued.as_str().to_owned(),

@@ -15,10 +15,20 @@ pub(super) async fn verify(context: &Context, args: &RunRef) -> Result<Exit, Cli
     if output.json {
         output.json(&Checked::of(run.as_str(), &verified))?;
     } else if verified.faults.is_empty() {
-        let head = verified.head.map(|head| head.to_string()).unwrap_or_default();
-        output.line(&format!("run {run} holds: {} records, {}, {head}", verified.records, verified.status.as_str()))?;
+        let head = verified
+            .head
+            .map(|head| head.to_string())
+            .unwrap_or_default();
+        output.line(&format!(
+            "run {run} holds: {} records, {}, {head}",
+            verified.records,
+            verified.status.as_str()
+        ))?;
     } else {
-        output.line(&format!("run {run} does not hold; {} records were read before the fault", verified.records))?;
+        output.line(&format!(
+            "run {run} does not hold; {} records were read before the fault",
+            verified.records
+        ))?;
         for fault in &verified.faults {
             output.line(&format!("  {}", clean(fault)))?;
         }
@@ -27,5 +37,9 @@ pub(super) async fn verify(context: &Context, args: &RunRef) -> Result<Exit, Cli
             output.paint(Paint::Bad, "faulty")
         ));
     }
-    Ok(if verified.faults.is_empty() { Exit::Succeeded } else { Exit::Failed })
+    Ok(if verified.faults.is_empty() {
+        Exit::Succeeded
+    } else {
+        Exit::Failed
+    })
 }

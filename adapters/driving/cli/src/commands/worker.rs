@@ -13,7 +13,10 @@ pub(super) async fn worker(context: &Context, args: &WorkerArgs) -> Result<Exit,
     let store = context.lasting()?;
     let stack = crate::stack::Stack::open(store, &context.environment, true).await?;
     let output = context.output;
-    output.note(&format!("serving {}; Ctrl-C or SIGTERM stops after live turns", stack.store.url()));
+    output.note(&format!(
+        "serving {}; Ctrl-C or SIGTERM stops after live turns",
+        stack.store.url()
+    ));
     let worker = stack.worker(Scope::All, args.concurrency.into())?;
     let served = stack.harness.serve(worker, stop.latch.clone()).await;
     stack.close().await;

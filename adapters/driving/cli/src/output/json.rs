@@ -2,8 +2,8 @@
 
 use seaworthy::event::ToolProposed;
 use seaworthy::harness::{Asked, Verified, View};
-use seaworthy::log::Loaded;
 use seaworthy::live::Live;
+use seaworthy::log::Loaded;
 use seaworthy::ports::model_provider::Usage;
 use seaworthy::ports::sandbox::OutputStream;
 use seaworthy::ports::state_store::Head;
@@ -75,10 +75,16 @@ impl Run {
         match &state.outcome {
             Some(Outcome::Succeeded { output: text }) => output = Some(text.clone()),
             Some(Outcome::Failed { code, message }) => {
-                error = Some(Failure { code: code.clone(), message: message.clone() });
+                error = Some(Failure {
+                    code: code.clone(),
+                    message: message.clone(),
+                });
             }
             Some(Outcome::Cancelled { by, reason }) => {
-                cancelled = Some(Cancelled { by: by.clone(), reason: reason.clone() });
+                cancelled = Some(Cancelled {
+                    by: by.clone(),
+                    reason: reason.clone(),
+                });
             }
             None => {}
         }
@@ -100,7 +106,12 @@ impl Run {
             usage: state.usage,
             waiting_for: state.waiting.map(|waiting| waiting.reason.as_str()),
             waiting_until: state.waiting.and_then(|waiting| waiting.until),
-            ledger: state.calls.values().filter(|call| is_in_ledger(call)).map(Entry::of).collect(),
+            ledger: state
+                .calls
+                .values()
+                .filter(|call| is_in_ledger(call))
+                .map(Entry::of)
+                .collect(),
             calls: state.calls.values().map(Entry::of).collect(),
         }
     }
@@ -110,7 +121,11 @@ impl Run {
 fn is_in_ledger(call: &Call) -> bool {
     let refused = match &call.status {
         CallStatus::Proposed => true,
-        CallStatus::Failed { code, no_effect: true, .. } => code == code::INVALID,
+        CallStatus::Failed {
+            code,
+            no_effect: true,
+            ..
+        } => code == code::INVALID,
         _ => false,
     };
     call.proposal.side_effect != SideEffect::ReadOnly && !refused
@@ -118,7 +133,13 @@ fn is_in_ledger(call: &Call) -> bool {
 
 impl Entry {
     fn of(call: &Call) -> Self {
-        let ToolProposed { call: id, tool, side_effect, idempotency_key, .. } = &*call.proposal;
+        let ToolProposed {
+            call: id,
+            tool,
+            side_effect,
+            idempotency_key,
+            ..
+        } = &*call.proposal;
         let reason = match &call.status {
             CallStatus::Failed { message, .. } => Some(message.clone()),
             CallStatus::InDoubt { reason } => Some(reason.clone()),
@@ -179,7 +200,11 @@ impl Open {
     pub(crate) fn of(asked: &Asked) -> Self {
         let proposal = &asked.call.proposal;
         Self {
-            approval_id: asked.call.approval.as_ref().map_or_else(|| proposal.call.to_string(), |open| open.id.to_string()),
+            approval_id: asked
+                .call
+                .approval
+                .as_ref()
+                .map_or_else(|| proposal.call.to_string(), |open| open.id.to_string()),
             run_id: asked.run.to_string(),
             tool: proposal.tool.clone(),
             arguments: proposal.arguments.clone(),
@@ -218,7 +243,9 @@ impl<'a> Record<'a> {
 pub(crate) fn live(event: &Live) -> Value {
     match event {
         Live::Text { delta } => json!({ "type": "text_delta", "data": { "delta": delta } }),
-        Live::Reasoning { delta } => json!({ "type": "reasoning_delta", "data": { "delta": delta } }),
+        Live::Reasoning { delta } => {
+            json!({ "type": "reasoning_delta", "data": { "delta": delta } })
+        }
         Live::Output { call, stream, text } => {
             let stream = match stream {
                 OutputStream::Stdout => "stdout",
@@ -226,6 +253,7 @@ pub(crate) fn live(event: &Live) -> Value {
             };
             json!({ "type": "tool_output", "data": { "call": call, "stream": stream, "text": text } })
         }
+        Live::Trouble { message } => json!({ "type": "trouble", "data": { "message": message } }),
         Live::Missed { events } => json!({ "type": "missed", "data": { "events": events } }),
     }
 }

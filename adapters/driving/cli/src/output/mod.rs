@@ -25,8 +25,11 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(json: bool, no_color: bool) -> Self {
-        let (stdin, stdout, stderr) =
-            (io::stdin().is_terminal(), io::stdout().is_terminal(), io::stderr().is_terminal());
+        let (stdin, stdout, stderr) = (
+            io::stdin().is_terminal(),
+            io::stdout().is_terminal(),
+            io::stderr().is_terminal(),
+        );
         Self {
             json,
             live: stderr && !json,
@@ -37,11 +40,16 @@ impl Output {
     }
 
     /// A line of the result.
-    #[expect(clippy::unused_self, reason = "where output goes is this type's subject")]
+    #[expect(
+        clippy::unused_self,
+        reason = "where output goes is this type's subject"
+    )]
     pub(crate) fn line(&self, line: &str) -> Result<(), CliError> {
         let mut out = io::stdout().lock();
         // Lines are flushed because somebody may be waiting for each.
-        writeln!(out, "{line}").and_then(|()| out.flush()).map_err(closed)
+        writeln!(out, "{line}")
+            .and_then(|()| out.flush())
+            .map_err(closed)
     }
 
     /// A value as one line of JSON.
@@ -60,12 +68,20 @@ impl Output {
 
     /// `text` in a colour, where there are colours.
     pub(crate) fn paint(&self, paint: Paint, text: &str) -> String {
-        if self.colour { format!("\u{1b}[{}m{text}\u{1b}[0m", paint.code()) } else { text.to_owned() }
+        if self.colour {
+            format!("\u{1b}[{}m{text}\u{1b}[0m", paint.code())
+        } else {
+            text.to_owned()
+        }
     }
 
     /// Text for a person: on a terminal without anything that could steer it.
     pub(crate) fn answer(&self, text: &str) -> Result<(), CliError> {
-        if self.stdout_terminal { self.line(&clean(text)) } else { self.line(text) }
+        if self.stdout_terminal {
+            self.line(&clean(text))
+        } else {
+            self.line(text)
+        }
     }
 }
 
@@ -105,7 +121,8 @@ pub(crate) fn say(text: &str) {
 /// An error, for whoever reads.
 pub(crate) fn report(error: &CliError, json: bool) {
     if json {
-        let object = serde_json::json!({ "error": { "code": error.code(), "message": error.to_string() } });
+        let object =
+            serde_json::json!({ "error": { "code": error.code(), "message": error.to_string() } });
         say(&format!("{object}\n"));
     } else {
         say(&format!("seaworthy: {}\n", clean(&error.to_string())));
@@ -114,13 +131,24 @@ pub(crate) fn report(error: &CliError, json: bool) {
 
 /// `text` without control characters but tab and newline: models, tools and logs must not steer a terminal.
 pub(crate) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// `text` on one line of at most `longest` characters.
 pub(crate) fn brief(text: &str, longest: usize) -> String {
-    let mut line: String =
-        text.chars().take(longest).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut line: String = text
+        .chars()
+        .take(longest)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     if text.chars().nth(longest).is_some() {
         line.push('…');
     }
@@ -133,7 +161,10 @@ mod tests {
 
     #[test]
     fn a_terminal_cannot_be_steered_by_what_a_model_says() {
-        assert_eq!(clean("a\u{1b}[2Jb\n\tc\u{9b}d\r"), "a\u{fffd}[2Jb\n\tc\u{fffd}d\u{fffd}");
+        assert_eq!(
+            clean("a\u{1b}[2Jb\n\tc\u{9b}d\r"),
+            "a\u{fffd}[2Jb\n\tc\u{fffd}d\u{fffd}"
+        );
     }
 
     #[test]

@@ -27,7 +27,11 @@ pub(crate) fn message(text: &str) -> String {
 
 /// How long something took.
 pub(crate) fn duration(millis: u64) -> String {
-    if millis < 1000 { format!("{millis} ms") } else { format!("{:.1} s", Duration::from_millis(millis).as_secs_f64()) }
+    if millis < 1000 {
+        format!("{millis} ms")
+    } else {
+        format!("{:.1} s", Duration::from_millis(millis).as_secs_f64())
+    }
 }
 
 /// What a run waits for.
@@ -57,25 +61,48 @@ pub(crate) fn run(run: &Run) -> String {
     field("workspace", &run.workspace);
     field("created", &run.created_at.to_string());
     field("updated", &run.updated_at.to_string());
-    field("attempt", &format!("{} ({} model turns, {} records)", run.attempt, run.turns, run.records));
+    field(
+        "attempt",
+        &format!(
+            "{} ({} model turns, {} records)",
+            run.attempt, run.turns, run.records
+        ),
+    );
     if let (Some(input), Some(output)) = (run.usage.input_tokens, run.usage.output_tokens) {
         field("tokens", &format!("{input} in, {output} out"));
     }
     if let Some(waiting) = run.waiting_for {
-        let until = run.waiting_until.map(|until| format!(", until {until}")).unwrap_or_default();
+        let until = run
+            .waiting_until
+            .map(|until| format!(", until {until}"))
+            .unwrap_or_default();
         field("waits for", &format!("{waiting}{until}"));
     }
     if let Some(error) = &run.error {
         field("error", &format!("{}: {}", error.code, error.message));
     }
     if let Some(cancelled) = &run.cancelled {
-        let reason = cancelled.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let reason = cancelled
+            .reason
+            .as_deref()
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
         field("cancelled", &format!("by {}{reason}", cancelled.by));
     }
     for (index, call) in run.calls.iter().enumerate() {
         let name = if index == 0 { "calls" } else { "" };
-        let reason = call.reason.as_deref().map(|reason| format!("  {}", message(reason))).unwrap_or_default();
-        field(name, &format!("{}  {}  {}  ({}){reason}", call.call_id, call.tool, call.status, call.side_effect));
+        let reason = call
+            .reason
+            .as_deref()
+            .map(|reason| format!("  {}", message(reason)))
+            .unwrap_or_default();
+        field(
+            name,
+            &format!(
+                "{}  {}  {}  ({}){reason}",
+                call.call_id, call.tool, call.status, call.side_effect
+            ),
+        );
     }
     if let Some(output) = &run.output {
         let _never_fails = write!(out, "\n{}", clean(output));
@@ -86,7 +113,11 @@ pub(crate) fn run(run: &Run) -> String {
 /// A line of `runs`.
 pub(crate) fn listed(run: &Listed) -> String {
     let or_dash = |value: &Option<String>| clean(value.as_deref().unwrap_or("-"));
-    let waiting = run.waiting_for.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let waiting = run
+        .waiting_for
+        .as_deref()
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default();
     format!(
         "{:<24}  {:<9}  {}  {}{}",
         clean(&run.run_id),
@@ -100,14 +131,29 @@ pub(crate) fn listed(run: &Listed) -> String {
 /// `approvals`, one of them.
 pub(crate) fn open(open: &Open) -> String {
     let risk = open.risk.as_str().unwrap_or("-");
-    format!("{}  {} {}  ({}, risk {risk})", open.approval_id, clean(&open.tool), arguments(&open.arguments), open.side_effect)
+    format!(
+        "{}  {} {}  ({}, risk {risk})",
+        open.approval_id,
+        clean(&open.tool),
+        arguments(&open.arguments),
+        open.side_effect
+    )
 }
 
 /// A line of `events`.
 pub(crate) fn record(loaded: &Loaded) -> String {
     let envelope = &loaded.envelope;
-    let what = envelope.event().map_or_else(|_newer| arguments(&envelope.data), |event| about(&event));
-    format!("{:>5}  {}  {:<19} {what}", envelope.seq, envelope.at, clean(&envelope.kind)).trim_end().to_owned()
+    let what = envelope
+        .event()
+        .map_or_else(|_newer| arguments(&envelope.data), |event| about(&event));
+    format!(
+        "{:>5}  {}  {:<19} {what}",
+        envelope.seq,
+        envelope.at,
+        clean(&envelope.kind)
+    )
+    .trim_end()
+    .to_owned()
 }
 
 fn about(event: &Event) -> String {
@@ -119,34 +165,82 @@ fn about(event: &Event) -> String {
             let asks = called.message.tool_calls().count();
             let said = message(&called.message.text());
             let took = duration(called.duration_ms);
-            if asks == 0 { format!("{} answered in {took}: {said}", called.model) } else { format!("{} asks for {asks} calls, in {took}", called.model) }
+            if asks == 0 {
+                format!("{} answered in {took}: {said}", called.model)
+            } else {
+                format!("{} asks for {asks} calls, in {took}", called.model)
+            }
         }
-        Event::ModelFailed { code, message: why, tries } => format!("{code} after {tries} tries: {}", message(why)),
-        Event::ToolProposed(call) => format!("{} {} {}", call.call, call.tool, arguments(&call.arguments)),
-        Event::ToolDecided { call, decision, reason } => format!("{call} {decision:?}: {}", message(reason)),
+        Event::ModelFailed {
+            code,
+            message: why,
+            tries,
+        } => format!("{code} after {tries} tries: {}", message(why)),
+        Event::ToolProposed(call) => {
+            format!("{} {} {}", call.call, call.tool, arguments(&call.arguments))
+        }
+        Event::ToolDecided {
+            call,
+            decision,
+            reason,
+        } => format!("{call} {decision:?}: {}", message(reason)),
         Event::ApprovalRequested { approval, .. } => approval.to_string(),
-        Event::ApprovalDecided { approval, granted, by, reason, .. } => {
+        Event::ApprovalDecided {
+            approval,
+            granted,
+            by,
+            reason,
+            ..
+        } => {
             let answer = if *granted { "granted" } else { "denied" };
-            let reason = reason.as_deref().map(|reason| format!(": {}", message(reason))).unwrap_or_default();
+            let reason = reason
+                .as_deref()
+                .map(|reason| format!(": {}", message(reason)))
+                .unwrap_or_default();
             format!("{approval} {answer} by {by}{reason}")
         }
         Event::ToolStarted { call } => call.to_string(),
-        Event::ToolSucceeded { call, duration_ms, output } => {
-            format!("{call} in {}: {}", duration(*duration_ms), arguments(output))
+        Event::ToolSucceeded {
+            call,
+            duration_ms,
+            output,
+        } => {
+            format!(
+                "{call} in {}: {}",
+                duration(*duration_ms),
+                arguments(output)
+            )
         }
-        Event::ToolFailed { call, code, message: why, .. } => format!("{call} {code}: {}", message(why)),
+        Event::ToolFailed {
+            call,
+            code,
+            message: why,
+            ..
+        } => format!("{call} {code}: {}", message(why)),
         Event::ToolInDoubt { call, reason } => format!("{call}: {}", message(reason)),
-        Event::ToolResolved { call, resolution, by } => format!("{call} {}, says {by}", resolved(resolution)),
+        Event::ToolResolved {
+            call,
+            resolution,
+            by,
+        } => format!("{call} {}, says {by}", resolved(resolution)),
         Event::SignalReceived { signal, note } => format!("{signal}: {}", message(note)),
         Event::RunWaiting { reason, until } => {
-            let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+            let until = until
+                .map(|until| format!(" until {until}"))
+                .unwrap_or_default();
             format!("for {}{until}", wait(*reason))
         }
         Event::RunReopened { by } => format!("by {by}"),
         Event::RunSucceeded { output } => message(output),
         Event::RunFailed { code, message: why } => format!("{code}: {}", message(why)),
         Event::RunCancelled { by, reason } => {
-            format!("by {by}{}", reason.as_deref().map(|reason| format!(": {}", message(reason))).unwrap_or_default())
+            format!(
+                "by {by}{}",
+                reason
+                    .as_deref()
+                    .map(|reason| format!(": {}", message(reason)))
+                    .unwrap_or_default()
+            )
         }
     };
     clean(&text)

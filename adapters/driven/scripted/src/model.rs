@@ -1,0 +1,261 @@
+//! The model: finds the turn, fills its templates and says it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::{Either, select};
+use futures_util::{StreamExt as _, stream};
+use seaworthy_ports::clock::Clock;
+use seaworthy_ports::model_provider::{
+    BlockKind, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError, ModelEvent, ModelProvider,
+    ModelRequest, Rerank, Usage, check_history,
+};
+use seaworthy_ports::{AdapterInfo, BoxStream, Latch, PortError};
+use serde_json::{Value, json};
+
+use crate::conversation::Conversation;
+use crate::script::{Arguments, Script, ScriptError, Turn};
+use crate::template::{Template, Templates};
+
+const ADAPTER: &str = "scripted";
+/// How many pieces a text with latency comes in.
+const PIECES: u32 = 12;
+
+/// A model that follows a script. Clones share it.
+#[derive(Clone)]
+pub struct ScriptedModel {
+    script: Arc<Script>,
+    templates: Arc<Templates>,
+    clock: Option<Arc<dyn Clock>>,
+}
+
+impl fmt::Debug for ScriptedModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ScriptedModel({}, {} turns)", self.script.origin, self.script.turns.len())
+    }
+}
+
+/// A turn that is about to be played.
+struct Playing<'a> {
+    turn: &'a Turn,
+    index: usize,
+    iteration: usize,
+    answer: usize,
+}
+
+impl ScriptedModel {
+    /// Reads a script; `origin` is what messages call it. Without a clock there is no latency.
+    ///
+    /// # Errors
+    ///
+    /// [`ScriptError`] with the place and what is wrong.
+    pub fn from_yaml(text: &str, origin: &str) -> Result<Self, ScriptError> {
+        let (script, templates) = Script::parse(text, origin)?;
+        Ok(Self { script: Arc::new(script), templates: Arc::new(templates), clock: None })
+    }
+
+    /// The same model, as slow as its script says.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    fn refuse(why: impl Into<String>) -> ModelError {
+        PortError::new(Kind::InvalidRequest, ADAPTER, "stream", why).into()
+    }
+
+    /// The events of the answer, and how long it takes.
+    fn answer(&self, request: &ModelRequest) -> Result<(Vec<ModelEvent>, Duration), ModelError> {
+        check_history(&request.messages).map_err(|fault| Self::refuse(fault.to_string()))?;
+        let conversation = Conversation::of(&request.messages);
+        let playing = self.find(&conversation)?;
+        let text = self.fill(&playing.turn.text, &conversation, &playing)?;
+        let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
+        let mut calls = Vec::new();
+        for (index, call) in playing.turn.calls.iter().enumerate() {
+            let arguments = self.arguments(&call.arguments, &conversation, &playing)?;
+            // Unique in the conversation, and the same whoever plays the turn.
+            let id = format!("call_{}_{index}", request.messages.len());
+            calls.push((BlockKind::ToolCall { id, name: call.tool.clone() }, arguments.to_string()));
+        }
+        Ok((events(&self.script.origin, text, calls), playing.turn.latency))
+    }
+
+    /// The turn after those that were answered; turns whose `when` was false at their time do not count.
+    fn find(&self, conversation: &Conversation<'_>) -> Result<Playing<'_>, ModelError> {
+        let answers = conversation.answers();
+        let mut answer = 0_usize;
+        for (index, turn) in self.script.turns.iter().enumerate() {
+            let playing = Playing { turn, index, iteration: 0, answer };
+            if let Some(when) = &turn.when
+                && !is_true(&self.fill(when, conversation, &playing)?)
+            {
+                continue;
+            }
+            let repeat = usize::try_from(turn.repeat).unwrap_or(usize::MAX);
+            let left = answers.saturating_sub(answer);
+            if left < repeat {
+                return Ok(Playing { turn, index, iteration: left, answer: answers });
+            }
+            answer = answer.saturating_add(repeat);
+        }
+        let why = format!("{}: the script has no turn left after {answers} answers", self.script.origin);
+        Err(Self::refuse(why))
+    }
+
+    fn fill(
+        &self,
+        template: &Template,
+        conversation: &Conversation<'_>,
+        playing: &Playing<'_>,
+    ) -> Result<Value, ModelError> {
+        if let Template::Constant(text) = template {
+            return Ok(Value::String(text.clone()));
+        }
+        let context = serde_json::from_value(json!({
+            "input": conversation.input,
+            "results": conversation.results_before(playing.answer),
+            "last": conversation.last_before(playing.answer),
+            "turn": playing.index,
+            "iteration": playing.iteration,
+        }))
+        .map_err(|error| Self::refuse(error.to_string()))?;
+        self.templates.value(template, &context).map_err(|why| {
+            Self::refuse(format!("{}: turn {}: {why}", self.script.origin, playing.index + 1))
+        })
+    }
+
+    fn arguments(
+        &self,
+        arguments: &Arguments,
+        conversation: &Conversation<'_>,
+        playing: &Playing<'_>,
+    ) -> Result<Value, ModelError> {
+        Ok(match arguments {
+            Arguments::Constant(value) => value.clone(),
+            Arguments::Text(template) => self.fill(template, conversation, playing)?,
+            Arguments::List(items) => {
+                let items: Result<_, _> =
+                    items.iter().map(|item| self.arguments(item, conversation, playing)).collect();
+                Value::Array(items?)
+            }
+            Arguments::Object(fields) => {
+                let fields: Result<_, ModelError> = fields
+                    .iter()
+                    .map(|(name, value)| Ok((name.clone(), self.arguments(value, conversation, playing)?)))
+                    .collect();
+                Value::Object(fields?)
+            }
+        })
+    }
+}
+
+/// Whether a `when` lets its turn be played.
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(is) => *is,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !matches!(text.trim(), "" | "false" | "0" | "none"),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+    }
+}
+
+fn events(origin: &str, text: String, calls: Vec<(BlockKind, String)>) -> Vec<ModelEvent> {
+    let mut events = vec![ModelEvent::Started { request_id: None, model: Some(origin.to_owned()) }];
+    let reason = if calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
+    let mut said = 0_usize;
+    let text = (!text.is_empty()).then_some((BlockKind::Text, text));
+    for (block, (kind, delta)) in (0_u32..).zip(text.into_iter().chain(calls)) {
+        said = said.saturating_add(delta.len());
+        events.push(ModelEvent::BlockStarted { block, kind });
+        events.push(ModelEvent::BlockDelta { block, delta });
+        events.push(ModelEvent::BlockEnded { block });
+    }
+    // No tokenizer is involved: four bytes to a token is what English text comes to.
+    let output_tokens = Some(said.div_ceil(4) as u64);
+    events.push(ModelEvent::Usage(Usage { output_tokens, ..Usage::default() }));
+    events.push(ModelEvent::Finish(Finish { reason, raw_reason: None }));
+    events
+}
+
+/// The same events over `latency`: text comes in pieces, and everything else after it.
+fn slowly(
+    events: Vec<ModelEvent>,
+    latency: Duration,
+    clock: Arc<dyn Clock>,
+    cancel: Latch,
+) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
+    let mut pieces = Vec::new();
+    let mut is_text = false;
+    for event in events {
+        match event {
+            ModelEvent::BlockDelta { block, delta } if is_text => {
+                let letters: Vec<char> = delta.chars().collect();
+                let size = letters.len().div_ceil(usize::try_from(PIECES).unwrap_or(1)).max(1);
+                pieces.extend(letters.chunks(size).map(|piece| {
+                    (latency / PIECES, ModelEvent::BlockDelta { block, delta: piece.iter().collect() })
+                }));
+            }
+            other => {
+                is_text = matches!(&other, ModelEvent::BlockStarted { kind: BlockKind::Text, .. });
+                pieces.push((Duration::ZERO, other));
+            }
+        }
+    }
+    // A turn without text takes as long, before its end.
+    if !pieces.iter().any(|(delay, _event)| !delay.is_zero())
+        && let Some((delay, _finish)) = pieces.last_mut()
+    {
+        *delay = latency;
+    }
+    stream::unfold((pieces.into_iter(), clock, cancel), |(mut pieces, clock, cancel)| async move {
+        let (delay, event) = pieces.next()?;
+        if !delay.is_zero() {
+            let is_cancelled = {
+                let sleep = clock.sleep_until(clock.now().plus(delay));
+                let cancelled = std::pin::pin!(cancel.wait());
+                matches!(select(sleep, cancelled).await, Either::Right(_))
+            };
+            if is_cancelled {
+                let error = PortError::new(Kind::Cancelled, ADAPTER, "stream", "the caller ended the call");
+                return Some((Err(error.into()), (Vec::new().into_iter(), clock, cancel)));
+            }
+        }
+        Some((Ok(event), (pieces, clock, cancel)))
+    })
+    .boxed()
+}
+
+#[async_trait]
+impl ModelProvider for ScriptedModel {
+    fn info(&self) -> AdapterInfo {
+        AdapterInfo { id: ADAPTER, package: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") }
+    }
+
+    fn capabilities(&self, _model: &str) -> ModelCapabilities {
+        ModelCapabilities::NONE.with_tool_use()
+    }
+
+    fn stream(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
+        match (self.answer(&request), &self.clock) {
+            (Err(error), _) => stream::iter([Err(error)]).boxed(),
+            (Ok((events, latency)), Some(clock)) if !latency.is_zero() => {
+                slowly(events, latency, Arc::clone(clock), request.cancel)
+            }
+            (Ok((events, _none)), _) => stream::iter(events.into_iter().map(Ok)).boxed(),
+        }
+    }
+
+    fn embeddings(&self) -> Option<&dyn Embeddings> {
+        None
+    }
+
+    fn rerank(&self) -> Option<&dyn Rerank> {
+        None
+    }
+}

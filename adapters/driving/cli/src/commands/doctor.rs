@@ -1,0 +1,244 @@
+//! `doctor`: what this installation is made of, what it promises and what is missing.
+
+use std::path::PathBuf;
+
+use seaworthy::Ports;
+use seaworthy::ports::sandbox::Isolation;
+use seaworthy::ports::{AdapterInfo, Durability};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::error::{CliError, Exit};
+use crate::output::{Output, Paint};
+use crate::stack::Stack;
+use crate::store::Store;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    version: &'static str,
+    workspace: PathBuf,
+    store: StoreReport,
+    adapters: Vec<Adapter>,
+    models: Vec<Provider>,
+    missing: Vec<Missing>,
+}
+
+#[derive(Debug, Serialize)]
+struct StoreReport {
+    url: String,
+    exists: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Adapter {
+    port: &'static str,
+    #[serde(flatten)]
+    info: AdapterInfo,
+    capabilities: Value,
+}
+
+#[derive(Debug, Serialize)]
+struct Provider {
+    provider: &'static str,
+    ready: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Missing {
+    what: &'static str,
+    advice: &'static str,
+}
+
+pub(super) async fn doctor(context: &Context) -> Result<Exit, CliError> {
+    let store = context.store()?;
+    let exists = match &store {
+        Store::Sqlite { path, .. } => path.exists(),
+        Store::Memory => true,
+    };
+    let (stack, temporary) = if exists {
+        (
+            Stack::open(store.clone(), &context.environment, false).await?,
+            None,
+        )
+    } else {
+        // The same adapters on a store that is thrown away: looking must not make one.
+        let folder = temporary()?;
+        let trial = Store::Sqlite {
+            path: folder.join("trial.db"),
+            default: false,
+        };
+        (
+            Stack::open(trial, &context.environment, true).await?,
+            Some(folder),
+        )
+    };
+    let ports = stack.harness.ports();
+    let openai = context.environment.openai_api_key.is_some();
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        workspace: context.workspace()?,
+        store: StoreReport {
+            url: store.url(),
+            exists,
+        },
+        adapters: adapters(ports),
+        models: vec![
+            Provider {
+                provider: "scripted",
+                ready: true,
+            },
+            Provider {
+                provider: "openai",
+                ready: openai || context.environment.openai_base_url.is_some(),
+            },
+        ],
+        missing: missing(ports, openai),
+    };
+    stack.close().await;
+    if let Some(folder) = temporary {
+        // The operating system clears what could not be removed.
+        let _left = std::fs::remove_dir_all(folder);
+    }
+    if context.output.json {
+        context.output.json(&report)?;
+    } else {
+        print(context.output, &report)?;
+    }
+    Ok(Exit::Succeeded)
+}
+
+fn temporary() -> Result<PathBuf, CliError> {
+    let base = std::env::temp_dir();
+    let folder = base.join(format!("seaworthy-doctor-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).map_err(|source| {
+        CliError::io(
+            format!("make a temporary folder in {}", base.display()),
+            source,
+        )
+    })?;
+    Ok(folder)
+}
+
+fn adapters(ports: &Ports) -> Vec<Adapter> {
+    let adapter = |port, info, capabilities| Adapter {
+        port,
+        info,
+        capabilities,
+    };
+    let Ports {
+        state_store,
+        durable_runtime,
+        blob_store,
+        checkpoint_store,
+        sandbox,
+        models: _,
+        clock,
+        entropy,
+        observer,
+    } = ports;
+    vec![
+        adapter(
+            "state_store",
+            state_store.info(),
+            json!(state_store.capabilities()),
+        ),
+        adapter(
+            "durable_runtime",
+            durable_runtime.info(),
+            json!(durable_runtime.capabilities()),
+        ),
+        adapter(
+            "checkpoint_store",
+            checkpoint_store.info(),
+            json!(checkpoint_store.capabilities()),
+        ),
+        adapter(
+            "blob_store",
+            blob_store.info(),
+            json!(blob_store.capabilities()),
+        ),
+        adapter("sandbox", sandbox.info(), json!(sandbox.capabilities())),
+        adapter("clock", clock.info(), json!({})),
+        adapter("entropy", entropy.info(), json!({})),
+        adapter("observer", observer.info(), json!({})),
+    ]
+}
+
+fn missing(ports: &Ports, openai: bool) -> Vec<Missing> {
+    let mut missing = Vec::new();
+    let mut add = |absent: bool, what, advice| {
+        if absent {
+            missing.push(Missing { what, advice });
+        }
+    };
+    add(
+        !openai,
+        "OPENAI_API_KEY",
+        "set it to ask models of provider openai; scripted models need no key",
+    );
+    add(
+        ports.sandbox.capabilities().isolation <= Isolation::Process,
+        "isolation of commands",
+        "commands of tools run with your rights: run only agents whose tools you trust, or inside a container",
+    );
+    add(
+        ports.state_store.capabilities().durability < Durability::OsCrash,
+        "durability",
+        "runs do not survive this process or machine: name a file with --store sqlite:PATH",
+    );
+    missing
+}
+
+fn print(output: Output, report: &Report) -> Result<(), CliError> {
+    output.line(&format!("seaworthy  {}", report.version))?;
+    output.line(&format!("workspace  {}", report.workspace.display()))?;
+    let state = if report.store.exists {
+        ""
+    } else {
+        "  (not there yet; `seaworthy run` makes it)"
+    };
+    output.line(&format!("store      {}{state}", report.store.url))?;
+    output.line("")?;
+    for Adapter {
+        port,
+        info,
+        capabilities,
+    } in &report.adapters
+    {
+        let promises = capabilities.as_object().map(promises).unwrap_or_default();
+        output.line(
+            &format!(
+                "{port:<17} {} ({} {})  {promises}",
+                info.id, info.package, info.version
+            )
+            .trim_end()
+            .to_owned(),
+        )?;
+    }
+    for Provider { provider, ready } in &report.models {
+        output.line(&format!(
+            "{:<17} {provider}  {}",
+            "model provider",
+            if *ready { "ready" } else { "not configured" }
+        ))?;
+    }
+    for Missing { what, advice } in &report.missing {
+        output.line(&format!(
+            "{} {what}: {advice}",
+            output.paint(Paint::Attention, "missing:")
+        ))?;
+    }
+    Ok(())
+}
+
+/// What holds, by name; what does not is not listed.
+fn promises(capabilities: &serde_json::Map<String, Value>) -> String {
+    let held = capabilities.iter().filter_map(|(name, value)| match value {
+        Value::Bool(true) => Some(name.clone()),
+        Value::Bool(false) | Value::Null => None,
+        Value::String(text) => Some(format!("{name}={text}")),
+        other => Some(format!("{name}={other}")),
+    });
+    held.collect::<Vec<_>>().join(", ")
+}

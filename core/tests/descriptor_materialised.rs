@@ -1,0 +1,265 @@
+//! What a descriptor becomes: the form that is hashed, logged and run from.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, helpers too")]
+
+use std::time::Duration;
+
+use seaworthy_core::descriptor::{
+    Descriptor, InvalidOverride, Materialised, ModelOverride, ModelSpec, UnknownName, codes,
+};
+use seaworthy_core::tool::{ApprovalRule, Risk, SideEffect};
+use serde_json::json;
+
+const TEXT: &str = r#"
+version: seaworthy.agent_graph.v1
+metadata: { name: repo-report, version: "1.0.0" }
+runtime: { entry_agent: reporter }
+models:
+  main: { provider: scripted, script: ./scripts/script.yaml }
+  other: { provider: openai, model: gpt-5-mini }
+tools:
+  publish:
+    description: Publish a finished report to the team's outbox.
+    input_schema: { type: object, required: [title, path], additionalProperties: false,
+                    properties: { title: { type: string }, path: { type: string } } }
+    command: [./publish.sh]
+    verify: [./publish.sh, --verify]
+    risk: high
+    timeout: 30s
+  shell: { builtin: shell, side_effect: read_only, timeout: 5s }
+  look: { builtin: shell, description: Look around., risk: destructive, approval: none }
+agents:
+  reporter:
+    instructions: |
+      Report on the files
+      in the workspace.
+    model: main
+    tools: [list, shell, look, publish]
+  idle:
+    instructions: Wait.
+    model: other
+"#;
+
+fn materialised(text: &str, script: &str) -> Materialised {
+    Descriptor::parse(text, "agent.yaml")
+        .unwrap()
+        .materialise(|path| {
+            assert_eq!(path, "scripts/script.yaml");
+            Ok(script.to_owned())
+        })
+        .unwrap()
+}
+
+#[test]
+fn everything_is_in_it() {
+    let form = materialised(TEXT, "turns: []");
+    assert_eq!(form.metadata.name, "repo-report");
+    assert_eq!(form.runtime.max_turns, 16);
+    let agent = form.entry().unwrap();
+    assert_eq!(agent.name, "reporter");
+    assert_eq!(
+        agent.instructions,
+        "Report on the files\nin the workspace.\n"
+    );
+    let spec = ModelSpec::Scripted {
+        script: "turns: []".to_owned(),
+        origin: "scripts/script.yaml".to_owned(),
+    };
+    assert_eq!(form.model(&agent.model), Ok(&spec));
+    assert_eq!(form.agent("idle").unwrap().tools, []);
+}
+
+#[test]
+fn the_toolbox_has_the_settings_of_the_descriptor_and_the_defaults_of_the_rest() {
+    let form = materialised(TEXT, "");
+    let toolbox = form.toolbox(form.entry().unwrap()).unwrap();
+    let names: Vec<_> = toolbox
+        .definitions()
+        .map(|tool| tool.name.as_str().to_owned())
+        .collect();
+    assert_eq!(names, ["list", "look", "publish", "shell"]);
+    let of = |name: &str| toolbox.get(name).unwrap().definition().clone();
+
+    let publish = of("publish");
+    assert_eq!(publish.side_effect, SideEffect::NonIdempotent);
+    assert_eq!(
+        (publish.risk, publish.approval),
+        (Risk::High, ApprovalRule::Required)
+    );
+    assert_eq!(publish.timeout, Duration::from_secs(30));
+    assert!(publish.verifiable);
+    assert_eq!(publish.input_schema["required"], json!(["title", "path"]));
+
+    let shell = of("shell");
+    assert_eq!(
+        (shell.side_effect, shell.timeout),
+        (SideEffect::ReadOnly, Duration::from_secs(5))
+    );
+    assert_eq!(
+        (shell.risk, shell.approval),
+        (Risk::Medium, ApprovalRule::None)
+    );
+
+    let look = of("look");
+    assert_eq!(look.side_effect, SideEffect::NonIdempotent);
+    assert_eq!(
+        (look.risk, look.approval),
+        (Risk::Destructive, ApprovalRule::None)
+    );
+    assert_eq!(look.description, "Look around.");
+    assert_eq!(of("list").side_effect, SideEffect::ReadOnly);
+}
+
+#[test]
+fn it_survives_the_log() {
+    let form = materialised(TEXT, "turns: []");
+    let text = serde_json::to_string(&form).unwrap();
+    let read: Materialised = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, form);
+    assert_eq!(read.digest(), form.digest());
+}
+
+#[test]
+fn what_a_log_holds_is_read_strictly() {
+    let mut value = serde_json::to_value(materialised(TEXT, "")).unwrap();
+    assert_eq!(value["format"], "seaworthy.materialised.v1");
+    value["format"] = json!("seaworthy.materialised.v2");
+    assert!(serde_json::from_value::<Materialised>(value.clone()).is_err());
+    value["format"] = json!("seaworthy.materialised.v1");
+    value["surprise"] = json!(1);
+    assert!(serde_json::from_value::<Materialised>(value).is_err());
+}
+
+#[test]
+fn the_digest_covers_script_schema_instructions_and_models_but_not_layout() {
+    let base = materialised(TEXT, "a").digest();
+    assert_eq!(
+        materialised(&format!("# note\n{TEXT}\n"), "a").digest(),
+        base
+    );
+    assert_eq!(
+        materialised(&TEXT.replace("timeout: 30s", "timeout: 30000ms"), "a").digest(),
+        base
+    );
+    let others = [
+        materialised(TEXT, "b"),
+        materialised(
+            &TEXT.replace("title: { type: string }", "title: { type: number }"),
+            "a",
+        ),
+        materialised(&TEXT.replace("Wait.", "Wait!"), "a"),
+        materialised(&TEXT.replace("timeout: 30s", "timeout: 31s"), "a"),
+        materialised(&TEXT.replace("read_only", "idempotent"), "a"),
+    ];
+    for other in others {
+        assert_ne!(other.digest(), base);
+    }
+    let openai = ModelSpec::OpenAi {
+        model: "m".to_owned(),
+    };
+    assert_ne!(
+        materialised(TEXT, "a")
+            .with_model("main", openai)
+            .unwrap()
+            .digest(),
+        base
+    );
+}
+
+#[test]
+fn the_digest_of_a_known_form_never_changes() {
+    let digest = materialised(TEXT, "turns: []").digest().to_string();
+    assert_eq!(
+        digest,
+        "sha256:4a10bef5cc6e699984469965fa5e9b2333efbb99c82c9eebb84d25e78b47a9f4"
+    );
+}
+
+#[test]
+fn a_script_that_cannot_be_read_or_is_too_large_is_reported_where_it_is_named() {
+    let problem = |script: Result<String, String>| {
+        let parsed = Descriptor::parse(TEXT, "agent.yaml").unwrap();
+        let errors = parsed.materialise(|_path| script.clone()).unwrap_err();
+        let error = errors.as_slice()[0].clone();
+        (error.file, error.code, error.line, error.column)
+    };
+    let at = |code| ("agent.yaml".to_owned(), code, 6, 39);
+    assert_eq!(
+        problem(Err("no such file".to_owned())),
+        at(codes::UNREADABLE_FILE)
+    );
+    assert_eq!(
+        problem(Ok("x".repeat(1024 * 1024 + 1))),
+        at(codes::TOO_LARGE)
+    );
+}
+
+#[test]
+fn an_override_names_alias_provider_and_model() {
+    let parsed = ModelOverride::parse("main=openai:org/model:free=yes").unwrap();
+    assert_eq!(parsed.alias, "main");
+    assert_eq!(
+        parsed.spec,
+        ModelSpec::OpenAi {
+            model: "org/model:free=yes".to_owned()
+        }
+    );
+    for bad in [
+        "",
+        "main",
+        "main=openai",
+        "main=openai:",
+        "=openai:m",
+        "main=:m",
+    ] {
+        assert!(
+            matches!(ModelOverride::parse(bad), Err(InvalidOverride::Form(_))),
+            "{bad}"
+        );
+    }
+    assert!(matches!(
+        ModelOverride::parse("main=acme:m"),
+        Err(InvalidOverride::UnknownProvider(_))
+    ));
+    assert_eq!(
+        ModelOverride::parse("main=scripted:a.yaml"),
+        Err(InvalidOverride::Script)
+    );
+}
+
+#[test]
+fn an_override_of_an_alias_that_is_not_there_is_refused() {
+    let spec = ModelSpec::OpenAi {
+        model: "m".to_owned(),
+    };
+    let refused = materialised(TEXT, "").with_model("mian", spec).unwrap_err();
+    assert_eq!(
+        refused,
+        UnknownName::Model("mian".to_owned(), "main, other".to_owned())
+    );
+}
+
+#[test]
+fn a_script_never_reaches_debug_output() {
+    let form = materialised(TEXT, "the secret answer");
+    assert!(!format!("{form:?}").contains("the secret answer"));
+}
+
+#[test]
+fn the_documented_example_is_a_descriptor() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/descriptor.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let example = page
+        .split("```yaml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .unwrap();
+    let form = Descriptor::parse(example, "agent.yaml")
+        .unwrap()
+        .materialise(|path| Ok(path.to_owned()))
+        .unwrap();
+    assert_eq!(
+        form.toolbox(form.entry().unwrap()).unwrap().specs().len(),
+        7
+    );
+}

@@ -1,0 +1,344 @@
+//! What survives a crash, and a process in front of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::{Either, select};
+use seaworthy_core::descriptor::{Descriptor, Materialised, ModelSpec};
+use seaworthy_core::driver::{Driver, Settings};
+use seaworthy_core::event::{Resolution, WaitReason};
+use seaworthy_core::harness::{Harness, HarnessError, Start, Verified, View};
+use seaworthy_core::live::Relay;
+use seaworthy_core::stack::{Model, Models, NoModel, Ports};
+use seaworthy_core::state::{CallStatus, RunState, Status};
+use seaworthy_fakes::{
+    FakeClock, FakeRuntime, FakeSandbox, Faults, FaultyBlobs, FaultyCheckpoints, FaultyClock, FaultyLogs,
+    FaultyModel, FaultySandbox, RanCommand, SeededEntropy, SilentObserver, TableModel, TableTurn,
+};
+use seaworthy_memory::{MemoryBlobStore, MemoryCheckpointStore, MemoryStateStore};
+use seaworthy_ports::durable_runtime::{DurableRuntime as _, Then};
+use seaworthy_ports::model_provider::Message;
+use seaworthy_ports::sandbox::Exec;
+use seaworthy_ports::{Latch, RunId, SessionId, WorkerId};
+use serde_json::{Value, json};
+
+/// Times that a command acted, by idempotency key.
+type Effects = BTreeMap<String, u32>;
+
+/// The agent under test: tools of every side effect, in parallel, with and without verifier and approval.
+const DESCRIPTOR: &str = r#"
+version: seaworthy.agent_graph.v1
+metadata: { name: simulated }
+runtime: { entry_agent: worker, max_turns: 12 }
+models:
+  main: { provider: openai, model: table }
+tools:
+  look: { description: Look., input_schema: { type: object }, command: [look], side_effect: read_only }
+  store: { description: Store., input_schema: { type: object }, command: [store], side_effect: idempotent }
+  send: { description: Send., input_schema: { type: object }, command: [send], verify: [send, --verify] }
+  pay:
+    description: Pay.
+    input_schema: { type: object }
+    command: [pay]
+    verify: [pay, --verify]
+    approval: required
+  shout: { description: Shout., input_schema: { type: object }, command: [shout] }
+agents:
+  worker: { instructions: Work., model: main, tools: [look, store, send, pay, shout] }
+"#;
+
+fn turns() -> Vec<TableTurn> {
+    let turn = |text: &str, calls: &[&str]| TableTurn {
+        text: text.to_owned(),
+        calls: calls
+            .iter()
+            .enumerate()
+            .map(|(index, tool)| ((*tool).to_owned(), json!({ "text": text, "index": index })))
+            .collect(),
+    };
+    vec![
+        turn("look around", &["look", "store", "send"]),
+        turn("twice on purpose", &["send", "send", "unknown"]),
+        turn("pay and shout", &["pay", "shout", "look"]),
+        turn("pay once more", &["pay"]),
+        turn("all done", &[]),
+    ]
+}
+
+/// What survives a crash.
+#[derive(Clone, Debug)]
+pub struct World {
+    logs: MemoryStateStore,
+    blobs: MemoryBlobStore,
+    checkpoints: MemoryCheckpointStore,
+    runtime: FakeRuntime,
+    sandbox: FakeSandbox,
+    clock: FakeClock,
+    effects: Arc<Mutex<Effects>>,
+    descriptor: Materialised,
+    run: RunId,
+}
+
+/// How a run ended, without what may differ between two ways to the same end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ending {
+    /// How it stands.
+    pub status: Status,
+    /// The conversation.
+    pub messages: Vec<Message>,
+    /// Each call and where it stands.
+    pub calls: Vec<(String, String, Value)>,
+    /// How often each command acted that must not act twice.
+    pub once: Effects,
+    /// The session's messages.
+    pub session: usize,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a command does to the outside: it counts how often it acted for its key.
+fn act(effects: &Mutex<Effects>, exec: &Exec) -> RanCommand {
+    let name = exec.argv.first().cloned().unwrap_or_default();
+    let key = exec.env.get("SEAWORTHY_IDEMPOTENCY_KEY").cloned().unwrap_or_default();
+    let verify = exec.argv.get(1).is_some_and(|argument| argument == "--verify");
+    let mut effects = locked(effects);
+    let acted = format!("{name} {key}");
+    // Large enough to leave the record for the blob store.
+    let padding = if name == "look" { "x".repeat(40_000) } else { String::new() };
+    let stdout = json!({ "command": name, "padding": padding }).to_string();
+    if verify {
+        let code = i32::from(!effects.contains_key(&acted));
+        return RanCommand { code, stdout };
+    }
+    let times = effects.entry(acted).or_default();
+    *times = times.saturating_add(1);
+    RanCommand { code: 0, stdout }
+}
+
+impl World {
+    /// A fresh world.
+    ///
+    /// # Errors
+    ///
+    /// In words, what is wrong with the simulation itself.
+    pub fn new() -> Result<Self, String> {
+        let effects = Arc::<Mutex<Effects>>::default();
+        let outside = Arc::clone(&effects);
+        let descriptor = Descriptor::parse(DESCRIPTOR, "simulated.yaml")
+            .and_then(|descriptor| descriptor.materialise(|_path| Err("no files".to_owned())))
+            .map_err(|errors| errors.to_string())?;
+        Ok(Self {
+            logs: MemoryStateStore::default(),
+            blobs: MemoryBlobStore::default(),
+            checkpoints: MemoryCheckpointStore::default(),
+            runtime: FakeRuntime::default(),
+            sandbox: FakeSandbox::new(move |exec| act(&outside, exec)),
+            clock: FakeClock::jumping(),
+            effects,
+            descriptor,
+            run: RunId::new("simulated").map_err(|error| error.to_string())?,
+        })
+    }
+
+    /// A process in this world. `number` makes its worker and its chance its own.
+    ///
+    /// # Errors
+    ///
+    /// In words, what is wrong with the simulation itself.
+    pub fn process(&self, number: u64, faults: Faults) -> Result<Process, String> {
+        let model = FaultyModel::new(Arc::new(TableModel::new(turns())), faults.clone());
+        let ports = Ports {
+            state_store: Arc::new(FaultyLogs::new(Arc::new(self.logs.clone()), faults.clone())),
+            durable_runtime: Arc::new(self.runtime.clone()),
+            blob_store: Arc::new(FaultyBlobs::new(Arc::new(self.blobs.clone()), faults.clone())),
+            checkpoint_store: Arc::new(FaultyCheckpoints::new(Arc::new(self.checkpoints.clone()), faults.clone())),
+            sandbox: Arc::new(FaultySandbox::new(Arc::new(self.sandbox.clone()), faults.clone())),
+            models: Arc::new(OneModel(Model { provider: Arc::new(model), name: "table".to_owned() })),
+            clock: Arc::new(FaultyClock::new(Arc::new(self.clock.clone()), faults.clone())),
+            entropy: Arc::new(SeededEntropy::new(number)),
+            observer: Arc::new(SilentObserver),
+        };
+        let worker = WorkerId::new(format!("worker_{number}")).map_err(|error| error.to_string())?;
+        let driver = Driver::new(ports.clone(), Settings::default(), Relay::default(), worker);
+        Ok(Process {
+            world: self.clone(),
+            harness: Harness::new(ports, Settings::default()),
+            driver: Arc::new(driver),
+            dead: faults.dead(),
+        })
+    }
+
+    /// Goes on with processes without faults until the run has ended, answering whatever it waits for truthfully.
+    ///
+    /// # Errors
+    ///
+    /// In words: a run that is stuck, or a port that failed.
+    pub async fn finish(&self, first: u64) -> Result<Ending, String> {
+        let process = self.process(first, Faults::none())?;
+        for _round in 0..100 {
+            if process.live_once().await? {
+                return process.ending().await;
+            }
+        }
+        Err("the run is stuck".to_owned())
+    }
+
+    /// How often commands acted that must act only once.
+    #[must_use]
+    pub fn once(&self) -> Effects {
+        let once = |name: &str| name.starts_with("send ") || name.starts_with("pay ") || name.starts_with("shout ");
+        locked(&self.effects).iter().filter(|(name, _times)| once(name)).map(|(name, times)| (name.clone(), *times)).collect()
+    }
+}
+
+/// What does not survive a crash.
+#[derive(Clone, Debug)]
+pub struct Process {
+    world: World,
+    harness: Harness,
+    driver: Arc<Driver>,
+    dead: Latch,
+}
+
+impl Process {
+    /// Does one thing for the run: starts it, delivers it, or answers it. Returns whether the run has ended; a process that
+    /// dies on the way returns `false`.
+    ///
+    /// # Errors
+    ///
+    /// In words: what failed that no fault explains.
+    pub async fn live_once(&self) -> Result<bool, String> {
+        let life = std::pin::pin!(self.life());
+        let death = std::pin::pin!(self.dead.wait());
+        match select(life, death).await {
+            Either::Left((ended, _death)) => ended,
+            Either::Right(((), _life)) => Ok(false),
+        }
+    }
+
+    async fn life(&self) -> Result<bool, String> {
+        self.start().await.map_err(|error| format!("start: {error}"))?;
+        let then = self.world.runtime.deliver(&self.world.run, &*self.driver).await;
+        let view = self.view().await.map_err(|error| format!("view: {error}"))?;
+        if view.state.status().is_terminal() {
+            return Ok(then.is_none() || then == Some(Then::Done));
+        }
+        if view.state.waiting.is_some() {
+            self.answer(&view.state).await.map_err(|error| format!("answer: {error}"))?;
+        }
+        Ok(false)
+    }
+
+    async fn start(&self) -> Result<(), HarnessError> {
+        let start = Start {
+            run: Some(self.world.run.clone()),
+            descriptor: self.world.descriptor.clone(),
+            input: "go".to_owned(),
+            session: Some(SessionId::new("session")?),
+            workspace: "/workspace".to_owned(),
+            base_dir: "/base".to_owned(),
+            grants_all: None,
+        };
+        self.harness.start(start).await.map(|_started| ())
+    }
+
+    async fn view(&self) -> Result<View, HarnessError> {
+        self.harness.view(&self.world.run).await
+    }
+
+    /// Grants the first payment, denies the second, and tells the truth about calls in doubt.
+    async fn answer(&self, state: &RunState) -> Result<(), HarnessError> {
+        for call in state.open_calls() {
+            let id = &call.proposal.call;
+            let answered = match call.status {
+                CallStatus::AwaitingApproval => {
+                    let first = call.proposal.arguments.get("text") == Some(&json!("pay and shout"));
+                    self.harness.decide(id, first, "tester", None).await
+                }
+                CallStatus::InDoubt { .. } => {
+                    let acted = format!("{} {}", call.proposal.tool, call.proposal.idempotency_key);
+                    let happened = locked(&self.world.effects).contains_key(&acted);
+                    let output = json!({ "command": call.proposal.tool, "padding": "" });
+                    let resolution =
+                        if happened { Resolution::Happened { output } } else { Resolution::DidNotHappen };
+                    self.harness.resolve(id, resolution, "tester").await
+                }
+                _ => continue,
+            };
+            match answered {
+                Ok(_) | Err(HarnessError::Answered(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// What the run waits for, if it does.
+    ///
+    /// # Errors
+    ///
+    /// In words.
+    pub async fn waits_for(&self) -> Result<Option<WaitReason>, String> {
+        let view = self.view().await.map_err(|error| error.to_string())?;
+        Ok(view.state.waiting.map(|waiting| waiting.reason))
+    }
+
+    /// How the run ended; its log is verified on the way.
+    ///
+    /// # Errors
+    ///
+    /// In words: a log that does not verify, or a port that failed.
+    pub async fn ending(&self) -> Result<Ending, String> {
+        let words = |error: &dyn std::fmt::Display| error.to_string();
+        let verified: Verified = self.harness.verify(&self.world.run).await.map_err(|error| words(&error))?;
+        if !verified.faults.is_empty() {
+            return Err(format!("the log does not verify: {:?}", verified.faults));
+        }
+        let state = self.view().await.map_err(|error| words(&error))?.state;
+        let calls = state.calls.values().map(|call| {
+            let output = match &call.status {
+                CallStatus::Succeeded { output } => output.clone(),
+                _ => Value::Null,
+            };
+            (call.proposal.call.to_string(), call.status.as_str().to_owned(), output)
+        });
+        let session = self.session().await?;
+        Ok(Ending {
+            status: state.status(),
+            messages: state.messages.to_vec(),
+            calls: calls.collect(),
+            once: self.world.once(),
+            session,
+        })
+    }
+
+    async fn session(&self) -> Result<usize, String> {
+        use futures_util::StreamExt as _;
+        use seaworthy_ports::state_store::{Seq, StateStore as _};
+        let session = SessionId::new("session").map_err(|error| error.to_string())?;
+        let records = self.world.logs.read(&seaworthy_ports::LogId::session(&session), Seq::ZERO);
+        Ok(records.count().await)
+    }
+
+    /// Whether the runtime has forgotten nothing it must know: the run is finished for it too.
+    ///
+    /// # Errors
+    ///
+    /// In words.
+    pub async fn is_finished(&self) -> Result<bool, String> {
+        use seaworthy_ports::durable_runtime::ScheduleState;
+        let known = self.world.runtime.describe(&self.world.run).await.map_err(|error| error.to_string())?;
+        Ok(known.is_some_and(|known| known.state == ScheduleState::Finished))
+    }
+}
+
+#[derive(Debug)]
+struct OneModel(Model);
+
+impl Models for OneModel {
+    fn find(&self, _spec: &ModelSpec) -> Result<Model, NoModel> {
+        Ok(self.0.clone())
+    }
+}

@@ -1,0 +1,153 @@
+//! `cargo xtask torture`: kills runs at random moments and holds what is left against what must be.
+//!
+//! The program under test is the `seaworthy` binary, as users run it. What its tools did to the world is read from
+//! their own journals, never from what Seaworthy says about them.
+
+mod agent;
+mod chance;
+mod checks;
+mod kill;
+mod process;
+mod stop;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::step::{cargo_command, execute, seconds};
+use crate::workspace;
+
+use agent::Bench;
+use chance::Chance;
+use checks::Totals;
+
+/// Arguments of `cargo xtask torture`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Kill at least so many times
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    kills: u32,
+    /// Over at least so many runs
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    runs: u32,
+    /// Give up after so long
+    #[arg(long, value_name = "S", default_value_t = 270)]
+    seconds: u64,
+    /// How many runs at once
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    jobs: u32,
+    /// Repeat the delays of an earlier torture; where they fall is up to the machine [default: another one each time]
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+    /// Torture the release build
+    #[arg(long)]
+    release: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the torture and reports what was seen.
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let root = workspace::root()?;
+    let program = build(&root, args.release)?;
+    let seed = args.seed.unwrap_or_else(chance::any_seed);
+    let start = Instant::now();
+    let deadline = start + Duration::from_secs(args.seconds);
+    if !args.json {
+        println!("seed {seed}");
+    }
+    let bench = Bench::new(program)?;
+    let mut chance = Chance::new(seed);
+    let reference = kill::reference(&bench, deadline)?;
+    let plan = kill::Plan {
+        kills: args.kills,
+        runs: args.runs,
+        jobs: args.jobs.max(1),
+        deadline,
+    };
+    let killed = kill::torture(&bench, &plan, &reference, &mut chance)?;
+    let stopped = stop::torture(&bench, &reference, deadline, &mut chance)?;
+    let mut faults = killed.faults.clone();
+    faults.extend(stopped.faults.iter().cloned());
+    if killed.kills < args.kills || killed.runs < args.runs {
+        faults.push(format!(
+            "only {} kills over {} runs in {} s; give it more time with --seconds",
+            killed.kills, killed.runs, args.seconds
+        ));
+    }
+    faults.extend(process::left_behind(bench.folder(), Duration::from_secs(5)));
+    if args.json {
+        let took = start.elapsed().as_secs_f64();
+        let report = json!({
+            "seed": seed, "seconds": took, "killed": shown(&killed), "stopped": shown(&stopped), "faults": faults,
+        });
+        println!("{report:#}");
+    } else {
+        table(&killed, &stopped);
+        println!("took {}", seconds(start.elapsed()));
+    }
+    if !faults.is_empty() {
+        let kept = bench.keep();
+        let advice = format!("Everything is kept in {}. Seed: {seed}", kept.display());
+        return Failure::unless_empty(&faults, &advice);
+    }
+    Ok(())
+}
+
+/// Builds the binary, and says where it is.
+fn build(root: &Path, release: bool) -> Result<std::path::PathBuf, Failure> {
+    let mut command = cargo_command(root, ["build", "--quiet", "--package", "seaworthy-cli"]);
+    if release {
+        command.arg("--release");
+    }
+    execute(command)?;
+    let target = workspace::metadata(root)?.target_directory;
+    let profile = if release { "release" } else { "debug" };
+    Ok(target.into_std_path_buf().join(profile).join("seaworthy"))
+}
+
+type Row = (&'static str, fn(&Totals) -> u64);
+
+const ROWS: [Row; 9] = [
+    ("runs", |totals| u64::from(totals.runs)),
+    ("kills (SIGKILL) or stops (SIGSTOP)", |totals| {
+        u64::from(totals.kills)
+    }),
+    ("attempts", |totals| totals.attempts),
+    ("non-idempotent effects", |totals| totals.effects),
+    ("  begun again after the verifier's no", |totals| {
+        totals.begun_again
+    }),
+    ("  resolved by the verifier: it happened", |totals| {
+        totals.verified_yes
+    }),
+    ("  resolved by the verifier: it did not", |totals| {
+        totals.verified_no
+    }),
+    ("idempotent effects repeated", |totals| totals.repeated),
+    ("faults", |totals| totals.faults.len() as u64),
+];
+
+fn table(killed: &Totals, stopped: &Totals) {
+    println!("{:<42}{:>8}{:>9}", "", "killed", "stopped");
+    for (name, value) in ROWS {
+        println!("{name:<42}{:>8}{:>9}", value(killed), value(stopped));
+    }
+}
+
+fn shown(totals: &Totals) -> Value {
+    json!({
+        "runs": totals.runs,
+        "kills": totals.kills,
+        "attempts": totals.attempts,
+        "non_idempotent_effects": totals.effects,
+        "begun_again": totals.begun_again,
+        "verified_yes": totals.verified_yes,
+        "verified_no": totals.verified_no,
+        "idempotent_repeated": totals.repeated,
+        "faults": totals.faults.len(),
+    })
+}
