@@ -43,7 +43,12 @@ impl Agent {
         let toolbox = descriptor.toolbox(agent).map_err(|error| no(&error))?;
         let tools = Arc::new(toolbox.specs());
         let gateway = Gateway::new(toolbox).map_err(|error| no(&error))?;
-        Ok(Self { instructions: agent.instructions.as_str().into(), model, tools, gateway })
+        Ok(Self {
+            instructions: agent.instructions.as_str().into(),
+            model,
+            tools,
+            gateway,
+        })
     }
 }
 

@@ -67,8 +67,19 @@ pub struct Driver {
 impl Driver {
     /// A driver for `worker` on `ports`. What happens live is shown on `relay`.
     #[must_use]
-    pub fn new(ports: Ports, settings: Settings, relay: Relay, worker: seaworthy_ports::WorkerId) -> Self {
-        Self { ports, settings, relay, agents: Agents::default(), worker }
+    pub fn new(
+        ports: Ports,
+        settings: Settings,
+        relay: Relay,
+        worker: seaworthy_ports::WorkerId,
+    ) -> Self {
+        Self {
+            ports,
+            settings,
+            relay,
+            agents: Agents::default(),
+            worker,
+        }
     }
 }
 
@@ -97,13 +108,24 @@ impl From<LogError> for Stop {
             Retry::No => Duration::from_secs(30),
         };
         match error {
-            LogError::Store(error) if error.kind() != seaworthy_ports::state_store::Kind::Corrupt => {
+            LogError::Store(error)
+                if error.kind() != seaworthy_ports::state_store::Kind::Corrupt =>
+            {
                 let known = error.effect() == Effect::None;
-                let after = if known { patience(error.retry()) } else { Duration::from_secs(1) };
+                let after = if known {
+                    patience(error.retry())
+                } else {
+                    Duration::from_secs(1)
+                };
                 Self::Later { after, why }
             }
-            LogError::Blob(error) if error.kind() == seaworthy_ports::blob_store::Kind::Unavailable => {
-                Self::Later { after: patience(error.retry()), why }
+            LogError::Blob(error)
+                if error.kind() == seaworthy_ports::blob_store::Kind::Unavailable =>
+            {
+                Self::Later {
+                    after: patience(error.retry()),
+                    why,
+                }
             }
             LogError::Record { .. }
             | LogError::Fold { .. }
@@ -130,7 +152,9 @@ impl Advance for Driver {
         };
         let then = match outcome {
             Ok(then) => then,
-            Err(Stop::TakenOver | Stop::Revoked) => Then::Again { after: Duration::ZERO },
+            Err(Stop::TakenOver | Stop::Revoked) => Then::Again {
+                after: Duration::ZERO,
+            },
             Err(Stop::Later { after, why }) => {
                 self.relay.show(&run, &Live::Trouble { message: why });
                 Then::Again { after }
@@ -201,15 +225,27 @@ impl<'a> Held<'a> {
             None => None,
         };
         let mut writer = Writer::new(&driver.ports, state, attempt, nonce.clone());
-        writer.record(Event::AttemptStarted { worker: driver.worker.clone(), nonce: nonce.clone() }).await?;
+        writer
+            .record(Event::AttemptStarted {
+                worker: driver.worker.clone(),
+                nonce: nonce.clone(),
+            })
+            .await?;
         let mut before = Vec::new();
         if let Some(session) = loaded {
             if fresh {
-                writer.record(Event::SessionLoaded { through: session.head() }).await?;
+                writer
+                    .record(Event::SessionLoaded {
+                        through: session.head(),
+                    })
+                    .await?;
             }
             before = session.messages;
         }
-        driver.ports.observer.observe(&Fact::AttemptStarted { run: turn.run.clone(), attempt });
+        driver.ports.observer.observe(&Fact::AttemptStarted {
+            run: turn.run.clone(),
+            attempt,
+        });
         let (setter, cancel) = Latch::new();
         let mut held = Self {
             driver,
@@ -249,7 +285,12 @@ impl<'a> Held<'a> {
             match machine::next(self.state()) {
                 Step::Ended => return self.end().await,
                 Step::Fail { code, message } => {
-                    self.writer.record(Event::RunFailed { code: code.to_owned(), message }).await?;
+                    self.writer
+                        .record(Event::RunFailed {
+                            code: code.to_owned(),
+                            message,
+                        })
+                        .await?;
                 }
                 Step::Answer(output) => self.answer(output).await?,
                 Step::Propose => self.propose().await?,
@@ -266,30 +307,45 @@ impl<'a> Held<'a> {
 
     /// The agent of the run, or the run's end.
     async fn agent(&mut self) -> Result<Option<Arc<Agent>>, Stop> {
-        let made = self.driver.agents.of(&self.state().submitted, &*self.driver.ports.models);
+        let made = self
+            .driver
+            .agents
+            .of(&self.state().submitted, &*self.driver.ports.models);
         match made {
             Ok(agent) => Ok(Some(agent)),
             Err(error) => {
                 let message = error.to_string();
-                self.writer.record(Event::RunFailed { code: "no_agent".to_owned(), message }).await?;
+                self.writer
+                    .record(Event::RunFailed {
+                        code: "no_agent".to_owned(),
+                        message,
+                    })
+                    .await?;
                 Ok(None)
             }
         }
     }
 
     async fn propose(&mut self) -> Result<(), Stop> {
-        let Some(agent) = self.agent().await? else { return Ok(()) };
+        let Some(agent) = self.agent().await? else {
+            return Ok(());
+        };
         let state = self.state();
         let run = state.run().clone();
         let grants_all = state.submitted.grants_all.clone();
         let mut number = state.next_call();
-        let wishes: Vec<_> =
-            state.messages.last().map(|message| message.tool_calls().cloned().collect()).unwrap_or_default();
+        let wishes: Vec<_> = state
+            .messages
+            .last()
+            .map(|message| message.tool_calls().cloned().collect())
+            .unwrap_or_default();
         for wish in &wishes {
             let events = agent
                 .gateway
                 .propose(&run, number, wish, grants_all.as_deref())
-                .map_err(|error| Stop::Corrupt { why: error.to_string() })?;
+                .map_err(|error| Stop::Corrupt {
+                    why: error.to_string(),
+                })?;
             for event in events {
                 self.writer.record(event).await?;
             }
@@ -302,7 +358,14 @@ impl<'a> Held<'a> {
     async fn answer(&mut self, output: String) -> Result<(), Stop> {
         let state = &self.writer.state;
         if let Some(id) = &state.submitted.session {
-            session::add(&self.driver.ports, id, state.run(), &state.messages, &self.nonce).await?;
+            session::add(
+                &self.driver.ports,
+                id,
+                state.run(),
+                &state.messages,
+                &self.nonce,
+            )
+            .await?;
         }
         self.writer.record(Event::RunSucceeded { output }).await?;
         Ok(())
@@ -319,12 +382,17 @@ impl<'a> Held<'a> {
             Some(Outcome::Cancelled { .. }) => RunEnd::Cancelled,
             Some(Outcome::Failed { .. }) | None => RunEnd::Failed,
         };
-        self.driver.ports.observer.observe(&Fact::RunEnded { run: self.state().run().clone(), status });
+        self.driver.ports.observer.observe(&Fact::RunEnded {
+            run: self.state().run().clone(),
+            status,
+        });
         Ok(Then::Done)
     }
 
     async fn park(&mut self, reason: WaitReason, until: Option<Timestamp>) -> Result<Then, Stop> {
-        self.writer.record(Event::RunWaiting { reason, until }).await?;
+        self.writer
+            .record(Event::RunWaiting { reason, until })
+            .await?;
         self.commit().await?;
         if let Some(sandbox) = self.sandbox.take() {
             let _closed = sandbox.close(false).await;
@@ -334,7 +402,10 @@ impl<'a> Held<'a> {
             WaitReason::InDoubt => ParkReason::InDoubt,
             WaitReason::ModelDeferred => ParkReason::Provider,
         };
-        self.driver.ports.observer.observe(&Fact::RunParked { run: self.state().run().clone(), reason: waits });
+        self.driver.ports.observer.observe(&Fact::RunParked {
+            run: self.state().run().clone(),
+            reason: waits,
+        });
         Ok(Then::Park { wake_at: until })
     }
 
@@ -368,20 +439,44 @@ impl<'a> Held<'a> {
     async fn hear(&mut self, signal: Signal) -> Result<(), Stop> {
         let told = Told::read(&signal);
         let event = match told {
-            Some(Told::Approval { approval, proposal, granted, by, reason }) => {
+            Some(Told::Approval {
+                approval,
+                proposal,
+                granted,
+                by,
+                reason,
+            }) => {
                 let open = self.state().call(&approval).is_some_and(|call| {
                     call.status == CallStatus::AwaitingApproval
-                        && call.approval.as_ref().is_some_and(|asked| asked.proposal == proposal)
+                        && call
+                            .approval
+                            .as_ref()
+                            .is_some_and(|asked| asked.proposal == proposal)
                 });
-                open.then_some(Event::ApprovalDecided { approval, proposal, granted, by, reason })
-                    .ok_or("no such approval is open")
+                open.then_some(Event::ApprovalDecided {
+                    approval,
+                    proposal,
+                    granted,
+                    by,
+                    reason,
+                })
+                .ok_or("no such approval is open")
             }
-            Some(Told::Resolved { call, resolution, by }) => {
+            Some(Told::Resolved {
+                call,
+                resolution,
+                by,
+            }) => {
                 let open = self
                     .state()
                     .call(&call)
                     .is_some_and(|call| matches!(call.status, CallStatus::InDoubt { .. }));
-                open.then_some(Event::ToolResolved { call, resolution, by }).ok_or("the call is not in doubt")
+                open.then_some(Event::ToolResolved {
+                    call,
+                    resolution,
+                    by,
+                })
+                .ok_or("the call is not in doubt")
             }
             Some(Told::Look) => {
                 self.look().await?;
@@ -421,7 +516,10 @@ impl<'a> Held<'a> {
             workspace: state.submitted.workspace.clone().into(),
             limits: seaworthy_ports::sandbox::Limits::default(),
             env: self.driver.settings.environment.clone(),
-            owner: Owner { run: state.run().clone(), attempt: state.attempt },
+            owner: Owner {
+                run: state.run().clone(),
+                attempt: state.attempt,
+            },
         };
         match self.driver.ports.sandbox.open(spec).await {
             Ok(session) => {
@@ -431,7 +529,12 @@ impl<'a> Held<'a> {
             Err(error) if error.kind() == SandboxKind::Fenced => Err(Stop::TakenOver),
             Err(error) => {
                 let message = error.to_string();
-                self.writer.record(Event::RunFailed { code: "sandbox".to_owned(), message }).await?;
+                self.writer
+                    .record(Event::RunFailed {
+                        code: "sandbox".to_owned(),
+                        message,
+                    })
+                    .await?;
                 Ok(None)
             }
         }

@@ -48,9 +48,12 @@ impl Gateway {
     pub fn new(toolbox: Toolbox) -> Result<Self, InvalidSchema> {
         let mut checked = BTreeMap::new();
         for definition in toolbox.definitions() {
-            let invalid = |why: String| InvalidSchema { tool: definition.name.clone(), why };
-            let validator =
-                jsonschema::validator_for(&definition.input_schema).map_err(|error| invalid(error.to_string()))?;
+            let invalid = |why: String| InvalidSchema {
+                tool: definition.name.clone(),
+                why,
+            };
+            let validator = jsonschema::validator_for(&definition.input_schema)
+                .map_err(|error| invalid(error.to_string()))?;
             let digest = digest_of(definition).map_err(|error| invalid(error.to_string()))?;
             checked.insert(definition.name.clone(), Checked { validator, digest });
         }
@@ -85,10 +88,16 @@ impl Gateway {
         grants_all: Option<&str>,
     ) -> Result<Vec<Event>, ProposeError> {
         let call = CallId::new(format!("{run}.c{number}"))?;
-        let arguments = wish.parsed().filter(|_parsed| wish.arguments.len() <= MAX_ARGUMENT_BYTES);
+        let arguments = wish
+            .parsed()
+            .filter(|_parsed| wish.arguments.len() <= MAX_ARGUMENT_BYTES);
         let tool = self.tool(&wish.name).map(Tool::definition);
-        let definition_digest = tool.and_then(|tool| self.checked.get(&tool.name)).map(|checked| checked.digest);
-        let shown = arguments.clone().unwrap_or_else(|| Value::String(wish.arguments.chars().take(4096).collect()));
+        let definition_digest = tool
+            .and_then(|tool| self.checked.get(&tool.name))
+            .map(|checked| checked.digest);
+        let shown = arguments
+            .clone()
+            .unwrap_or_else(|| Value::String(wish.arguments.chars().take(4096).collect()));
         let proposal = Digest::of(&canonical(&json!({
             "run": run, "call": call, "tool": wish.name, "arguments": shown, "definition": definition_digest,
         }))?);
@@ -123,11 +132,21 @@ impl Gateway {
         tool: Option<&'a ToolDefinition>,
     ) -> Result<&'a ToolDefinition, String> {
         let Some(tool) = tool else {
-            let names: Vec<&str> = self.toolbox.definitions().map(|tool| tool.name.as_str()).collect();
-            return Err(format!("there is no tool {:?}; there are {}", wish.name, names.join(", ")));
+            let names: Vec<&str> = self
+                .toolbox
+                .definitions()
+                .map(|tool| tool.name.as_str())
+                .collect();
+            return Err(format!(
+                "there is no tool {:?}; there are {}",
+                wish.name,
+                names.join(", ")
+            ));
         };
         let Some(arguments) = arguments else {
-            return Err(format!("the arguments are not JSON of at most {MAX_ARGUMENT_BYTES} bytes; send an object"));
+            return Err(format!(
+                "the arguments are not JSON of at most {MAX_ARGUMENT_BYTES} bytes; send an object"
+            ));
         };
         if let Some(checked) = self.checked.get(&tool.name) {
             let faults: Vec<String> = checked
@@ -140,7 +159,10 @@ impl Gateway {
                 })
                 .collect();
             if !faults.is_empty() {
-                return Err(format!("the arguments do not fit the tool's schema: {}", faults.join("; ")));
+                return Err(format!(
+                    "the arguments do not fit the tool's schema: {}",
+                    faults.join("; ")
+                ));
             }
         }
         Ok(tool)
@@ -156,11 +178,22 @@ impl Gateway {
     ) {
         let (decision, reason) = match tool.approval {
             ApprovalRule::None => (Decision::Allow, "the tool needs no approval"),
-            ApprovalRule::Required => (Decision::RequireApproval, "the tool needs a person's approval"),
+            ApprovalRule::Required => (
+                Decision::RequireApproval,
+                "the tool needs a person's approval",
+            ),
         };
-        events.push(Event::ToolDecided { call: call.clone(), decision, reason: reason.to_owned() });
+        events.push(Event::ToolDecided {
+            call: call.clone(),
+            decision,
+            reason: reason.to_owned(),
+        });
         if decision == Decision::RequireApproval {
-            events.push(Event::ApprovalRequested { approval: call.clone(), call: call.clone(), proposal });
+            events.push(Event::ApprovalRequested {
+                approval: call.clone(),
+                call: call.clone(),
+                proposal,
+            });
             if let Some(by) = grants_all {
                 events.push(Event::ApprovalDecided {
                     approval: call.clone(),

@@ -7,8 +7,12 @@ use futures_util::StreamExt as _;
 use seaworthy_ports::durable_runtime::{
     RuntimeError, Schedule, ScheduleState, Scope, Served, Signalled, Submit, Submitted, Worker,
 };
-use seaworthy_ports::state_store::{Head, HeadQuery, Labels, Order, Page, PageToken, Seq, StateStoreError};
-use seaworthy_ports::{BoxStream, CallId, Digest, InvalidId, Latch, LogKind, QueueName, RunId, SessionId};
+use seaworthy_ports::state_store::{
+    Head, HeadQuery, Labels, Order, Page, PageToken, Seq, StateStoreError,
+};
+use seaworthy_ports::{
+    BoxStream, CallId, Digest, InvalidId, Latch, LogKind, QueueName, RunId, SessionId,
+};
 
 use crate::descriptor::Materialised;
 use crate::driver::{Driver, Settings};
@@ -78,7 +82,9 @@ pub enum HarnessError {
         id: CallId,
     },
     /// The run exists and is another one.
-    #[error("run {run} exists with another {what}; continue it with what it was started with, or choose another id")]
+    #[error(
+        "run {run} exists with another {what}; continue it with what it was started with, or choose another id"
+    )]
     Mismatch {
         /// The run.
         run: RunId,
@@ -131,8 +137,13 @@ impl View {
     /// Where it stands. A run whose worker died is queued.
     #[must_use]
     pub fn status(&self) -> Status {
-        match (self.state.status(), self.schedule.as_ref().map(|schedule| &schedule.state)) {
-            (Status::Running, Some(ScheduleState::Due { .. })) | (Status::Running, None) => Status::Queued,
+        match (
+            self.state.status(),
+            self.schedule.as_ref().map(|schedule| &schedule.state),
+        ) {
+            (Status::Running, Some(ScheduleState::Due { .. })) | (Status::Running, None) => {
+                Status::Queued
+            }
             (status, _) => status,
         }
     }
@@ -164,7 +175,11 @@ impl Harness {
     /// A harness on `ports`.
     #[must_use]
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        Self { ports, settings, relay: Relay::default() }
+        Self {
+            ports,
+            settings,
+            relay: Relay::default(),
+        }
     }
 
     /// The ports it stands on.
@@ -202,7 +217,13 @@ impl Harness {
         };
         let existing = match log::load(&self.ports, &run).await? {
             Some(state) => Some(state),
-            None => match log::create(&self.ports, Event::RunSubmitted(Box::new(submitted.clone())), &nonce).await {
+            None => match log::create(
+                &self.ports,
+                Event::RunSubmitted(Box::new(submitted.clone())),
+                &nonce,
+            )
+            .await
+            {
                 Ok(_state) => None,
                 Err(error) if log::is_taken_over(&error) => log::load(&self.ports, &run).await?,
                 Err(error) => return Err(error.into()),
@@ -211,7 +232,10 @@ impl Harness {
         if let Some(state) = &existing {
             same(&state.submitted, &submitted)?;
         }
-        if existing.as_ref().is_none_or(|state| state.outcome.is_none()) {
+        if existing
+            .as_ref()
+            .is_none_or(|state| state.outcome.is_none())
+        {
             let submit = Submit {
                 run: run.clone(),
                 session: start.session,
@@ -220,7 +244,10 @@ impl Harness {
             };
             let _new_or_existing: Submitted = self.ports.durable_runtime.submit(submit).await?;
         }
-        Ok(Started { run, existing: existing.is_some() })
+        Ok(Started {
+            run,
+            existing: existing.is_some(),
+        })
     }
 
     /// Serves runs until `stop` is set; with [`Scope::Run`], until that run is parked or done.
@@ -229,9 +256,17 @@ impl Harness {
     ///
     /// The runtime's.
     pub async fn serve(&self, worker: Worker, stop: Latch) -> Result<Served, HarnessError> {
-        let driver =
-            Driver::new(self.ports.clone(), self.settings.clone(), self.relay.clone(), worker.id.clone());
-        Ok(self.ports.durable_runtime.serve(worker, Arc::new(driver), stop).await?)
+        let driver = Driver::new(
+            self.ports.clone(),
+            self.settings.clone(),
+            self.relay.clone(),
+            worker.id.clone(),
+        );
+        Ok(self
+            .ports
+            .durable_runtime
+            .serve(worker, Arc::new(driver), stop)
+            .await?)
     }
 
     /// Shows what happens in `run` while this process advances it.
@@ -252,7 +287,11 @@ impl Harness {
     }
 
     /// The run's records behind `after`, checked against the chain ([`Link::default`]: all); the stream ends at the head.
-    pub fn records(&self, run: &RunId, after: Link) -> BoxStream<'static, Result<Loaded, LogError>> {
+    pub fn records(
+        &self,
+        run: &RunId,
+        after: Link,
+    ) -> BoxStream<'static, Result<Loaded, LogError>> {
         log::records(&self.ports, run, after)
     }
 
@@ -268,7 +307,13 @@ impl Harness {
         page: Option<PageToken>,
     ) -> Result<Page<Head>, HarnessError> {
         let kind = LogKind::new("run")?;
-        let query = HeadQuery { kind, labels, order: Order::NewestFirst, limit, page };
+        let query = HeadQuery {
+            kind,
+            labels,
+            order: Order::NewestFirst,
+            limit,
+            page,
+        };
         Ok(self.ports.state_store.list(query).await?)
     }
 
@@ -287,11 +332,21 @@ impl Harness {
         let mut items = Vec::new();
         for head in heads.items {
             let run = RunId::new(head.log.name.as_str())?;
-            let Some(state) = log::load(&self.ports, &run).await? else { continue };
-            let open = state.open_calls().filter(|call| call.status == CallStatus::AwaitingApproval);
-            items.extend(open.map(|call| Asked { run: run.clone(), call: call.clone() }));
+            let Some(state) = log::load(&self.ports, &run).await? else {
+                continue;
+            };
+            let open = state
+                .open_calls()
+                .filter(|call| call.status == CallStatus::AwaitingApproval);
+            items.extend(open.map(|call| Asked {
+                run: run.clone(),
+                call: call.clone(),
+            }));
         }
-        Ok(Page { items, next: heads.next })
+        Ok(Page {
+            items,
+            next: heads.next,
+        })
     }
 
     /// Answers an approval, once. The run resumes by itself where a worker serves it.
@@ -307,7 +362,10 @@ impl Harness {
         reason: Option<String>,
     ) -> Result<RunId, HarnessError> {
         let (state, call) = self.call("approval", approval).await?;
-        let unknown = || HarnessError::UnknownCall { what: "approval", id: approval.clone() };
+        let unknown = || HarnessError::UnknownCall {
+            what: "approval",
+            id: approval.clone(),
+        };
         let asked = call.approval.ok_or_else(unknown)?;
         if call.status != CallStatus::AwaitingApproval || asked.answer.is_some() {
             return Err(HarnessError::Answered(approval.clone()));
@@ -328,7 +386,12 @@ impl Harness {
     ///
     /// [`HarnessError::UnknownCall`], [`HarnessError::Answered`], [`HarnessError::WrongStatus`], or a failing store or
     /// runtime.
-    pub async fn resolve(&self, call: &CallId, resolution: Resolution, by: &str) -> Result<RunId, HarnessError> {
+    pub async fn resolve(
+        &self,
+        call: &CallId,
+        resolution: Resolution,
+        by: &str,
+    ) -> Result<RunId, HarnessError> {
         let (state, found) = self.call("call", call).await?;
         if !matches!(found.status, CallStatus::InDoubt { .. }) {
             return Err(HarnessError::Answered(call.clone()));
@@ -336,7 +399,11 @@ impl Harness {
         if state.outcome.is_some() {
             return Err(wrong(&state, "it has ended, and its record is closed"));
         }
-        let told = Told::Resolved { call: call.clone(), resolution, by: by.to_owned() };
+        let told = Told::Resolved {
+            call: call.clone(),
+            resolution,
+            by: by.to_owned(),
+        };
         self.tell(state.run(), &told, found.doubts, call).await
     }
 
@@ -345,12 +412,19 @@ impl Harness {
     /// # Errors
     ///
     /// [`HarnessError::UnknownRun`], [`HarnessError::WrongStatus`] for a run that succeeded, or a failing store or runtime.
-    pub async fn cancel(&self, run: &RunId, by: &str, reason: Option<String>) -> Result<(), HarnessError> {
+    pub async fn cancel(
+        &self,
+        run: &RunId,
+        by: &str,
+        reason: Option<String>,
+    ) -> Result<(), HarnessError> {
         for _try in 0..TRIES {
             let state = self.state(run).await?;
             match &state.outcome {
                 Some(Outcome::Cancelled { .. }) => return self.look(run, state.attempt).await,
-                Some(Outcome::Succeeded { .. }) => return Err(wrong(&state, "there is nothing left to cancel")),
+                Some(Outcome::Succeeded { .. }) => {
+                    return Err(wrong(&state, "there is nothing left to cancel"));
+                }
                 // A failed run is cancelled so that nobody reopens it; its log needs reopening first.
                 Some(Outcome::Failed { .. }) | None => {}
             }
@@ -358,9 +432,14 @@ impl Harness {
             let failed = state.outcome.is_some();
             let mut writer = Writer::new(&self.ports, state, attempt, self.nonce());
             if failed {
-                writer.record(Event::RunReopened { by: by.to_owned() }).await?;
+                writer
+                    .record(Event::RunReopened { by: by.to_owned() })
+                    .await?;
             }
-            let event = Event::RunCancelled { by: by.to_owned(), reason: reason.clone() };
+            let event = Event::RunCancelled {
+                by: by.to_owned(),
+                reason: reason.clone(),
+            };
             writer.record(event).await?;
             match writer.commit().await {
                 Ok(()) => return self.look(run, attempt).await,
@@ -384,7 +463,9 @@ impl Harness {
             }
             let attempt = state.attempt;
             let mut writer = Writer::new(&self.ports, state, attempt, self.nonce());
-            writer.record(Event::RunReopened { by: by.to_owned() }).await?;
+            writer
+                .record(Event::RunReopened { by: by.to_owned() })
+                .await?;
             match writer.commit().await {
                 Ok(()) => return self.requeue(run).await,
                 Err(error) if log::is_taken_over(&error) => {}
@@ -417,12 +498,16 @@ impl Harness {
         // The turn that ended the run before may not have told the runtime yet; what it says then would undo this.
         for _try in 0..TRIES {
             let leased = self.ports.durable_runtime.describe(run).await?;
-            let leased = leased.is_some_and(|known| matches!(known.state, ScheduleState::Leased { .. }));
+            let leased =
+                leased.is_some_and(|known| matches!(known.state, ScheduleState::Leased { .. }));
             self.ports.durable_runtime.resubmit(run).await?;
             if !leased {
                 return Ok(());
             }
-            self.ports.clock.sleep_until(self.ports.clock.now().plus(REQUEUE_DELAY)).await;
+            self.ports
+                .clock
+                .sleep_until(self.ports.clock.now().plus(REQUEUE_DELAY))
+                .await;
         }
         Ok(())
     }
@@ -453,10 +538,19 @@ impl Harness {
             return Err(HarnessError::UnknownRun(run.clone()));
         }
         let status = self.verify_fold(run, &mut faults).await?;
-        Ok(Verified { records, head, status, faults })
+        Ok(Verified {
+            records,
+            head,
+            status,
+            faults,
+        })
     }
 
-    async fn verify_fold(&self, run: &RunId, faults: &mut Vec<String>) -> Result<Status, HarnessError> {
+    async fn verify_fold(
+        &self,
+        run: &RunId,
+        faults: &mut Vec<String>,
+    ) -> Result<Status, HarnessError> {
         let folded = match log::load_without_snapshot(&self.ports, run).await {
             Ok(folded) => folded,
             Err(error) if is_damage(&error) => {
@@ -467,14 +561,21 @@ impl Harness {
             }
             Err(error) => return Err(error.into()),
         };
-        let Some(state) = folded else { return Ok(Status::Failed) };
+        let Some(state) = folded else {
+            return Ok(Status::Failed);
+        };
         if log::load(&self.ports, run).await.ok().flatten().as_ref() != Some(&state) {
-            faults.push("the state from the newest snapshot is not the state from all records".to_owned());
+            faults.push(
+                "the state from the newest snapshot is not the state from all records".to_owned(),
+            );
         }
         let head = self.ports.state_store.head(&log::run_log(run)).await?;
         let label = head.as_ref().and_then(|head| head.labels.get("status"));
         if label.map(String::as_str) != Some(state.status().as_str()) {
-            faults.push(format!("the store lists it as {label:?}, its records say {}", state.status().as_str()));
+            faults.push(format!(
+                "the store lists it as {label:?}, its records say {}",
+                state.status().as_str()
+            ));
         }
         if head.as_ref().map_or(Seq::ZERO, |head| head.seq) != state.link.seq {
             faults.push("the head is not the last record".to_owned());
@@ -483,11 +584,20 @@ impl Harness {
     }
 
     async fn state(&self, run: &RunId) -> Result<RunState, HarnessError> {
-        log::load(&self.ports, run).await?.ok_or_else(|| HarnessError::UnknownRun(run.clone()))
+        log::load(&self.ports, run)
+            .await?
+            .ok_or_else(|| HarnessError::UnknownRun(run.clone()))
     }
 
-    async fn call(&self, what: &'static str, id: &CallId) -> Result<(RunState, Call), HarnessError> {
-        let unknown = || HarnessError::UnknownCall { what, id: id.clone() };
+    async fn call(
+        &self,
+        what: &'static str,
+        id: &CallId,
+    ) -> Result<(RunState, Call), HarnessError> {
+        let unknown = || HarnessError::UnknownCall {
+            what,
+            id: id.clone(),
+        };
         let run = call_run(id).ok_or_else(unknown)?;
         let state = log::load(&self.ports, &run).await?.ok_or_else(unknown)?;
         let call = state.call(id).cloned().ok_or_else(unknown)?;
@@ -495,19 +605,39 @@ impl Harness {
     }
 
     /// Sends a signal whose first one counts.
-    async fn tell(&self, run: &RunId, told: &Told, round: u32, about: &CallId) -> Result<RunId, HarnessError> {
-        match self.ports.durable_runtime.signal(run, told.signal(round)?).await? {
+    async fn tell(
+        &self,
+        run: &RunId,
+        told: &Told,
+        round: u32,
+        about: &CallId,
+    ) -> Result<RunId, HarnessError> {
+        match self
+            .ports
+            .durable_runtime
+            .signal(run, told.signal(round)?)
+            .await?
+        {
             Signalled::Accepted => Ok(run.clone()),
-            Signalled::Duplicate | Signalled::Finished => Err(HarnessError::Answered(about.clone())),
+            Signalled::Duplicate | Signalled::Finished => {
+                Err(HarnessError::Answered(about.clone()))
+            }
         }
     }
 
     /// Makes whoever has the run look at its log.
     async fn look(&self, run: &RunId, round: u32) -> Result<(), HarnessError> {
-        match self.ports.durable_runtime.signal(run, Told::Look.signal(round)?).await {
+        match self
+            .ports
+            .durable_runtime
+            .signal(run, Told::Look.signal(round)?)
+            .await
+        {
             Ok(_) => Ok(()),
             // A run the runtime does not know has nobody to tell.
-            Err(error) if error.kind() == seaworthy_ports::durable_runtime::Kind::NotFound => Ok(()),
+            Err(error) if error.kind() == seaworthy_ports::durable_runtime::Kind::NotFound => {
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -533,19 +663,29 @@ pub fn worker(id: seaworthy_ports::WorkerId, scope: Scope, concurrency: usize) -
 
 fn same(before: &RunSubmitted, now: &RunSubmitted) -> Result<(), HarnessError> {
     let differs = [
-        ("descriptor", before.descriptor_digest != now.descriptor_digest),
+        (
+            "descriptor",
+            before.descriptor_digest != now.descriptor_digest,
+        ),
         ("input", before.input_digest != now.input_digest),
         ("session", before.session != now.session),
         ("workspace", before.workspace != now.workspace),
     ];
     match differs.into_iter().find(|(_what, differs)| *differs) {
-        Some((what, _)) => Err(HarnessError::Mismatch { run: before.run.clone(), what }),
+        Some((what, _)) => Err(HarnessError::Mismatch {
+            run: before.run.clone(),
+            what,
+        }),
         None => Ok(()),
     }
 }
 
 fn wrong(state: &RunState, why: &'static str) -> HarnessError {
-    HarnessError::WrongStatus { run: state.run().clone(), status: state.status().as_str(), why }
+    HarnessError::WrongStatus {
+        run: state.run().clone(),
+        status: state.status().as_str(),
+        why,
+    }
 }
 
 fn is_damage(error: &LogError) -> bool {
@@ -554,7 +694,10 @@ fn is_damage(error: &LogError) -> bool {
         LogError::Record { .. } | LogError::Fold { .. } | LogError::Json(_) => true,
         LogError::Store(error) => error.kind() == state_store::Kind::Corrupt,
         LogError::Blob(error) => {
-            matches!(error.kind(), blob_store::Kind::Corrupt | blob_store::Kind::NotFound)
+            matches!(
+                error.kind(),
+                blob_store::Kind::Corrupt | blob_store::Kind::NotFound
+            )
         }
     }
 }

@@ -94,11 +94,18 @@ impl Relay {
     /// Watches `run` from now on.
     #[must_use]
     pub fn watch(&self, run: &RunId) -> Watch {
-        let queue = Arc::new(Queue { run: run.clone(), waiting: Mutex::default(), bell: Bell::new() });
+        let queue = Arc::new(Queue {
+            run: run.clone(),
+            waiting: Mutex::default(),
+            bell: Bell::new(),
+        });
         let mut watchers = locked(&self.0);
         watchers.retain(|watcher| watcher.strong_count() > 0);
         watchers.push(Arc::downgrade(&queue));
-        Watch { queue, listener: None }
+        Watch {
+            queue,
+            listener: None,
+        }
     }
 
     /// Shows `event` to everybody who watches `run`. Never waits.

@@ -6,9 +6,7 @@ use seaworthy_ports::blob_store::BlobError;
 use seaworthy_ports::checkpoint_store::{Checkpoint, CheckpointKind, DeleteCheckpoints};
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::observer::Fact;
-use seaworthy_ports::state_store::{
-    Append, Expected, Kind, Labels, Seq, StateStoreError,
-};
+use seaworthy_ports::state_store::{Append, Expected, Kind, Labels, Seq, StateStoreError};
 use seaworthy_ports::{AppendId, BoxStream, Effect, LogId, Retry, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -65,16 +63,26 @@ pub struct Loaded {
 }
 
 /// The records of `run` behind `after`, checked against the chain, with their data fetched.
-pub fn records(ports: &Ports, run: &RunId, after: Link) -> BoxStream<'static, Result<Loaded, LogError>> {
+pub fn records(
+    ports: &Ports,
+    run: &RunId,
+    after: Link,
+) -> BoxStream<'static, Result<Loaded, LogError>> {
     let bodies = ports.state_store.read(&run_log(run), after.seq);
     let (ports, run) = (ports.clone(), run.clone());
     stream::try_unfold((bodies, after), move |(mut bodies, after)| {
         let (ports, run) = (ports.clone(), run.clone());
         async move {
-            let Some(stored) = bodies.next().await else { return Ok(None) };
+            let Some(stored) = bodies.next().await else {
+                return Ok(None);
+            };
             let stored = stored?;
-            let corrupt = |source| LogError::Record { run: run.to_string(), source };
-            let (envelope, link) = record::open(after, stored.seq, &stored.body).map_err(corrupt)?;
+            let corrupt = |source| LogError::Record {
+                run: run.to_string(),
+                source,
+            };
+            let (envelope, link) =
+                record::open(after, stored.seq, &stored.body).map_err(corrupt)?;
             let envelope = resolve(&ports, envelope).await?;
             Ok(Some((Loaded { envelope, link }, (bodies, link))))
         }
@@ -97,7 +105,10 @@ pub(crate) async fn store_large(ports: &Ports, data: Value) -> Result<Value, Log
         return Ok(data);
     }
     let bytes = canonical.len() as u64;
-    let digest = ports.blob_store.put(stream::iter([Ok(Bytes::from(canonical))]).boxed()).await?;
+    let digest = ports
+        .blob_store
+        .put(stream::iter([Ok(Bytes::from(canonical))]).boxed())
+        .await?;
     Ok(serde_json::to_value(BlobRef { digest, bytes })?)
 }
 
@@ -140,13 +151,20 @@ pub async fn load(ports: &Ports, run: &RunId) -> Result<Option<RunState>, LogErr
 /// # Errors
 ///
 /// A log that cannot be read, or is corrupt.
-pub async fn load_without_snapshot(ports: &Ports, run: &RunId) -> Result<Option<RunState>, LogError> {
+pub async fn load_without_snapshot(
+    ports: &Ports,
+    run: &RunId,
+) -> Result<Option<RunState>, LogError> {
     fold(ports, run, None).await
 }
 
 async fn snapshot(ports: &Ports, run: &RunId) -> Option<RunState> {
     let head = ports.state_store.head(&run_log(run)).await.ok()??;
-    let found = ports.checkpoint_store.latest(run, CheckpointKind::Fold, head.seq).await.ok()??;
+    let found = ports
+        .checkpoint_store
+        .latest(run, CheckpointKind::Fold, head.seq)
+        .await
+        .ok()??;
     let snapshot: Snapshot = serde_json::from_slice(&found.content).ok()?;
     let fits = snapshot.v == record::VERSION
         && snapshot.state.run() == run
@@ -156,20 +174,39 @@ async fn snapshot(ports: &Ports, run: &RunId) -> Option<RunState> {
     }
     // The record at the snapshot's own position must be the one it was folded from.
     let before = Seq(found.seq.0.saturating_sub(1));
-    let stored = ports.state_store.read(&run_log(run), before).next().await?.ok()?;
+    let stored = ports
+        .state_store
+        .read(&run_log(run), before)
+        .next()
+        .await?
+        .ok()?;
     let same = Some(seaworthy_ports::Digest::of(&stored.body)) == snapshot.state.link.digest;
     same.then_some(snapshot.state)
 }
 
-async fn fold(ports: &Ports, run: &RunId, from: Option<RunState>) -> Result<Option<RunState>, LogError> {
+async fn fold(
+    ports: &Ports,
+    run: &RunId,
+    from: Option<RunState>,
+) -> Result<Option<RunState>, LogError> {
     let after = from.as_ref().map_or_else(Link::default, |state| state.link);
     let mut state = from;
     let mut records = records(ports, run, after);
     while let Some(loaded) = records.next().await {
         let Loaded { envelope, link } = loaded?;
-        let event = envelope.event().map_err(|source| LogError::Record { run: run.to_string(), source })?;
-        let stamp = Stamp { link, at: envelope.at, attempt: envelope.attempt };
-        let corrupt = |source| LogError::Fold { run: run.to_string(), source };
+        let event = envelope.event().map_err(|source| LogError::Record {
+            run: run.to_string(),
+            source,
+        })?;
+        let stamp = Stamp {
+            link,
+            at: envelope.at,
+            attempt: envelope.attempt,
+        };
+        let corrupt = |source| LogError::Fold {
+            run: run.to_string(),
+            source,
+        };
         match &mut state {
             None => state = Some(RunState::begin(event, stamp).map_err(corrupt)?),
             Some(state) => state.apply(event, stamp).map_err(corrupt)?,
@@ -202,7 +239,15 @@ impl<'a> Writer<'a> {
     #[must_use]
     pub fn new(ports: &'a Ports, state: RunState, attempt: u32, nonce: String) -> Self {
         let committed = state.link;
-        Self { ports, state, attempt, nonce, committed, unsent: Vec::new(), snapshot: committed.seq }
+        Self {
+            ports,
+            state,
+            attempt,
+            nonce,
+            committed,
+            unsent: Vec::new(),
+            snapshot: committed.seq,
+        }
     }
 
     /// The position of the newest record that is durable.
@@ -219,10 +264,17 @@ impl<'a> Writer<'a> {
     pub async fn record(&mut self, event: Event) -> Result<(), LogError> {
         let at = self.ports.clock.now();
         let (body, link) = encode(self.ports, self.state.link, at, self.attempt, &event).await?;
-        let stamp = Stamp { link, at, attempt: self.attempt };
+        let stamp = Stamp {
+            link,
+            at,
+            attempt: self.attempt,
+        };
         self.state
             .apply(event, stamp)
-            .map_err(|source| LogError::Fold { run: self.state.run().to_string(), source })?;
+            .map_err(|source| LogError::Fold {
+                run: self.state.run().to_string(),
+                source,
+            })?;
         self.unsent.push(body);
         Ok(())
     }
@@ -244,7 +296,11 @@ impl<'a> Writer<'a> {
         let append = Append {
             log: run_log(self.state.run()),
             id: append_id(&self.nonce, first)?,
-            expected: if self.committed.seq == Seq::ZERO { Expected::Absent } else { Expected::Head(self.committed.seq) },
+            expected: if self.committed.seq == Seq::ZERO {
+                Expected::Absent
+            } else {
+                Expected::Head(self.committed.seq)
+            },
             bodies: std::mem::take(&mut self.unsent),
             labels: labels(&self.state),
             seal,
@@ -271,8 +327,13 @@ impl<'a> Writer<'a> {
             return;
         }
         self.snapshot = head;
-        let snapshot = Snapshot { v: record::VERSION, state: self.state.clone() };
-        let Ok(content) = serde_json::to_vec(&snapshot) else { return };
+        let snapshot = Snapshot {
+            v: record::VERSION,
+            state: self.state.clone(),
+        };
+        let Ok(content) = serde_json::to_vec(&snapshot) else {
+            return;
+        };
         let run = self.state.run().clone();
         let written = self.ports.checkpoint_store.write(Checkpoint {
             run: run.clone(),
@@ -283,7 +344,11 @@ impl<'a> Writer<'a> {
         });
         // Only an optimisation: a run goes on without it.
         if written.await.is_ok() {
-            let older = DeleteCheckpoints { run, kind: Some(CheckpointKind::Fold), before: Some(head) };
+            let older = DeleteCheckpoints {
+                run,
+                kind: Some(CheckpointKind::Fold),
+                before: Some(head),
+            };
             let _kept_if_it_fails = self.ports.checkpoint_store.delete(older).await;
         }
     }
@@ -297,8 +362,18 @@ impl<'a> Writer<'a> {
 pub async fn create(ports: &Ports, event: Event, nonce: &str) -> Result<RunState, LogError> {
     let at = ports.clock.now();
     let (body, link) = encode(ports, Link::default(), at, 0, &event).await?;
-    let state = RunState::begin(event, Stamp { link, at, attempt: 0 })
-        .map_err(|source| LogError::Fold { run: String::new(), source })?;
+    let state = RunState::begin(
+        event,
+        Stamp {
+            link,
+            at,
+            attempt: 0,
+        },
+    )
+    .map_err(|source| LogError::Fold {
+        run: String::new(),
+        source,
+    })?;
     let append = Append {
         log: run_log(state.run()),
         id: append_id(nonce, link.seq)?,
@@ -325,7 +400,8 @@ async fn encode(
 }
 
 fn append_id(nonce: &str, first: Seq) -> Result<AppendId, LogError> {
-    AppendId::new(format!("{nonce}.{first}")).map_err(|error| LogError::Json(serde::ser::Error::custom(error)))
+    AppendId::new(format!("{nonce}.{first}"))
+        .map_err(|error| LogError::Json(serde::ser::Error::custom(error)))
 }
 
 /// Appends, and repeats the same append while its outcome is unknown or the store is busy.
@@ -361,8 +437,14 @@ fn labels(state: &RunState) -> Labels {
     let mut labels = Labels::new();
     let mut add = |name: &str, value: &str| {
         // Labels are for finding runs; what is too long for one is cut.
-        let end = (0..=value.len().min(200)).rev().find(|end| value.is_char_boundary(*end)).unwrap_or(0);
-        labels.insert(name.to_owned(), value.get(..end).unwrap_or_default().to_owned());
+        let end = (0..=value.len().min(200))
+            .rev()
+            .find(|end| value.is_char_boundary(*end))
+            .unwrap_or(0);
+        labels.insert(
+            name.to_owned(),
+            value.get(..end).unwrap_or_default().to_owned(),
+        );
     };
     add("status", state.status().as_str());
     add("agent", &state.submitted.agent);

@@ -66,7 +66,10 @@ pub fn next(state: &RunState) -> Step {
              then reopen the run",
             state.barren
         );
-        return Step::Fail { code: "crash_loop", message };
+        return Step::Fail {
+            code: "crash_loop",
+            message,
+        };
     }
     match &state.phase {
         Phase::Thinking => think(state),
@@ -86,7 +89,10 @@ fn think(state: &RunState) -> Step {
             "the model has had its {} turns and is not done; raise max_turns, or reopen the run for as many again",
             state.turns
         );
-        return Step::Fail { code: "max_turns", message };
+        return Step::Fail {
+            code: "max_turns",
+            message,
+        };
     }
     Step::CallModel
 }

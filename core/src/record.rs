@@ -62,7 +62,9 @@ pub enum RecordError {
         why: String,
     },
     /// The record was written by a newer version of this program.
-    #[error("record {seq} has format version {version}; this program reads up to {VERSION}: update it")]
+    #[error(
+        "record {seq} has format version {version}; this program reads up to {VERSION}: update it"
+    )]
     Newer {
         /// The position it was read from.
         seq: Seq,
@@ -118,7 +120,12 @@ pub fn data_of(event: &Event) -> Result<(String, Value), serde_json::Error> {
                 Some(Value::String(kind)) => kind,
                 _ => String::new(),
             };
-            Ok((kind, object.remove("data").unwrap_or_else(|| Value::Object(serde_json::Map::new()))))
+            Ok((
+                kind,
+                object
+                    .remove("data")
+                    .unwrap_or_else(|| Value::Object(serde_json::Map::new())),
+            ))
         }
         other => Ok((String::new(), other)),
     }
@@ -137,10 +144,21 @@ pub fn seal(
     data: Value,
 ) -> Result<Sealed, serde_json::Error> {
     let seq = after.seq.next();
-    let envelope = Envelope { v: VERSION, seq, at, kind, attempt, data, prev: after.digest };
+    let envelope = Envelope {
+        v: VERSION,
+        seq,
+        at,
+        kind,
+        attempt,
+        data,
+        prev: after.digest,
+    };
     let body = Bytes::from(canonical(&envelope)?);
     let digest = Some(Digest::of(&body));
-    Ok(Sealed { body, link: Link { seq, digest } })
+    Ok(Sealed {
+        body,
+        link: Link { seq, digest },
+    })
 }
 
 /// Reads the record at `seq` that follows `after`, and the link behind it.
@@ -154,18 +172,35 @@ pub fn open(after: Link, seq: Seq, body: &Bytes) -> Result<(Envelope, Link), Rec
     struct Versioned {
         v: u32,
     }
-    let versioned: Versioned = serde_json::from_slice(body).map_err(|error| damaged(error.to_string()))?;
+    let versioned: Versioned =
+        serde_json::from_slice(body).map_err(|error| damaged(error.to_string()))?;
     if versioned.v > VERSION {
-        return Err(RecordError::Newer { seq, version: versioned.v });
+        return Err(RecordError::Newer {
+            seq,
+            version: versioned.v,
+        });
     }
-    let envelope: Envelope = serde_json::from_slice(body).map_err(|error| damaged(error.to_string()))?;
+    let envelope: Envelope =
+        serde_json::from_slice(body).map_err(|error| damaged(error.to_string()))?;
     if envelope.seq != seq || seq != after.seq.next() {
-        return Err(RecordError::Broken { seq, what: "sequence" });
+        return Err(RecordError::Broken {
+            seq,
+            what: "sequence",
+        });
     }
     if envelope.prev != after.digest {
-        return Err(RecordError::Broken { seq, what: "link to the record before" });
+        return Err(RecordError::Broken {
+            seq,
+            what: "link to the record before",
+        });
     }
-    Ok((envelope, Link { seq, digest: Some(Digest::of(body)) }))
+    Ok((
+        envelope,
+        Link {
+            seq,
+            digest: Some(Digest::of(body)),
+        },
+    ))
 }
 
 impl Envelope {
@@ -183,7 +218,9 @@ impl Envelope {
     /// Data that is not that of the event's type, or a type this program does not know.
     pub fn event(&self) -> Result<Event, RecordError> {
         let tagged = serde_json::json!({ "type": self.kind, "data": self.data });
-        Event::deserialize(tagged)
-            .map_err(|error| RecordError::Damaged { seq: self.seq, why: error.to_string() })
+        Event::deserialize(tagged).map_err(|error| RecordError::Damaged {
+            seq: self.seq,
+            why: error.to_string(),
+        })
     }
 }

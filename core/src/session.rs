@@ -45,8 +45,15 @@ impl Session {
 /// # Errors
 ///
 /// A log that cannot be read, or is corrupt.
-pub(crate) async fn load(ports: &Ports, session: &SessionId, through: Option<Seq>) -> Result<Session, LogError> {
-    let corrupt = |source| LogError::Record { run: session.to_string(), source };
+pub(crate) async fn load(
+    ports: &Ports,
+    session: &SessionId,
+    through: Option<Seq>,
+) -> Result<Session, LogError> {
+    let corrupt = |source| LogError::Record {
+        run: session.to_string(),
+        source,
+    };
     let mut found = Session::default();
     let mut bodies = ports.state_store.read(&LogId::session(session), Seq::ZERO);
     while let Some(stored) = bodies.next().await {
@@ -54,10 +61,14 @@ pub(crate) async fn load(ports: &Ports, session: &SessionId, through: Option<Seq
         if through.is_some_and(|through| stored.seq > through) {
             break;
         }
-        let (envelope, link) = record::open(found.link, stored.seq, &stored.body).map_err(corrupt)?;
+        let (envelope, link) =
+            record::open(found.link, stored.seq, &stored.body).map_err(corrupt)?;
         let Envelope { data, .. } = crate::log::resolve(ports, envelope).await?;
         let added = Added::deserialize(data).map_err(|error| {
-            corrupt(record::RecordError::Damaged { seq: stored.seq, why: error.to_string() })
+            corrupt(record::RecordError::Damaged {
+                seq: stored.seq,
+                why: error.to_string(),
+            })
         })?;
         found.messages.extend(added.messages);
         found.runs.push(added.run);
@@ -84,15 +95,28 @@ pub(crate) async fn add(
         if found.runs.contains(run) {
             return Ok(());
         }
-        let added = Added { run: run.clone(), messages: messages.to_vec() };
+        let added = Added {
+            run: run.clone(),
+            messages: messages.to_vec(),
+        };
         let data = crate::log::store_large(ports, serde_json::to_value(added)?).await?;
-        let sealed = record::seal(found.link, ports.clock.now(), 0, MESSAGES_APPENDED.to_owned(), data)?;
+        let sealed = record::seal(
+            found.link,
+            ports.clock.now(),
+            0,
+            MESSAGES_APPENDED.to_owned(),
+            data,
+        )?;
         let head = found.link.seq;
         let append = Append {
             log: LogId::session(session),
             id: AppendId::new(format!("{nonce}.session.{head}"))
                 .map_err(|error| LogError::Json(serde::ser::Error::custom(error)))?,
-            expected: if head == Seq::ZERO { Expected::Absent } else { Expected::Head(head) },
+            expected: if head == Seq::ZERO {
+                Expected::Absent
+            } else {
+                Expected::Head(head)
+            },
             bodies: vec![sealed.body],
             labels: Labels::new(),
             seal: false,

@@ -51,7 +51,10 @@ impl Told {
             Self::Look => format!("look:{round}"),
         };
         let payload = serde_json::to_vec(self).unwrap_or_default().into();
-        Ok(Signal { id: SignalId::new(id)?, payload })
+        Ok(Signal {
+            id: SignalId::new(id)?,
+            payload,
+        })
     }
 
     /// What a signal says, if this program understands it.

@@ -9,7 +9,9 @@ use seaworthy_ports::{CallId, Digest, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{Decision, Event, ModelCalled, Resolution, RunSubmitted, ToolProposed, WaitReason};
+use crate::event::{
+    Decision, Event, ModelCalled, Resolution, RunSubmitted, ToolProposed, WaitReason,
+};
 use crate::record::Link;
 use crate::tool::SideEffect;
 
@@ -244,7 +246,10 @@ impl RunState {
     /// A first event that is not [`Event::RunSubmitted`].
     pub fn begin(event: Event, stamp: Stamp) -> Result<Self, FoldError> {
         let Event::RunSubmitted(submitted) = event else {
-            return Err(FoldError { seq: stamp.link.seq, why: "a log begins with run_submitted".to_owned() });
+            return Err(FoldError {
+                seq: stamp.link.seq,
+                why: "a log begins with run_submitted".to_owned(),
+            });
         };
         let input = Message::user(submitted.input.clone());
         Ok(Self {
@@ -272,7 +277,10 @@ impl RunState {
     ///
     /// An event that cannot follow.
     pub fn apply(&mut self, event: Event, stamp: Stamp) -> Result<(), FoldError> {
-        let refuse = |why: &str| FoldError { seq: stamp.link.seq, why: why.to_owned() };
+        let refuse = |why: &str| FoldError {
+            seq: stamp.link.seq,
+            why: why.to_owned(),
+        };
         if self.outcome.is_some() && !matches!(event, Event::RunReopened { .. }) {
             return Err(refuse("the run has ended"));
         }
@@ -313,7 +321,9 @@ impl RunState {
             | Event::ToolSucceeded { .. }
             | Event::ToolFailed { .. }
             | Event::ToolInDoubt { .. }
-            | Event::ToolResolved { .. } => self.call_changed(event, stamp.attempt).map_err(|why| refuse(&why))?,
+            | Event::ToolResolved { .. } => self
+                .call_changed(event, stamp.attempt)
+                .map_err(|why| refuse(&why))?,
         }
         self.link = stamp.link;
         self.updated_at = stamp.at;
@@ -340,12 +350,23 @@ impl RunState {
         let Phase::Acting { calls } = &mut self.phase else {
             return Err("no answer of the model asks for a call".to_owned());
         };
-        if self.calls.last_key_value().is_some_and(|(last, _call)| *last >= number) {
+        if self
+            .calls
+            .last_key_value()
+            .is_some_and(|(last, _call)| *last >= number)
+        {
             return Err("calls are numbered in order".to_owned());
         }
         calls.push(number);
-        self.calls
-            .insert(number, Call { proposal, status: CallStatus::Proposed, approval: None, doubts: 0 });
+        self.calls.insert(
+            number,
+            Call {
+                proposal,
+                status: CallStatus::Proposed,
+                approval: None,
+                doubts: 0,
+            },
+        );
         Ok(())
     }
 
@@ -377,17 +398,30 @@ impl RunState {
 
     /// Once every call of the newest answer has ended, the results become one message, in the order of the calls.
     fn answer_model(&mut self) {
-        let Phase::Acting { calls } = &self.phase else { return };
-        let asked = self.messages.last().map_or(0, |message| message.tool_calls().count());
+        let Phase::Acting { calls } = &self.phase else {
+            return;
+        };
+        let asked = self
+            .messages
+            .last()
+            .map_or(0, |message| message.tool_calls().count());
         if calls.len() != asked {
             return;
         }
         let results: Option<Vec<Block>> = calls
             .iter()
-            .map(|number| self.calls.get(number).and_then(Call::result).map(Block::ToolResult))
+            .map(|number| {
+                self.calls
+                    .get(number)
+                    .and_then(Call::result)
+                    .map(Block::ToolResult)
+            })
             .collect();
         if let Some(blocks) = results {
-            Arc::make_mut(&mut self.messages).push(Message { role: Role::User, blocks });
+            Arc::make_mut(&mut self.messages).push(Message {
+                role: Role::User,
+                blocks,
+            });
             self.phase = Phase::Thinking;
         }
     }
@@ -435,49 +469,95 @@ impl RunState {
             Phase::Acting { calls } => calls,
             Phase::Thinking => &[],
         };
-        numbers.iter().filter_map(|number| self.calls.get(number)).filter(|call| !call.has_ended())
+        numbers
+            .iter()
+            .filter_map(|number| self.calls.get(number))
+            .filter(|call| !call.has_ended())
     }
 
     /// The call `id`.
     #[must_use]
     pub fn call(&self, id: &CallId) -> Option<&Call> {
-        self.calls.get(&call_number(id)?).filter(|call| call.proposal.call == *id)
+        self.calls
+            .get(&call_number(id)?)
+            .filter(|call| call.proposal.call == *id)
     }
 
     /// The number that the next call gets.
     #[must_use]
     pub fn next_call(&self) -> CallNumber {
-        self.calls.last_key_value().map_or(1, |(last, _call)| last.saturating_add(1))
+        self.calls
+            .last_key_value()
+            .map_or(1, |(last, _call)| last.saturating_add(1))
     }
 }
 
 impl Call {
     fn change(&mut self, event: Event, attempt: u32) -> Result<(), String> {
         let status = match (event, &self.status) {
-            (Event::ToolDecided { decision, reason, .. }, CallStatus::Proposed) => match decision {
+            (
+                Event::ToolDecided {
+                    decision, reason, ..
+                },
+                CallStatus::Proposed,
+            ) => match decision {
                 Decision::Allow => CallStatus::Reserved,
                 Decision::RequireApproval => CallStatus::AwaitingApproval,
                 Decision::Deny => failed("denied", &format!("denied by policy: {reason}")),
             },
-            (Event::ApprovalRequested { approval, proposal, .. }, CallStatus::AwaitingApproval) => {
-                self.approval = Some(Approval { id: approval, proposal, answer: None, used: false });
+            (
+                Event::ApprovalRequested {
+                    approval, proposal, ..
+                },
+                CallStatus::AwaitingApproval,
+            ) => {
+                self.approval = Some(Approval {
+                    id: approval,
+                    proposal,
+                    answer: None,
+                    used: false,
+                });
                 CallStatus::AwaitingApproval
             }
             (
-                Event::ApprovalDecided { proposal, granted, by, reason, .. },
+                Event::ApprovalDecided {
+                    proposal,
+                    granted,
+                    by,
+                    reason,
+                    ..
+                },
                 CallStatus::AwaitingApproval,
-            ) => self.approved(proposal, ApprovalAnswer { granted, by, reason })?,
+            ) => self.approved(
+                proposal,
+                ApprovalAnswer {
+                    granted,
+                    by,
+                    reason,
+                },
+            )?,
             (Event::ToolStarted { .. }, CallStatus::Reserved) => {
                 if let Some(approval) = &mut self.approval {
                     approval.used = true;
                 }
                 CallStatus::Running { attempt }
             }
-            (Event::ToolSucceeded { output, .. }, CallStatus::Running { .. }) => CallStatus::Succeeded { output },
+            (Event::ToolSucceeded { output, .. }, CallStatus::Running { .. }) => {
+                CallStatus::Succeeded { output }
+            }
             (
-                Event::ToolFailed { code, message, no_effect, .. },
+                Event::ToolFailed {
+                    code,
+                    message,
+                    no_effect,
+                    ..
+                },
                 CallStatus::Running { .. } | CallStatus::Proposed | CallStatus::Reserved,
-            ) => CallStatus::Failed { code, message, no_effect },
+            ) => CallStatus::Failed {
+                code,
+                message,
+                no_effect,
+            },
             (Event::ToolInDoubt { reason, .. }, CallStatus::Running { .. }) => {
                 self.doubts = self.doubts.saturating_add(1);
                 CallStatus::InDoubt { reason }
@@ -490,7 +570,12 @@ impl Call {
                 Resolution::DidNotHappen => CallStatus::Reserved,
             },
             (event, status) => {
-                return Err(format!("{} is {}, which {} cannot follow", self.proposal.call, status.as_str(), name(&event)));
+                return Err(format!(
+                    "{} is {}, which {} cannot follow",
+                    self.proposal.call,
+                    status.as_str(),
+                    name(&event)
+                ));
             }
         };
         self.status = status;
@@ -498,7 +583,10 @@ impl Call {
     }
 
     fn approved(&mut self, proposal: Digest, answer: ApprovalAnswer) -> Result<CallStatus, String> {
-        let asked = self.approval.as_mut().filter(|asked| asked.answer.is_none());
+        let asked = self
+            .approval
+            .as_mut()
+            .filter(|asked| asked.answer.is_none());
         let asked = asked.ok_or("no approval is open for the call")?;
         if asked.proposal != proposal || proposal != self.proposal.proposal {
             return Err("the approval is for another proposal".to_owned());
@@ -516,13 +604,18 @@ impl Call {
     /// Whether nothing more happens to the call.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        matches!(self.status, CallStatus::Succeeded { .. } | CallStatus::Failed { .. })
+        matches!(
+            self.status,
+            CallStatus::Succeeded { .. } | CallStatus::Failed { .. }
+        )
     }
 
     /// What the model is told of a call that has ended.
     fn result(&self) -> Option<ToolResultBlock> {
         let (content, is_error) = match &self.status {
-            CallStatus::Succeeded { output: Value::String(text) } => (text.clone(), false),
+            CallStatus::Succeeded {
+                output: Value::String(text),
+            } => (text.clone(), false),
             CallStatus::Succeeded { output } => (output.to_string(), false),
             CallStatus::Failed { message, .. } => (message.clone(), true),
             CallStatus::Proposed
@@ -531,8 +624,17 @@ impl Call {
             | CallStatus::Running { .. }
             | CallStatus::InDoubt { .. } => return None,
         };
-        let ToolProposed { provider_call, tool, .. } = &*self.proposal;
-        Some(ToolResultBlock { id: provider_call.clone(), name: tool.clone(), content, is_error })
+        let ToolProposed {
+            provider_call,
+            tool,
+            ..
+        } = &*self.proposal;
+        Some(ToolResultBlock {
+            id: provider_call.clone(),
+            name: tool.clone(),
+            content,
+            is_error,
+        })
     }
 }
 
@@ -546,19 +648,29 @@ impl CallStatus {
             Self::Reserved => "reserved",
             Self::Running { .. } => "running",
             Self::Succeeded { .. } => "succeeded",
-            Self::Failed { no_effect: true, .. } => "failed_no_effect",
-            Self::Failed { no_effect: false, .. } => "failed",
+            Self::Failed {
+                no_effect: true, ..
+            } => "failed_no_effect",
+            Self::Failed {
+                no_effect: false, ..
+            } => "failed",
             Self::InDoubt { .. } => "in_doubt",
         }
     }
 }
 
 fn failed(code: &str, message: &str) -> CallStatus {
-    CallStatus::Failed { code: code.to_owned(), message: message.to_owned(), no_effect: true }
+    CallStatus::Failed {
+        code: code.to_owned(),
+        message: message.to_owned(),
+        no_effect: true,
+    }
 }
 
 fn name(event: &Event) -> String {
-    crate::record::data_of(event).map(|(name, _data)| name).unwrap_or_default()
+    crate::record::data_of(event)
+        .map(|(name, _data)| name)
+        .unwrap_or_default()
 }
 
 fn add_usage(total: &mut Usage, more: Usage) {
@@ -577,11 +689,15 @@ fn add_usage(total: &mut Usage, more: Usage) {
 /// The number in a call's id: what follows the last `.c`.
 #[must_use]
 pub fn call_number(id: &CallId) -> Option<CallNumber> {
-    id.as_str().rsplit_once(".c").and_then(|(_run, number)| number.parse().ok())
+    id.as_str()
+        .rsplit_once(".c")
+        .and_then(|(_run, number)| number.parse().ok())
 }
 
 /// The run in a call's id: what comes before the last `.c`.
 #[must_use]
 pub fn call_run(id: &CallId) -> Option<RunId> {
-    id.as_str().rsplit_once(".c").and_then(|(run, _number)| RunId::new(run).ok())
+    id.as_str()
+        .rsplit_once(".c")
+        .and_then(|(run, _number)| RunId::new(run).ok())
 }

@@ -23,7 +23,10 @@ fn an_answer_without_calls_ends_the_run_with_its_text() {
     run.attempt();
     run.model("done", &[]);
     assert_eq!(machine::next(&run.state), Step::Answer("done".to_owned()));
-    run.apply(Event::RunSucceeded { output: "done".to_owned() }).unwrap();
+    run.apply(Event::RunSucceeded {
+        output: "done".to_owned(),
+    })
+    .unwrap();
     assert_eq!(run.state.status(), Status::Succeeded);
     assert_eq!(machine::next(&run.state), Step::Ended);
 }
@@ -32,7 +35,10 @@ fn an_answer_without_calls_ends_the_run_with_its_text() {
 fn results_of_parallel_calls_reach_the_model_in_the_order_of_the_calls() {
     let mut run = Run::acting(&[ReadOnly, Idempotent, NonIdempotent]);
     for number in [1, 2, 3] {
-        run.apply(Event::ToolStarted { call: call_id(number) }).unwrap();
+        run.apply(Event::ToolStarted {
+            call: call_id(number),
+        })
+        .unwrap();
     }
     for number in [3, 1, 2] {
         assert!(matches!(run.state.phase, Phase::Acting { .. }));
@@ -57,12 +63,18 @@ fn results_of_parallel_calls_reach_the_model_in_the_order_of_the_calls() {
 fn after_a_crash_only_unfinished_calls_are_worked_on_each_by_its_side_effect() {
     let mut run = Run::acting(&[ReadOnly, Idempotent, NonIdempotent, NonIdempotent]);
     for number in [1, 2, 3] {
-        run.apply(Event::ToolStarted { call: call_id(number) }).unwrap();
+        run.apply(Event::ToolStarted {
+            call: call_id(number),
+        })
+        .unwrap();
     }
     run.succeed(1, json!(1));
     run.attempt();
-    let expected =
-        vec![Work::Repeat(call_id(2)), Work::Verify(call_id(3)), Work::Start(call_id(4))];
+    let expected = vec![
+        Work::Repeat(call_id(2)),
+        Work::Verify(call_id(3)),
+        Work::Start(call_id(4)),
+    ];
     assert_eq!(machine::next(&run.state), Step::Work(expected));
 }
 
@@ -71,15 +83,35 @@ fn a_call_in_doubt_waits_until_somebody_knows() {
     let mut run = Run::acting(&[NonIdempotent]);
     run.apply(Event::ToolStarted { call: call_id(1) }).unwrap();
     run.attempt();
-    run.apply(Event::ToolInDoubt { call: call_id(1), reason: "?".to_owned() }).unwrap();
+    run.apply(Event::ToolInDoubt {
+        call: call_id(1),
+        reason: "?".to_owned(),
+    })
+    .unwrap();
     assert_eq!(machine::next(&run.state), Step::Wait(WaitReason::InDoubt));
     let mut happened = run.clone();
-    let resolution = Resolution::Happened { output: json!("sent") };
-    happened.apply(Event::ToolResolved { call: call_id(1), resolution, by: "me".to_owned() }).unwrap();
+    let resolution = Resolution::Happened {
+        output: json!("sent"),
+    };
+    happened
+        .apply(Event::ToolResolved {
+            call: call_id(1),
+            resolution,
+            by: "me".to_owned(),
+        })
+        .unwrap();
     assert_eq!(machine::next(&happened.state), Step::CallModel);
     let resolution = Resolution::DidNotHappen;
-    run.apply(Event::ToolResolved { call: call_id(1), resolution, by: "me".to_owned() }).unwrap();
-    assert_eq!(machine::next(&run.state), Step::Work(vec![Work::Start(call_id(1))]));
+    run.apply(Event::ToolResolved {
+        call: call_id(1),
+        resolution,
+        by: "me".to_owned(),
+    })
+    .unwrap();
+    assert_eq!(
+        machine::next(&run.state),
+        Step::Work(vec![Work::Start(call_id(1))])
+    );
 }
 
 #[test]
@@ -89,12 +121,29 @@ fn an_approval_is_for_one_proposal_and_is_answered_once() {
     let right = run.state.call(&call_id(1)).unwrap().proposal.proposal;
     let wrong = seaworthy_ports::Digest::of(b"another proposal");
     assert!(run.apply(support::answer(1, wrong, true)).is_err());
-    assert!(run.apply(Event::ToolStarted { call: call_id(1) }).is_err(), "it started without approval");
+    assert!(
+        run.apply(Event::ToolStarted { call: call_id(1) }).is_err(),
+        "it started without approval"
+    );
     run.apply(support::answer(1, right, true)).unwrap();
-    assert!(run.apply(support::answer(1, right, false)).is_err(), "it was answered twice");
-    assert_eq!(machine::next(&run.state), Step::Work(vec![Work::Start(call_id(1))]));
+    assert!(
+        run.apply(support::answer(1, right, false)).is_err(),
+        "it was answered twice"
+    );
+    assert_eq!(
+        machine::next(&run.state),
+        Step::Work(vec![Work::Start(call_id(1))])
+    );
     run.apply(Event::ToolStarted { call: call_id(1) }).unwrap();
-    assert!(run.state.call(&call_id(1)).unwrap().approval.as_ref().unwrap().used);
+    assert!(
+        run.state
+            .call(&call_id(1))
+            .unwrap()
+            .approval
+            .as_ref()
+            .unwrap()
+            .used
+    );
 }
 
 #[test]
@@ -103,7 +152,10 @@ fn a_denial_is_the_answer_the_model_gets() {
     let proposal = run.state.call(&call_id(1)).unwrap().proposal.proposal;
     run.apply(support::answer(1, proposal, false)).unwrap();
     assert_eq!(machine::next(&run.state), Step::CallModel);
-    assert_eq!(run.state.call(&call_id(1)).unwrap().status.as_str(), "failed_no_effect");
+    assert_eq!(
+        run.state.call(&call_id(1)).unwrap().status.as_str(),
+        "failed_no_effect"
+    );
 }
 
 #[test]
@@ -115,11 +167,27 @@ fn attempts_that_leave_nothing_behind_are_stopped() {
         assert!(matches!(machine::next(&run.state), Step::Work(_)));
     }
     run.attempt();
-    assert!(matches!(machine::next(&run.state), Step::Fail { code: "crash_loop", .. }));
-    run.apply(Event::RunFailed { code: "crash_loop".to_owned(), message: String::new() }).unwrap();
-    run.apply(Event::RunReopened { by: "me".to_owned() }).unwrap();
+    assert!(matches!(
+        machine::next(&run.state),
+        Step::Fail {
+            code: "crash_loop",
+            ..
+        }
+    ));
+    run.apply(Event::RunFailed {
+        code: "crash_loop".to_owned(),
+        message: String::new(),
+    })
+    .unwrap();
+    run.apply(Event::RunReopened {
+        by: "me".to_owned(),
+    })
+    .unwrap();
     run.attempt();
-    assert!(matches!(machine::next(&run.state), Step::Work(_)), "reopening gives it new attempts");
+    assert!(
+        matches!(machine::next(&run.state), Step::Work(_)),
+        "reopening gives it new attempts"
+    );
 }
 
 #[test]
@@ -129,25 +197,51 @@ fn model_turns_are_limited_and_reopening_gives_as_many_again() {
     for number in 1..=support::MAX_TURNS {
         run.model("more", &[ReadOnly]);
         run.propose(number, ReadOnly, Decision::Allow);
-        run.apply(Event::ToolStarted { call: call_id(number) }).unwrap();
+        run.apply(Event::ToolStarted {
+            call: call_id(number),
+        })
+        .unwrap();
         run.succeed(number, json!(null));
     }
-    assert!(matches!(machine::next(&run.state), Step::Fail { code: "max_turns", .. }));
-    run.apply(Event::RunFailed { code: "max_turns".to_owned(), message: String::new() }).unwrap();
-    run.apply(Event::RunReopened { by: "me".to_owned() }).unwrap();
+    assert!(matches!(
+        machine::next(&run.state),
+        Step::Fail {
+            code: "max_turns",
+            ..
+        }
+    ));
+    run.apply(Event::RunFailed {
+        code: "max_turns".to_owned(),
+        message: String::new(),
+    })
+    .unwrap();
+    run.apply(Event::RunReopened {
+        by: "me".to_owned(),
+    })
+    .unwrap();
     assert_eq!(machine::next(&run.state), Step::CallModel);
 }
 
 #[test]
 fn nothing_follows_the_end_but_reopening_a_failed_run() {
     for end in [
-        Event::RunSucceeded { output: String::new() },
-        Event::RunCancelled { by: "me".to_owned(), reason: None },
+        Event::RunSucceeded {
+            output: String::new(),
+        },
+        Event::RunCancelled {
+            by: "me".to_owned(),
+            reason: None,
+        },
     ] {
         let mut run = Run::acting(&[NonIdempotent]);
         run.apply(end).unwrap();
         assert!(run.apply(Event::ToolStarted { call: call_id(1) }).is_err());
-        assert!(run.apply(Event::RunReopened { by: "me".to_owned() }).is_err());
+        assert!(
+            run.apply(Event::RunReopened {
+                by: "me".to_owned()
+            })
+            .is_err()
+        );
     }
 }
 
@@ -156,7 +250,11 @@ fn a_call_that_ran_when_the_run_was_cancelled_is_in_doubt() {
     let mut run = Run::acting(&[NonIdempotent, Idempotent]);
     run.apply(Event::ToolStarted { call: call_id(1) }).unwrap();
     run.apply(Event::ToolStarted { call: call_id(2) }).unwrap();
-    run.apply(Event::RunCancelled { by: "me".to_owned(), reason: None }).unwrap();
+    run.apply(Event::RunCancelled {
+        by: "me".to_owned(),
+        reason: None,
+    })
+    .unwrap();
     let status = |number| run.state.call(&call_id(number)).unwrap().status.clone();
     assert!(matches!(status(1), CallStatus::InDoubt { .. }));
     assert!(matches!(status(2), CallStatus::Running { .. }));
@@ -166,9 +264,21 @@ fn a_call_that_ran_when_the_run_was_cancelled_is_in_doubt() {
 fn a_refused_event_leaves_the_state_as_it_was() {
     let mut run = Run::acting(&[NonIdempotent]);
     let before = run.state.clone();
-    assert!(run.apply(Event::ToolSucceeded { call: call_id(1), output: json!(1), duration_ms: 0 }).is_err());
+    assert!(
+        run.apply(Event::ToolSucceeded {
+            call: call_id(1),
+            output: json!(1),
+            duration_ms: 0
+        })
+        .is_err()
+    );
     assert!(run.apply(Event::ToolStarted { call: call_id(9) }).is_err());
-    assert!(run.apply(Event::RunReopened { by: "me".to_owned() }).is_err());
+    assert!(
+        run.apply(Event::RunReopened {
+            by: "me".to_owned()
+        })
+        .is_err()
+    );
     assert_eq!(run.state, before);
 }
 

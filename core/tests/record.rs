@@ -1,23 +1,40 @@
 //! The record codec: canonical, chained, and honest about damage.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be built is a failed test")]
+
 mod support;
 
 use bytes::Bytes;
 use seaworthy_core::event::{Event, WaitReason};
 use seaworthy_core::record::{self, Link, RecordError};
-use seaworthy_ports::{SignalId, Timestamp};
 use seaworthy_ports::state_store::Seq;
+use seaworthy_ports::{SignalId, Timestamp};
 
 fn sealed(after: Link, event: &Event) -> record::Sealed {
     let (kind, data) = record::data_of(event).unwrap();
-    record::seal(after, Timestamp::from_millis(1_790_000_000_123), 3, kind, data).unwrap()
+    record::seal(
+        after,
+        Timestamp::from_millis(1_790_000_000_123),
+        3,
+        kind,
+        data,
+    )
+    .unwrap()
 }
 
 fn chain() -> Vec<record::Sealed> {
     let events = [
-        Event::RunWaiting { reason: WaitReason::Approval, until: None },
-        Event::RunSucceeded { output: "é \u{1F6A2} \" \\ \n".to_owned() },
-        Event::RunCancelled { by: "me".to_owned(), reason: Some("enough".to_owned()) },
+        Event::RunWaiting {
+            reason: WaitReason::Approval,
+            until: None,
+        },
+        Event::RunSucceeded {
+            output: "é \u{1F6A2} \" \\ \n".to_owned(),
+        },
+        Event::RunCancelled {
+            by: "me".to_owned(),
+            reason: Some("enough".to_owned()),
+        },
     ];
     let mut after = Link::default();
     events
@@ -45,7 +62,12 @@ fn read(bodies: &[Bytes]) -> Result<Vec<Event>, RecordError> {
 fn what_is_written_is_read_back() {
     let bodies: Vec<Bytes> = chain().into_iter().map(|sealed| sealed.body).collect();
     let events = read(&bodies).unwrap();
-    assert_eq!(events[1], Event::RunSucceeded { output: "é \u{1F6A2} \" \\ \n".to_owned() });
+    assert_eq!(
+        events[1],
+        Event::RunSucceeded {
+            output: "é \u{1F6A2} \" \\ \n".to_owned()
+        }
+    );
     assert_eq!(events.len(), 3);
 }
 
@@ -68,7 +90,11 @@ fn every_changed_byte_is_noticed_at_the_latest_by_the_record_behind_it() {
             let mut body = changed[record].to_vec();
             body[byte] ^= 1;
             changed[record] = Bytes::from(body);
-            assert!(read(&changed).is_err(), "byte {byte} of record {} was changed unseen", record + 1);
+            assert!(
+                read(&changed).is_err(),
+                "byte {byte} of record {} was changed unseen",
+                record + 1
+            );
         }
     }
 }
@@ -76,9 +102,17 @@ fn every_changed_byte_is_noticed_at_the_latest_by_the_record_behind_it() {
 #[test]
 fn dropped_swapped_and_repeated_records_are_noticed() {
     let bodies: Vec<Bytes> = chain().into_iter().map(|sealed| sealed.body).collect();
-    let pick = |order: &[usize]| order.iter().map(|index| bodies[*index].clone()).collect::<Vec<_>>();
+    let pick = |order: &[usize]| {
+        order
+            .iter()
+            .map(|index| bodies[*index].clone())
+            .collect::<Vec<_>>()
+    };
     for order in [&[1, 2][..], &[0, 2], &[0, 2, 1], &[1, 0, 2], &[0, 0, 1]] {
-        assert!(matches!(read(&pick(order)), Err(RecordError::Broken { .. })), "{order:?} was read");
+        assert!(
+            matches!(read(&pick(order)), Err(RecordError::Broken { .. })),
+            "{order:?} was read"
+        );
     }
 }
 
@@ -86,7 +120,13 @@ fn dropped_swapped_and_repeated_records_are_noticed() {
 fn a_record_of_a_newer_version_says_so_whatever_else_it_holds() {
     let body = Bytes::from_static(br#"{"v":2,"what":"ever"}"#);
     let refused = record::open(Link::default(), Seq(1), &body).unwrap_err();
-    assert_eq!(refused, RecordError::Newer { seq: Seq(1), version: 2 });
+    assert_eq!(
+        refused,
+        RecordError::Newer {
+            seq: Seq(1),
+            version: 2
+        }
+    );
 }
 
 /// One event of every type.
@@ -97,17 +137,32 @@ fn every_event() -> Vec<Event> {
     let call = support::call_id(1);
     events.extend([
         Event::SessionLoaded { through: Seq(7) },
-        Event::ModelFailed { code: "network".to_owned(), message: "no route".to_owned(), tries: 3 },
+        Event::ModelFailed {
+            code: "network".to_owned(),
+            message: "no route".to_owned(),
+            tries: 3,
+        },
         Event::ToolFailed {
             call,
             code: "exit".to_owned(),
             message: "exit code 1".to_owned(),
             no_effect: false,
         },
-        Event::SignalReceived { signal: SignalId::new("look:1").unwrap(), note: "late".to_owned() },
-        Event::RunReopened { by: "me".to_owned() },
-        Event::RunFailed { code: "max_turns".to_owned(), message: "enough".to_owned() },
-        Event::RunCancelled { by: "me".to_owned(), reason: Some("enough".to_owned()) },
+        Event::SignalReceived {
+            signal: SignalId::new("look:1").unwrap(),
+            note: "late".to_owned(),
+        },
+        Event::RunReopened {
+            by: "me".to_owned(),
+        },
+        Event::RunFailed {
+            code: "max_turns".to_owned(),
+            message: "enough".to_owned(),
+        },
+        Event::RunCancelled {
+            by: "me".to_owned(),
+            reason: Some("enough".to_owned()),
+        },
     ]);
     events
 }
@@ -115,7 +170,10 @@ fn every_event() -> Vec<Event> {
 #[test]
 fn the_golden_log_of_version_1_is_read_and_is_what_this_version_writes() {
     let golden = include_str!("golden/v1.jsonl");
-    let bodies: Vec<Bytes> = golden.lines().map(|line| Bytes::from_static(line.as_bytes())).collect();
+    let bodies: Vec<Bytes> = golden
+        .lines()
+        .map(|line| Bytes::from_static(line.as_bytes()))
+        .collect();
     let events = every_event();
     assert_eq!(read(&bodies).unwrap(), events);
     let mut after = Link::default();
@@ -128,7 +186,9 @@ fn the_golden_log_of_version_1_is_read_and_is_what_this_version_writes() {
 
 #[test]
 fn the_golden_log_holds_every_type_of_event() {
-    let types: std::collections::BTreeSet<String> =
-        every_event().iter().map(|event| record::data_of(event).unwrap().0).collect();
+    let types: std::collections::BTreeSet<String> = every_event()
+        .iter()
+        .map(|event| record::data_of(event).unwrap().0)
+        .collect();
     assert_eq!(types.len(), 20, "{types:?}");
 }

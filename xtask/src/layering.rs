@@ -50,7 +50,8 @@ impl Layer {
             ["testing", "contract"] => Contract,
             ["testing", "fakes"] => Fakes,
             ["testing", "simulation"] => Simulation,
-            ["examples", _] => Example,
+            // The benchmark is an application like any other.
+            ["examples", _] | ["testing", "bench"] => Example,
             ["xtask"] => Xtask,
             _ => return None,
         })
@@ -65,7 +66,7 @@ impl Layer {
             Driving => &[Core, Ports],
             Cli => &[Facade, Driving],
             Facade => &[Core, Ports, Driven, Decorator, Driving],
-            Simulation => &[Core, Ports, Contract, Fakes],
+            Simulation => &[Core, Ports, Contract, Fakes, Driven],
             Example => &[Facade],
         }
     }

@@ -56,7 +56,9 @@ enum Tried {
 impl Held<'_> {
     /// Calls the model and records its answer. Returns when to come back if the provider wants to be left alone.
     pub(super) async fn call_model(&mut self) -> Result<Option<Then>, Stop> {
-        let Some(agent) = self.agent().await? else { return Ok(None) };
+        let Some(agent) = self.agent().await? else {
+            return Ok(None);
+        };
         // From here on the attempt must be on record: a crash in the call counts.
         self.commit().await?;
         let started = self.driver.ports.clock.now();
@@ -87,12 +89,20 @@ impl Held<'_> {
                 Some(delay) => {
                     let until = self.driver.ports.clock.now().plus(delay);
                     self.record_failure(&error, tries).await?;
-                    return self.park(WaitReason::ModelDeferred, Some(until)).await.map(Some);
+                    return self
+                        .park(WaitReason::ModelDeferred, Some(until))
+                        .await
+                        .map(Some);
                 }
                 None => {
                     self.record_failure(&error, tries).await?;
                     let code = format!("model_{}", code(error.kind()));
-                    self.writer.record(Event::RunFailed { code, message: error.to_string() }).await?;
+                    self.writer
+                        .record(Event::RunFailed {
+                            code,
+                            message: error.to_string(),
+                        })
+                        .await?;
                     return Ok(None);
                 }
             }
@@ -116,7 +126,9 @@ impl Held<'_> {
             ModelEvent::BlockDelta { block, delta } => {
                 let delta = delta.clone();
                 match shown.get(block) {
-                    Some(BlockKind::Text | BlockKind::Refusal) => relay.show(&run, &Live::Text { delta }),
+                    Some(BlockKind::Text | BlockKind::Refusal) => {
+                        relay.show(&run, &Live::Text { delta })
+                    }
                     Some(BlockKind::Reasoning) => relay.show(&run, &Live::Reasoning { delta }),
                     Some(BlockKind::ToolCall { .. }) | None => {}
                 }
@@ -134,7 +146,8 @@ impl Held<'_> {
                     },
                     Either::Left((Either::Right(((), _call)), _mail)) => {
                         stop.set();
-                        let why = format!("no complete answer within {} s", settings.timeout.as_secs());
+                        let why =
+                            format!("no complete answer within {} s", settings.timeout.as_secs());
                         let adapter = agent.model.provider.info().id;
                         Tried::Failed(PortError::new(Kind::Timeout, adapter, "stream", why).into())
                     }
@@ -185,13 +198,18 @@ impl Held<'_> {
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             tries,
         };
-        self.writer.record(Event::ModelCalled(Box::new(called))).await?;
+        self.writer
+            .record(Event::ModelCalled(Box::new(called)))
+            .await?;
         Ok(())
     }
 
     async fn record_failure(&mut self, error: &ModelError, tries: u32) -> Result<(), Stop> {
-        let event =
-            Event::ModelFailed { code: code(error.kind()).to_owned(), message: error.to_string(), tries };
+        let event = Event::ModelFailed {
+            code: code(error.kind()).to_owned(),
+            message: error.to_string(),
+            tries,
+        };
         self.writer.record(event).await?;
         Ok(())
     }
@@ -205,8 +223,13 @@ impl Held<'_> {
             _ if error.response_started || tries >= settings.tries => None,
             Retry::After(delay) => Some(delay),
             Retry::Backoff => {
-                let factor = 1_u32.checked_shl(tries.saturating_sub(1)).unwrap_or(u32::MAX);
-                let full = settings.first_delay.saturating_mul(factor).min(settings.longest_delay);
+                let factor = 1_u32
+                    .checked_shl(tries.saturating_sub(1))
+                    .unwrap_or(u32::MAX);
+                let full = settings
+                    .first_delay
+                    .saturating_mul(factor)
+                    .min(settings.longest_delay);
                 // Between half and all of it, so that many runs do not come back at once.
                 let jitter = u32::try_from(self.driver.ports.entropy.bits() % 512).unwrap_or(0);
                 Some(full / 2 + full * jitter / 1024)
@@ -248,12 +271,24 @@ fn unusable(reply: &ModelReply) -> Option<ModelError> {
         FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Other => return None,
         // The model is told which of its arguments are no JSON.
         FinishReason::Malformed if asks => return None,
-        FinishReason::Malformed => (Kind::Decode, "the answer does not have the form it was asked for"),
-        FinishReason::Length => (Kind::Truncated, "the answer reached the most tokens of output and is cut off"),
-        FinishReason::ContextLimit => (Kind::ContextLength, "the conversation fills the model's context"),
+        FinishReason::Malformed => (
+            Kind::Decode,
+            "the answer does not have the form it was asked for",
+        ),
+        FinishReason::Length => (
+            Kind::Truncated,
+            "the answer reached the most tokens of output and is cut off",
+        ),
+        FinishReason::ContextLimit => (
+            Kind::ContextLength,
+            "the conversation fills the model's context",
+        ),
         FinishReason::ContentFilter => (Kind::ContentFilter, "the provider filtered the answer"),
         FinishReason::Refusal => (Kind::Refusal, "the model declined"),
-        FinishReason::Pause => (Kind::Unsupported, "the model paused, which this agent has no use for"),
+        FinishReason::Pause => (
+            Kind::Unsupported,
+            "the model paused, which this agent has no use for",
+        ),
         FinishReason::Cancelled => (Kind::Cancelled, "the call was cancelled"),
         FinishReason::Interrupted => (Kind::Network, "the answer broke off before its end"),
     };

@@ -37,12 +37,18 @@ struct Finished {
 impl Held<'_> {
     /// Works on as many of `work` as run at once, and records what became of them.
     pub(super) async fn work_on(&mut self, mut work: Vec<Work>) -> Result<(), Stop> {
-        let Some(agent) = self.agent().await? else { return Ok(()) };
-        let Some(session) = self.sandbox().await? else { return Ok(()) };
+        let Some(agent) = self.agent().await? else {
+            return Ok(());
+        };
+        let Some(session) = self.sandbox().await? else {
+            return Ok(());
+        };
         work.truncate(self.driver.settings.parallel_calls.max(1));
         for one in &work {
             if let Work::Start(call) = one {
-                self.writer.record(Event::ToolStarted { call: call.clone() }).await?;
+                self.writer
+                    .record(Event::ToolStarted { call: call.clone() })
+                    .await?;
             }
         }
         self.commit().await?;
@@ -57,7 +63,10 @@ impl Held<'_> {
     }
 
     fn tool_of(&self, work: &Work) -> String {
-        self.state().call(work.call()).map(|call| call.proposal.tool.clone()).unwrap_or_default()
+        self.state()
+            .call(work.call())
+            .map(|call| call.proposal.tool.clone())
+            .unwrap_or_default()
     }
 
     /// A call whose tool the agent no longer has: only a person can say what became of it.
@@ -79,7 +88,12 @@ impl Held<'_> {
         let state = self.state();
         let (arguments, idempotency_key) = state
             .call(work.call())
-            .map(|call| (call.proposal.arguments.clone(), call.proposal.idempotency_key.clone()))
+            .map(|call| {
+                (
+                    call.proposal.arguments.clone(),
+                    call.proposal.idempotency_key.clone(),
+                )
+            })
             .unwrap_or((Value::Null, String::new()));
         let definition = tool.definition();
         let context = ToolContext {
@@ -96,15 +110,27 @@ impl Held<'_> {
         Box::pin(async move {
             let started = clock.now();
             let call = work.call().clone();
-            let (name, side_effect) = (tool.definition().name.to_string(), tool.definition().side_effect);
+            let (name, side_effect) = (
+                tool.definition().name.to_string(),
+                tool.definition().side_effect,
+            );
             let done = perform(&work, &*tool, context, arguments, &*clock).await;
             let duration = clock.now().since(started);
-            Finished { call, tool: name, side_effect, duration, done }
+            Finished {
+                call,
+                tool: name,
+                side_effect,
+                duration,
+                done,
+            }
         })
     }
 
     /// Records outcomes as they come. They are committed together, unless some keep the others waiting for long.
-    async fn gather(&mut self, mut running: FuturesUnordered<BoxFuture<'static, Finished>>) -> Result<(), Stop> {
+    async fn gather(
+        &mut self,
+        mut running: FuturesUnordered<BoxFuture<'static, Finished>>,
+    ) -> Result<(), Stop> {
         enum Came {
             Finished(Option<Finished>),
             Mail(seaworthy_ports::durable_runtime::Signal),
@@ -150,10 +176,21 @@ impl Held<'_> {
     }
 
     fn show_output(&self, call: &CallId) -> OutputSink {
-        let (relay, run, call) = (self.driver.relay.clone(), self.state().run().clone(), call.clone());
+        let (relay, run, call) = (
+            self.driver.relay.clone(),
+            self.state().run().clone(),
+            call.clone(),
+        );
         Arc::new(move |chunk| {
             let text = String::from_utf8_lossy(&chunk.bytes).into_owned();
-            relay.show(&run, &Live::Output { call: call.clone(), stream: chunk.stream, text });
+            relay.show(
+                &run,
+                &Live::Output {
+                    call: call.clone(),
+                    stream: chunk.stream,
+                    text,
+                },
+            );
         })
     }
 
@@ -167,9 +204,13 @@ impl Held<'_> {
     }
 
     fn observe_call_ended(&self, finished: &Finished) {
-        let Ok(tool) = ToolName::new(&finished.tool) else { return };
+        let Ok(tool) = ToolName::new(&finished.tool) else {
+            return;
+        };
         let outcome = match &finished.done {
-            Done::Event(Event::ToolSucceeded { .. } | Event::ToolResolved { .. }) => ToolCallOutcome::Succeeded,
+            Done::Event(Event::ToolSucceeded { .. } | Event::ToolResolved { .. }) => {
+                ToolCallOutcome::Succeeded
+            }
             Done::Event(Event::ToolInDoubt { .. }) => ToolCallOutcome::InDoubt,
             Done::Event(_) => ToolCallOutcome::Failed,
             Done::Fenced => ToolCallOutcome::Cancelled,
@@ -202,7 +243,13 @@ async fn perform(
     let answer = call_in_time(tool, context.clone(), arguments.clone(), clock).await;
     let duration_ms = u64::try_from(clock.now().since(started).as_millis()).unwrap_or(u64::MAX);
     let (failure, no_effect) = match answer {
-        ToolAnswer::Succeeded(output) => return Done::Event(Event::ToolSucceeded { call, output, duration_ms }),
+        ToolAnswer::Succeeded(output) => {
+            return Done::Event(Event::ToolSucceeded {
+                call,
+                output,
+                duration_ms,
+            });
+        }
         ToolAnswer::FailedNoEffect(failure) => (failure, true),
         ToolAnswer::Failed(failure) => (failure, false),
     };
@@ -213,7 +260,12 @@ async fn perform(
         let reason = format!("the call ended without an answer: {}", failure.message);
         return Done::Event(ask_verifier(tool, context, arguments, call, &reason).await);
     }
-    Done::Event(Event::ToolFailed { call, code: failure.code.to_owned(), message: failure.message, no_effect })
+    Done::Event(Event::ToolFailed {
+        call,
+        code: failure.code.to_owned(),
+        message: failure.message,
+        no_effect,
+    })
 }
 
 /// How much longer than its time a tool may take to notice that it is over.
@@ -239,7 +291,10 @@ async fn call_in_time(
 
 /// Whether the tool itself did not say how the call ended.
 fn is_unknown(failure: &ToolFailure) -> bool {
-    matches!(failure.code, code::TIMEOUT | code::SIGNAL | code::CANCELLED | code::UNAVAILABLE)
+    matches!(
+        failure.code,
+        code::TIMEOUT | code::SIGNAL | code::CANCELLED | code::UNAVAILABLE
+    )
 }
 
 async fn ask_verifier(
@@ -250,16 +305,26 @@ async fn ask_verifier(
     reason: &str,
 ) -> Event {
     if !tool.definition().verifiable {
-        return Event::ToolInDoubt { call, reason: format!("{reason}, and the tool has no verifier") };
+        return Event::ToolInDoubt {
+            call,
+            reason: format!("{reason}, and the tool has no verifier"),
+        };
     }
     let by = "verifier".to_owned();
     match tool.verify(context, arguments).await {
-        Verdict::Happened(output) => {
-            Event::ToolResolved { call, resolution: Resolution::Happened { output }, by }
-        }
-        Verdict::DidNotHappen => Event::ToolResolved { call, resolution: Resolution::DidNotHappen, by },
-        Verdict::Unknown(why) => {
-            Event::ToolInDoubt { call, reason: format!("{reason}, and the verifier does not know: {why}") }
-        }
+        Verdict::Happened(output) => Event::ToolResolved {
+            call,
+            resolution: Resolution::Happened { output },
+            by,
+        },
+        Verdict::DidNotHappen => Event::ToolResolved {
+            call,
+            resolution: Resolution::DidNotHappen,
+            by,
+        },
+        Verdict::Unknown(why) => Event::ToolInDoubt {
+            call,
+            reason: format!("{reason}, and the verifier does not know: {why}"),
+        },
     }
 }

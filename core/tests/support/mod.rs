@@ -2,9 +2,14 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "a helper of tests: what cannot be built is a failed test"
 )]
-#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test file uses a part of it"
+)]
 
 use std::ops::RangeTo;
 
@@ -33,7 +38,13 @@ pub fn call_id(number: u32) -> CallId {
 
 pub fn answer(number: u32, proposal: Digest, granted: bool) -> Event {
     let by = "me".to_owned();
-    Event::ApprovalDecided { approval: call_id(number), proposal, granted, by, reason: None }
+    Event::ApprovalDecided {
+        approval: call_id(number),
+        proposal,
+        granted,
+        by,
+        reason: None,
+    }
 }
 
 impl Run {
@@ -53,7 +64,10 @@ impl Run {
         };
         let event = Event::RunSubmitted(Box::new(submitted));
         let stamp = stamp(1, 0);
-        Self { state: RunState::begin(event.clone(), stamp).unwrap(), events: vec![(event, stamp)] }
+        Self {
+            state: RunState::begin(event.clone(), stamp).unwrap(),
+            events: vec![(event, stamp)],
+        }
     }
 
     /// A run whose model asked for one call for each side effect, all of them allowed.
@@ -75,23 +89,41 @@ impl Run {
         run.propose(1, SideEffect::NonIdempotent, Decision::RequireApproval);
         let proposal = run.state.call(&call_id(1)).unwrap().proposal.proposal;
         let (approval, call) = (call_id(1), call_id(1));
-        run.apply(Event::ApprovalRequested { approval, call, proposal }).unwrap();
+        run.apply(Event::ApprovalRequested {
+            approval,
+            call,
+            proposal,
+        })
+        .unwrap();
         run
     }
 
     /// A run with crashes, an approval, a doubt and two turns of calls.
     pub fn long() -> Self {
         let mut run = Self::asking();
-        run.apply(Event::RunWaiting { reason: WaitReason::Approval, until: None }).unwrap();
+        run.apply(Event::RunWaiting {
+            reason: WaitReason::Approval,
+            until: None,
+        })
+        .unwrap();
         run.attempt();
         let proposal = run.state.call(&call_id(1)).unwrap().proposal.proposal;
         run.apply(answer(1, proposal, true)).unwrap();
         run.apply(Event::ToolStarted { call: call_id(1) }).unwrap();
         run.attempt();
-        run.apply(Event::ToolInDoubt { call: call_id(1), reason: "?".to_owned() }).unwrap();
+        run.apply(Event::ToolInDoubt {
+            call: call_id(1),
+            reason: "?".to_owned(),
+        })
+        .unwrap();
         let resolution = seaworthy_core::event::Resolution::DidNotHappen;
         let by = "verifier".to_owned();
-        run.apply(Event::ToolResolved { call: call_id(1), resolution, by }).unwrap();
+        run.apply(Event::ToolResolved {
+            call: call_id(1),
+            resolution,
+            by,
+        })
+        .unwrap();
         run.apply(Event::ToolStarted { call: call_id(1) }).unwrap();
         run.succeed(1, json!({ "ok": true }));
         run.model("", &[SideEffect::ReadOnly, SideEffect::Idempotent]);
@@ -100,7 +132,10 @@ impl Run {
         run.apply(Event::ToolStarted { call: call_id(2) }).unwrap();
         run.succeed(2, json!("text"));
         run.model("done", &[]);
-        run.apply(Event::RunSucceeded { output: "done".to_owned() }).unwrap();
+        run.apply(Event::RunSucceeded {
+            output: "done".to_owned(),
+        })
+        .unwrap();
         run
     }
 
@@ -117,12 +152,19 @@ impl Run {
 
     pub fn attempt(&mut self) {
         let worker = WorkerId::new("w").unwrap();
-        self.apply(Event::AttemptStarted { worker, nonce: "n".to_owned() }).unwrap();
+        self.apply(Event::AttemptStarted {
+            worker,
+            nonce: "n".to_owned(),
+        })
+        .unwrap();
     }
 
     /// The model says `text` and asks for one call for each of `effects`.
     pub fn model(&mut self, text: &str, effects: &[SideEffect]) {
-        let mut blocks = vec![Block::Text { text: text.to_owned(), opaque: None }];
+        let mut blocks = vec![Block::Text {
+            text: text.to_owned(),
+            opaque: None,
+        }];
         blocks.extend(effects.iter().enumerate().map(|(index, _effect)| {
             Block::ToolCall(ToolCallBlock {
                 id: format!("call_{}_{index}", self.events.len()),
@@ -135,9 +177,18 @@ impl Run {
             provider: "fake".to_owned(),
             model: "fake".to_owned(),
             request_digest: Digest::of(b"request"),
-            message: Message { role: Role::Assistant, blocks },
-            finish: Finish { reason: FinishReason::Stop, raw_reason: None },
-            usage: Usage { input_tokens: Some(1), ..Usage::default() },
+            message: Message {
+                role: Role::Assistant,
+                blocks,
+            },
+            finish: Finish {
+                reason: FinishReason::Stop,
+                raw_reason: None,
+            },
+            usage: Usage {
+                input_tokens: Some(1),
+                ..Usage::default()
+            },
             request_id: None,
             duration_ms: 1,
             tries: 1,
@@ -147,10 +198,21 @@ impl Run {
 
     /// The gateway takes up the next call of the newest answer.
     pub fn propose(&mut self, number: u32, side_effect: SideEffect, decision: Decision) {
-        let wishes: Vec<String> =
-            self.state.messages.last().unwrap().tool_calls().map(|call| call.id.clone()).collect();
+        let wishes: Vec<String> = self
+            .state
+            .messages
+            .last()
+            .unwrap()
+            .tool_calls()
+            .map(|call| call.id.clone())
+            .collect();
         let taken = self.state.open_calls().count()
-            + self.state.calls.values().filter(|call| wishes.contains(&call.proposal.provider_call) && call.has_ended()).count();
+            + self
+                .state
+                .calls
+                .values()
+                .filter(|call| wishes.contains(&call.proposal.provider_call) && call.has_ended())
+                .count();
         let proposed = ToolProposed {
             call: call_id(number),
             provider_call: wishes[taken].clone(),
@@ -162,11 +224,21 @@ impl Run {
             idempotency_key: format!("key_{number}"),
         };
         self.apply(Event::ToolProposed(Box::new(proposed))).unwrap();
-        self.apply(Event::ToolDecided { call: call_id(number), decision, reason: String::new() }).unwrap();
+        self.apply(Event::ToolDecided {
+            call: call_id(number),
+            decision,
+            reason: String::new(),
+        })
+        .unwrap();
     }
 
     pub fn succeed(&mut self, number: u32, output: Value) {
-        self.apply(Event::ToolSucceeded { call: call_id(number), output, duration_ms: 1 }).unwrap();
+        self.apply(Event::ToolSucceeded {
+            call: call_id(number),
+            output,
+            duration_ms: 1,
+        })
+        .unwrap();
     }
 
     /// The state after the first events.
@@ -182,6 +254,13 @@ impl Run {
 }
 
 fn stamp(seq: u64, attempt: u32) -> Stamp {
-    let link = Link { seq: Seq(seq), digest: Some(Digest::of(&seq.to_be_bytes())) };
-    Stamp { link, at: Timestamp::from_millis(1_790_000_000_000 + seq as i64), attempt }
+    let link = Link {
+        seq: Seq(seq),
+        digest: Some(Digest::of(&seq.to_be_bytes())),
+    };
+    Stamp {
+        link,
+        at: Timestamp::from_millis(1_790_000_000_000 + seq as i64),
+        attempt,
+    }
 }

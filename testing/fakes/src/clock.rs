@@ -36,7 +36,11 @@ impl FakeClock {
 
     fn starting(jumps: bool) -> Self {
         let now = Mutex::new(Timestamp::from_millis(1_790_000_000_000));
-        Self(Arc::new(Inner { now, moved: Event::new(), jumps }))
+        Self(Arc::new(Inner {
+            now,
+            moved: Event::new(),
+            jumps,
+        }))
     }
 
     /// Moves time on and wakes whoever slept for it.

@@ -9,24 +9,26 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use seaworthy_ports::blob_store::{self, BlobCapabilities, BlobError, BlobStore};
 use seaworthy_ports::checkpoint_store::{
-    self, Checkpoint, CheckpointCapabilities, CheckpointEntry, CheckpointError, CheckpointKind, CheckpointQuery,
-    CheckpointStore, DeleteCheckpoints,
+    self, Checkpoint, CheckpointCapabilities, CheckpointEntry, CheckpointError, CheckpointKind,
+    CheckpointQuery, CheckpointStore, DeleteCheckpoints,
 };
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::model_provider::{
-    self, Embeddings, ModelCapabilities, ModelError, ModelEvent, ModelProvider, ModelRequest, Rerank,
+    self, Embeddings, ModelCapabilities, ModelError, ModelEvent, ModelProvider, ModelRequest,
+    Rerank,
 };
 use seaworthy_ports::sandbox::{
-    self, Enforcement, Exec, ExecOutput, FileContent, Listing, Metadata, Sandbox, SandboxError, SandboxProcess,
-    SandboxSession, SandboxSpec,
+    self, Enforcement, Exec, ExecOutput, FileContent, Listing, Metadata, Sandbox, SandboxError,
+    SandboxProcess, SandboxSession, SandboxSpec,
 };
 use seaworthy_ports::state_store::{
-    self, Append, Appended, Document, DocumentEntry, DocumentKey, DocumentQuery, ExpectedVersion, Head, HeadQuery,
-    Page, PageToken, PutDocument, Record, Seq, StateStore, StateStoreCapabilities, StateStoreError, StateStoreWatch,
-    Version,
+    self, Append, Appended, Document, DocumentEntry, DocumentKey, DocumentQuery, ExpectedVersion,
+    Head, HeadQuery, Page, PageToken, PutDocument, Record, Seq, StateStore, StateStoreCapabilities,
+    StateStoreError, StateStoreWatch, Version,
 };
 use seaworthy_ports::{
-    AdapterInfo, BoxStream, Digest, ErrorKind, Latch, LatchSetter, LogId, PortError, RunId, Timestamp,
+    AdapterInfo, BoxStream, Digest, ErrorKind, Latch, LatchSetter, LogId, PortError, RunId,
+    Timestamp,
 };
 
 use crate::{ADAPTER, locked};
@@ -151,7 +153,8 @@ impl Faults {
         call: impl Future<Output = Result<T, PortError<K>>> + Send,
     ) -> Result<T, PortError<K>> {
         let error = move || PortError::new(kind, ADAPTER, name, "a fault was put here");
-        self.around(name, call, error, move || error().with_unknown_effect()).await
+        self.around(name, call, error, move || error().with_unknown_effect())
+            .await
     }
 }
 
@@ -215,7 +218,9 @@ impl StateStore for FaultyLogs {
     }
 
     async fn append(&self, append: Append) -> Result<Appended, StateStoreError> {
-        self.faults.port("append", STORE, self.inner.append(append)).await
+        self.faults
+            .port("append", STORE, self.inner.append(append))
+            .await
     }
 
     fn read(&self, log: &LogId, after: Seq) -> BoxStream<'static, Result<Record, StateStoreError>> {
@@ -235,11 +240,15 @@ impl StateStore for FaultyLogs {
     }
 
     async fn list(&self, query: HeadQuery) -> Result<Page<Head>, StateStoreError> {
-        self.faults.port("list", STORE, self.inner.list(query)).await
+        self.faults
+            .port("list", STORE, self.inner.list(query))
+            .await
     }
 
     async fn delete(&self, log: &LogId) -> Result<(), StateStoreError> {
-        self.faults.port("delete", STORE, self.inner.delete(log)).await
+        self.faults
+            .port("delete", STORE, self.inner.delete(log))
+            .await
     }
 
     async fn get(&self, key: &DocumentKey) -> Result<Option<Document>, StateStoreError> {
@@ -250,12 +259,23 @@ impl StateStore for FaultyLogs {
         self.faults.port("put", STORE, self.inner.put(put)).await
     }
 
-    async fn remove(&self, key: &DocumentKey, expected: ExpectedVersion) -> Result<(), StateStoreError> {
-        self.faults.port("remove", STORE, self.inner.remove(key, expected)).await
+    async fn remove(
+        &self,
+        key: &DocumentKey,
+        expected: ExpectedVersion,
+    ) -> Result<(), StateStoreError> {
+        self.faults
+            .port("remove", STORE, self.inner.remove(key, expected))
+            .await
     }
 
-    async fn list_documents(&self, query: DocumentQuery) -> Result<Page<DocumentEntry>, StateStoreError> {
-        self.faults.port("list_documents", STORE, self.inner.list_documents(query)).await
+    async fn list_documents(
+        &self,
+        query: DocumentQuery,
+    ) -> Result<Page<DocumentEntry>, StateStoreError> {
+        self.faults
+            .port("list_documents", STORE, self.inner.list_documents(query))
+            .await
     }
 
     fn as_watch(&self) -> Option<&dyn StateStoreWatch> {
@@ -273,24 +293,44 @@ impl BlobStore for FaultyBlobs {
         self.inner.capabilities()
     }
 
-    async fn put(&self, content: BoxStream<'static, Result<Bytes, BlobError>>) -> Result<Digest, BlobError> {
-        self.faults.port("blob put", BLOB, self.inner.put(content)).await
+    async fn put(
+        &self,
+        content: BoxStream<'static, Result<Bytes, BlobError>>,
+    ) -> Result<Digest, BlobError> {
+        self.faults
+            .port("blob put", BLOB, self.inner.put(content))
+            .await
     }
 
-    async fn get(&self, digest: &Digest) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
-        self.faults.port("blob get", BLOB, self.inner.get(digest)).await
+    async fn get(
+        &self,
+        digest: &Digest,
+    ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
+        self.faults
+            .port("blob get", BLOB, self.inner.get(digest))
+            .await
     }
 
     async fn head(&self, digest: &Digest) -> Result<Option<u64>, BlobError> {
-        self.faults.port("blob head", BLOB, self.inner.head(digest)).await
+        self.faults
+            .port("blob head", BLOB, self.inner.head(digest))
+            .await
     }
 
     async fn delete(&self, digest: &Digest) -> Result<(), BlobError> {
-        self.faults.port("blob delete", BLOB, self.inner.delete(digest)).await
+        self.faults
+            .port("blob delete", BLOB, self.inner.delete(digest))
+            .await
     }
 
-    async fn list(&self, limit: std::num::NonZeroU32, page: Option<PageToken>) -> Result<Page<Digest>, BlobError> {
-        self.faults.port("blob list", BLOB, self.inner.list(limit, page)).await
+    async fn list(
+        &self,
+        limit: std::num::NonZeroU32,
+        page: Option<PageToken>,
+    ) -> Result<Page<Digest>, BlobError> {
+        self.faults
+            .port("blob list", BLOB, self.inner.list(limit, page))
+            .await
     }
 }
 
@@ -305,7 +345,9 @@ impl CheckpointStore for FaultyCheckpoints {
     }
 
     async fn write(&self, checkpoint: Checkpoint) -> Result<(), CheckpointError> {
-        self.faults.port("checkpoint write", CHECKPOINT, self.inner.write(checkpoint)).await
+        self.faults
+            .port("checkpoint write", CHECKPOINT, self.inner.write(checkpoint))
+            .await
     }
 
     async fn latest(
@@ -314,15 +356,25 @@ impl CheckpointStore for FaultyCheckpoints {
         kind: CheckpointKind,
         at_or_before: Seq,
     ) -> Result<Option<Checkpoint>, CheckpointError> {
-        self.faults.port("checkpoint latest", CHECKPOINT, self.inner.latest(run, kind, at_or_before)).await
+        self.faults
+            .port(
+                "checkpoint latest",
+                CHECKPOINT,
+                self.inner.latest(run, kind, at_or_before),
+            )
+            .await
     }
 
     async fn list(&self, query: CheckpointQuery) -> Result<Page<CheckpointEntry>, CheckpointError> {
-        self.faults.port("checkpoint list", CHECKPOINT, self.inner.list(query)).await
+        self.faults
+            .port("checkpoint list", CHECKPOINT, self.inner.list(query))
+            .await
     }
 
     async fn delete(&self, which: DeleteCheckpoints) -> Result<u64, CheckpointError> {
-        self.faults.port("checkpoint delete", CHECKPOINT, self.inner.delete(which)).await
+        self.faults
+            .port("checkpoint delete", CHECKPOINT, self.inner.delete(which))
+            .await
     }
 }
 
@@ -338,10 +390,24 @@ impl ModelProvider for FaultyModel {
 
     fn stream(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
         let (faults, events) = (self.faults.clone(), self.inner.stream(request));
-        let fail = || PortError::new(model_provider::Kind::Network, ADAPTER, "stream", "a fault was put here");
+        let fail = || {
+            PortError::new(
+                model_provider::Kind::Network,
+                ADAPTER,
+                "stream",
+                "a fault was put here",
+            )
+        };
         let first = async move {
             let whole = async { Ok(events.collect::<Vec<_>>().await) };
-            faults.around("model stream", whole, || fail().into(), || fail().with_unknown_effect().into()).await
+            faults
+                .around(
+                    "model stream",
+                    whole,
+                    || fail().into(),
+                    || fail().with_unknown_effect().into(),
+                )
+                .await
         };
         first
             .into_stream()
@@ -372,8 +438,14 @@ impl Sandbox for FaultySandbox {
     }
 
     async fn open(&self, spec: SandboxSpec) -> Result<Arc<dyn SandboxSession>, SandboxError> {
-        let inner = self.faults.port("sandbox open", SANDBOX, self.inner.open(spec)).await?;
-        Ok(Arc::new(FaultySession { inner, faults: self.faults.clone() }))
+        let inner = self
+            .faults
+            .port("sandbox open", SANDBOX, self.inner.open(spec))
+            .await?;
+        Ok(Arc::new(FaultySession {
+            inner,
+            faults: self.faults.clone(),
+        }))
     }
 }
 
@@ -386,35 +458,55 @@ struct FaultySession {
 #[async_trait]
 impl SandboxSession for FaultySession {
     async fn exec(&self, exec: Exec) -> Result<ExecOutput, SandboxError> {
-        self.faults.port("sandbox exec", SANDBOX, self.inner.exec(exec)).await
+        self.faults
+            .port("sandbox exec", SANDBOX, self.inner.exec(exec))
+            .await
     }
 
     async fn spawn(&self, exec: Exec) -> Result<Box<dyn SandboxProcess>, SandboxError> {
-        self.faults.port("sandbox spawn", SANDBOX, self.inner.spawn(exec)).await
+        self.faults
+            .port("sandbox spawn", SANDBOX, self.inner.spawn(exec))
+            .await
     }
 
     async fn read(&self, path: &str, offset: u64, limit: u64) -> Result<FileContent, SandboxError> {
-        self.faults.port("sandbox read", SANDBOX, self.inner.read(path, offset, limit)).await
+        self.faults
+            .port(
+                "sandbox read",
+                SANDBOX,
+                self.inner.read(path, offset, limit),
+            )
+            .await
     }
 
     async fn write(&self, path: &str, content: Bytes) -> Result<(), SandboxError> {
-        self.faults.port("sandbox write", SANDBOX, self.inner.write(path, content)).await
+        self.faults
+            .port("sandbox write", SANDBOX, self.inner.write(path, content))
+            .await
     }
 
     async fn list(&self, path: &str, limit: usize) -> Result<Listing, SandboxError> {
-        self.faults.port("sandbox list", SANDBOX, self.inner.list(path, limit)).await
+        self.faults
+            .port("sandbox list", SANDBOX, self.inner.list(path, limit))
+            .await
     }
 
     async fn stat(&self, path: &str) -> Result<Option<Metadata>, SandboxError> {
-        self.faults.port("sandbox stat", SANDBOX, self.inner.stat(path)).await
+        self.faults
+            .port("sandbox stat", SANDBOX, self.inner.stat(path))
+            .await
     }
 
     async fn remove(&self, path: &str) -> Result<(), SandboxError> {
-        self.faults.port("sandbox remove", SANDBOX, self.inner.remove(path)).await
+        self.faults
+            .port("sandbox remove", SANDBOX, self.inner.remove(path))
+            .await
     }
 
     async fn close(&self, last: bool) -> Result<(), SandboxError> {
-        self.faults.port("sandbox close", SANDBOX, self.inner.close(last)).await
+        self.faults
+            .port("sandbox close", SANDBOX, self.inner.close(last))
+            .await
     }
 }
 

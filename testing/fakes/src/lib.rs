@@ -15,7 +15,10 @@ mod sandbox;
 
 pub use clock::FakeClock;
 pub use entropy::SeededEntropy;
-pub use faults::{Fault, Faults, FaultyBlobs, FaultyCheckpoints, FaultyClock, FaultyLogs, FaultyModel, FaultySandbox};
+pub use faults::{
+    Fault, Faults, FaultyBlobs, FaultyCheckpoints, FaultyClock, FaultyLogs, FaultyModel,
+    FaultySandbox,
+};
 pub use model::{TableModel, TableTurn};
 pub use observer::SilentObserver;
 pub use runtime::FakeRuntime;
@@ -24,10 +27,16 @@ pub use sandbox::{FakeSandbox, RanCommand};
 const ADAPTER: &str = "fake";
 
 const fn info() -> AdapterInfo {
-    AdapterInfo { id: ADAPTER, package: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") }
+    AdapterInfo {
+        id: ADAPTER,
+        package: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+    }
 }
 
 /// A test double's own data is whole after every statement, so a poisoned lock is as good as any.
 fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use seaworthy_ports::model_provider::{
-    BlockKind, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError, ModelEvent, ModelProvider,
-    ModelRequest, Rerank, Role, Usage, check_history,
+    BlockKind, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError, ModelEvent,
+    ModelProvider, ModelRequest, Rerank, Role, Usage, check_history,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, PortError};
 use serde_json::Value;
@@ -35,11 +35,23 @@ impl TableModel {
     }
 
     fn answer(&self, request: &ModelRequest) -> Result<Vec<ModelEvent>, ModelError> {
-        let refuse = |why: String| ModelError::from(PortError::new(Kind::InvalidRequest, ADAPTER, "stream", why));
+        let refuse = |why: String| {
+            ModelError::from(PortError::new(Kind::InvalidRequest, ADAPTER, "stream", why))
+        };
         check_history(&request.messages).map_err(|fault| refuse(fault.to_string()))?;
-        let said = request.messages.iter().filter(|message| message.role == Role::Assistant).count();
-        let turn = self.0.get(said).ok_or_else(|| refuse(format!("the table has no turn {said}")))?;
-        let mut events = vec![ModelEvent::Started { request_id: None, model: None }];
+        let said = request
+            .messages
+            .iter()
+            .filter(|message| message.role == Role::Assistant)
+            .count();
+        let turn = self
+            .0
+            .get(said)
+            .ok_or_else(|| refuse(format!("the table has no turn {said}")))?;
+        let mut events = vec![ModelEvent::Started {
+            request_id: None,
+            model: None,
+        }];
         let mut add = |kind: BlockKind, delta: String| {
             let block = u32::try_from(events.len()).unwrap_or(u32::MAX);
             events.push(ModelEvent::BlockStarted { block, kind });
@@ -50,12 +62,25 @@ impl TableModel {
             add(BlockKind::Text, turn.text.clone());
         }
         for (index, (name, arguments)) in turn.calls.iter().enumerate() {
-            let kind = BlockKind::ToolCall { id: format!("call_{said}_{index}"), name: name.clone() };
+            let kind = BlockKind::ToolCall {
+                id: format!("call_{said}_{index}"),
+                name: name.clone(),
+            };
             add(kind, arguments.to_string());
         }
-        let reason = if turn.calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
-        events.push(ModelEvent::Usage(Usage { output_tokens: Some(1), ..Usage::default() }));
-        events.push(ModelEvent::Finish(Finish { reason, raw_reason: None }));
+        let reason = if turn.calls.is_empty() {
+            FinishReason::Stop
+        } else {
+            FinishReason::ToolCalls
+        };
+        events.push(ModelEvent::Usage(Usage {
+            output_tokens: Some(1),
+            ..Usage::default()
+        }));
+        events.push(ModelEvent::Finish(Finish {
+            reason,
+            raw_reason: None,
+        }));
         Ok(events)
     }
 }

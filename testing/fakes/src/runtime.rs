@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use seaworthy_ports::durable_runtime::{
-    Advance, DurableRuntime, Kind, RuntimeCapabilities, RuntimeError, Schedule, ScheduleState, Scope, Served, Signal,
-    Signalled, Submit, Submitted, Then, Turn, Worker,
+    Advance, DurableRuntime, Kind, RuntimeCapabilities, RuntimeError, Schedule, ScheduleState,
+    Scope, Served, Signal, Signalled, Submit, Submitted, Then, Turn, Worker,
 };
 use seaworthy_ports::{AdapterInfo, Durability, Latch, RunId, SignalId, Timestamp};
 
@@ -22,7 +22,11 @@ struct Known {
 
 impl Known {
     fn waiting(&self) -> Vec<Signal> {
-        self.signals.iter().filter(|(_signal, consumed)| !consumed).map(|(signal, _consumed)| signal.clone()).collect()
+        self.signals
+            .iter()
+            .filter(|(_signal, consumed)| !consumed)
+            .map(|(signal, _consumed)| signal.clone())
+            .collect()
     }
 }
 
@@ -30,7 +34,9 @@ impl Known {
 #[derive(Clone, Debug, Default)]
 pub struct FakeRuntime(Arc<Mutex<BTreeMap<RunId, Known>>>);
 
-const DUE: ScheduleState = ScheduleState::Due { due: Timestamp::from_millis(0) };
+const DUE: ScheduleState = ScheduleState::Due {
+    due: Timestamp::from_millis(0),
+};
 
 impl FakeRuntime {
     /// Delivers `run` once, whatever its schedule says, and returns what came of it; `None`: it is unknown or finished.
@@ -38,7 +44,9 @@ impl FakeRuntime {
     pub async fn deliver(&self, run: &RunId, advance: &dyn Advance) -> Option<Then> {
         let turn = {
             let mut runs = locked(&self.0);
-            let known = runs.get_mut(run).filter(|known| known.state != ScheduleState::Finished)?;
+            let known = runs
+                .get_mut(run)
+                .filter(|known| known.state != ScheduleState::Finished)?;
             known.deliveries = known.deliveries.saturating_add(1);
             Turn {
                 run: run.clone(),
@@ -48,14 +56,21 @@ impl FakeRuntime {
                 revoked: Latch::never(),
             }
         };
-        let seen: Vec<SignalId> = turn.signals.iter().map(|signal| signal.id.clone()).collect();
+        let seen: Vec<SignalId> = turn
+            .signals
+            .iter()
+            .map(|signal| signal.id.clone())
+            .collect();
         let next = advance.advance(turn).await;
         let mut runs = locked(&self.0);
         let known = runs.get_mut(run)?;
         for (signal, consumed) in &mut known.signals {
             *consumed = *consumed || next.consumed.contains(&signal.id);
         }
-        let arrived = known.waiting().iter().any(|signal| !seen.contains(&signal.id));
+        let arrived = known
+            .waiting()
+            .iter()
+            .any(|signal| !seen.contains(&signal.id));
         known.state = match &next.then {
             Then::Done => ScheduleState::Finished,
             Then::Park { .. } if arrived => DUE,
@@ -86,7 +101,14 @@ impl DurableRuntime for FakeRuntime {
         if runs.contains_key(&submit.run) {
             return Ok(Submitted::Existing);
         }
-        runs.insert(submit.run, Known { state: DUE, deliveries: 0, signals: Vec::new() });
+        runs.insert(
+            submit.run,
+            Known {
+                state: DUE,
+                deliveries: 0,
+                signals: Vec::new(),
+            },
+        );
         Ok(Submitted::New)
     }
 
@@ -106,7 +128,11 @@ impl DurableRuntime for FakeRuntime {
         if known.state == ScheduleState::Finished {
             return Ok(Signalled::Finished);
         }
-        if known.signals.iter().any(|(before, _consumed)| before.id == signal.id) {
+        if known
+            .signals
+            .iter()
+            .any(|(before, _consumed)| before.id == signal.id)
+        {
             return Ok(Signalled::Duplicate);
         }
         known.signals.push((signal, false));
@@ -128,7 +154,12 @@ impl DurableRuntime for FakeRuntime {
     }
 
     /// Delivers due runs one after the other until none is due.
-    async fn serve(&self, worker: Worker, advance: Arc<dyn Advance>, stop: Latch) -> Result<Served, RuntimeError> {
+    async fn serve(
+        &self,
+        worker: Worker,
+        advance: Arc<dyn Advance>,
+        stop: Latch,
+    ) -> Result<Served, RuntimeError> {
         let mut served = Served::default();
         while !stop.is_set() {
             let due = locked(&self.0)

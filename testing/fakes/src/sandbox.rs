@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use seaworthy_ports::sandbox::{
-    Captured, DirEntry, Enforcement, Exec, ExecOutput, ExitStatus, FileContent, FileKind, Isolation, Kind, Listing,
-    Metadata, Owner, Sandbox, SandboxError, SandboxProcess, SandboxSession, SandboxSpec,
+    Captured, DirEntry, Enforcement, Exec, ExecOutput, ExitStatus, FileContent, FileKind,
+    Isolation, Kind, Listing, Metadata, Owner, Sandbox, SandboxError, SandboxProcess,
+    SandboxSession, SandboxSpec,
 };
 use seaworthy_ports::{AdapterInfo, RunId};
 
@@ -43,7 +44,11 @@ impl fmt::Debug for FakeSandbox {
 impl FakeSandbox {
     /// A sandbox in which `commands` says what each command does.
     pub fn new(commands: impl Fn(&Exec) -> RanCommand + Send + Sync + 'static) -> Self {
-        Self { commands: Arc::new(commands), files: Arc::default(), attempts: Arc::default() }
+        Self {
+            commands: Arc::new(commands),
+            files: Arc::default(),
+            attempts: Arc::default(),
+        }
     }
 }
 
@@ -79,7 +84,10 @@ impl Sandbox for FakeSandbox {
             return Err(error(Kind::Fenced, "open", "a later attempt has the run"));
         }
         *newest = spec.owner.attempt;
-        Ok(Arc::new(Session { sandbox: self.clone(), owner: spec.owner }))
+        Ok(Arc::new(Session {
+            sandbox: self.clone(),
+            owner: spec.owner,
+        }))
     }
 }
 
@@ -94,7 +102,11 @@ impl Session {
         if locked(&self.sandbox.attempts).get(&self.owner.run) == Some(&self.owner.attempt) {
             Ok(())
         } else {
-            Err(error(Kind::Fenced, operation, "a later attempt has the run"))
+            Err(error(
+                Kind::Fenced,
+                operation,
+                "a later attempt has the run",
+            ))
         }
     }
 }
@@ -104,7 +116,10 @@ impl SandboxSession for Session {
     async fn exec(&self, exec: Exec) -> Result<ExecOutput, SandboxError> {
         self.check("exec")?;
         let ran = (self.sandbox.commands)(&exec);
-        let captured = |text: String| Captured { total: text.len() as u64, bytes: Bytes::from(text) };
+        let captured = |text: String| Captured {
+            total: text.len() as u64,
+            bytes: Bytes::from(text),
+        };
         Ok(ExecOutput {
             status: ExitStatus::Code(ran.code),
             stdout: captured(ran.stdout),
@@ -114,15 +129,28 @@ impl SandboxSession for Session {
     }
 
     async fn spawn(&self, _exec: Exec) -> Result<Box<dyn SandboxProcess>, SandboxError> {
-        Err(error(Kind::Rejected, "spawn", "this sandbox runs commands to their end"))
+        Err(error(
+            Kind::Rejected,
+            "spawn",
+            "this sandbox runs commands to their end",
+        ))
     }
 
     async fn read(&self, path: &str, offset: u64, limit: u64) -> Result<FileContent, SandboxError> {
         let files = locked(&self.sandbox.files);
-        let bytes = files.get(path).ok_or_else(|| error(Kind::NotFound, "read", "no such file"))?;
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-        let until = from.saturating_add(usize::try_from(limit).unwrap_or(usize::MAX)).min(bytes.len());
-        Ok(FileContent { bytes: bytes.slice(from..until), size: bytes.len() as u64 })
+        let bytes = files
+            .get(path)
+            .ok_or_else(|| error(Kind::NotFound, "read", "no such file"))?;
+        let from = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
+        let until = from
+            .saturating_add(usize::try_from(limit).unwrap_or(usize::MAX))
+            .min(bytes.len());
+        Ok(FileContent {
+            bytes: bytes.slice(from..until),
+            size: bytes.len() as u64,
+        })
     }
 
     async fn write(&self, path: &str, content: Bytes) -> Result<(), SandboxError> {
@@ -135,14 +163,23 @@ impl SandboxSession for Session {
         let files = locked(&self.sandbox.files);
         let entries = files.iter().take(limit).map(|(name, bytes)| DirEntry {
             name: name.clone(),
-            metadata: Metadata { kind: FileKind::File, size: bytes.len() as u64 },
+            metadata: Metadata {
+                kind: FileKind::File,
+                size: bytes.len() as u64,
+            },
         });
-        Ok(Listing { entries: entries.collect(), is_cut: files.len() > limit })
+        Ok(Listing {
+            entries: entries.collect(),
+            is_cut: files.len() > limit,
+        })
     }
 
     async fn stat(&self, path: &str) -> Result<Option<Metadata>, SandboxError> {
         let files = locked(&self.sandbox.files);
-        Ok(files.get(path).map(|bytes| Metadata { kind: FileKind::File, size: bytes.len() as u64 }))
+        Ok(files.get(path).map(|bytes| Metadata {
+            kind: FileKind::File,
+            size: bytes.len() as u64,
+        }))
     }
 
     async fn remove(&self, path: &str) -> Result<(), SandboxError> {

@@ -12,8 +12,9 @@ use seaworthy_core::live::Relay;
 use seaworthy_core::stack::{Model, Models, NoModel, Ports};
 use seaworthy_core::state::{CallStatus, RunState, Status};
 use seaworthy_fakes::{
-    FakeClock, FakeRuntime, FakeSandbox, Faults, FaultyBlobs, FaultyCheckpoints, FaultyClock, FaultyLogs,
-    FaultyModel, FaultySandbox, RanCommand, SeededEntropy, SilentObserver, TableModel, TableTurn,
+    FakeClock, FakeRuntime, FakeSandbox, Faults, FaultyBlobs, FaultyCheckpoints, FaultyClock,
+    FaultyLogs, FaultyModel, FaultySandbox, RanCommand, SeededEntropy, SilentObserver, TableModel,
+    TableTurn,
 };
 use seaworthy_memory::{MemoryBlobStore, MemoryCheckpointStore, MemoryStateStore};
 use seaworthy_ports::durable_runtime::{DurableRuntime as _, Then};
@@ -101,12 +102,23 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What a command does to the outside: it counts how often it acted for its key.
 fn act(effects: &Mutex<Effects>, exec: &Exec) -> RanCommand {
     let name = exec.argv.first().cloned().unwrap_or_default();
-    let key = exec.env.get("SEAWORTHY_IDEMPOTENCY_KEY").cloned().unwrap_or_default();
-    let verify = exec.argv.get(1).is_some_and(|argument| argument == "--verify");
+    let key = exec
+        .env
+        .get("SEAWORTHY_IDEMPOTENCY_KEY")
+        .cloned()
+        .unwrap_or_default();
+    let verify = exec
+        .argv
+        .get(1)
+        .is_some_and(|argument| argument == "--verify");
     let mut effects = locked(effects);
     let acted = format!("{name} {key}");
     // Large enough to leave the record for the blob store.
-    let padding = if name == "look" { "x".repeat(40_000) } else { String::new() };
+    let padding = if name == "look" {
+        "x".repeat(40_000)
+    } else {
+        String::new()
+    };
     let stdout = json!({ "command": name, "padding": padding }).to_string();
     if verify {
         let code = i32::from(!effects.contains_key(&acted));
@@ -152,15 +164,31 @@ impl World {
         let ports = Ports {
             state_store: Arc::new(FaultyLogs::new(Arc::new(self.logs.clone()), faults.clone())),
             durable_runtime: Arc::new(self.runtime.clone()),
-            blob_store: Arc::new(FaultyBlobs::new(Arc::new(self.blobs.clone()), faults.clone())),
-            checkpoint_store: Arc::new(FaultyCheckpoints::new(Arc::new(self.checkpoints.clone()), faults.clone())),
-            sandbox: Arc::new(FaultySandbox::new(Arc::new(self.sandbox.clone()), faults.clone())),
-            models: Arc::new(OneModel(Model { provider: Arc::new(model), name: "table".to_owned() })),
-            clock: Arc::new(FaultyClock::new(Arc::new(self.clock.clone()), faults.clone())),
+            blob_store: Arc::new(FaultyBlobs::new(
+                Arc::new(self.blobs.clone()),
+                faults.clone(),
+            )),
+            checkpoint_store: Arc::new(FaultyCheckpoints::new(
+                Arc::new(self.checkpoints.clone()),
+                faults.clone(),
+            )),
+            sandbox: Arc::new(FaultySandbox::new(
+                Arc::new(self.sandbox.clone()),
+                faults.clone(),
+            )),
+            models: Arc::new(OneModel(Model {
+                provider: Arc::new(model),
+                name: "table".to_owned(),
+            })),
+            clock: Arc::new(FaultyClock::new(
+                Arc::new(self.clock.clone()),
+                faults.clone(),
+            )),
             entropy: Arc::new(SeededEntropy::new(number)),
             observer: Arc::new(SilentObserver),
         };
-        let worker = WorkerId::new(format!("worker_{number}")).map_err(|error| error.to_string())?;
+        let worker =
+            WorkerId::new(format!("worker_{number}")).map_err(|error| error.to_string())?;
         let driver = Driver::new(ports.clone(), Settings::default(), Relay::default(), worker);
         Ok(Process {
             world: self.clone(),
@@ -188,8 +216,14 @@ impl World {
     /// How often commands acted that must act only once.
     #[must_use]
     pub fn once(&self) -> Effects {
-        let once = |name: &str| name.starts_with("send ") || name.starts_with("pay ") || name.starts_with("shout ");
-        locked(&self.effects).iter().filter(|(name, _times)| once(name)).map(|(name, times)| (name.clone(), *times)).collect()
+        let once = |name: &str| {
+            name.starts_with("send ") || name.starts_with("pay ") || name.starts_with("shout ")
+        };
+        locked(&self.effects)
+            .iter()
+            .filter(|(name, _times)| once(name))
+            .map(|(name, times)| (name.clone(), *times))
+            .collect()
     }
 }
 
@@ -219,14 +253,25 @@ impl Process {
     }
 
     async fn life(&self) -> Result<bool, String> {
-        self.start().await.map_err(|error| format!("start: {error}"))?;
-        let then = self.world.runtime.deliver(&self.world.run, &*self.driver).await;
-        let view = self.view().await.map_err(|error| format!("view: {error}"))?;
+        self.start()
+            .await
+            .map_err(|error| format!("start: {error}"))?;
+        let then = self
+            .world
+            .runtime
+            .deliver(&self.world.run, &*self.driver)
+            .await;
+        let view = self
+            .view()
+            .await
+            .map_err(|error| format!("view: {error}"))?;
         if view.state.status().is_terminal() {
             return Ok(then.is_none() || then == Some(Then::Done));
         }
         if view.state.waiting.is_some() {
-            self.answer(&view.state).await.map_err(|error| format!("answer: {error}"))?;
+            self.answer(&view.state)
+                .await
+                .map_err(|error| format!("answer: {error}"))?;
         }
         Ok(false)
     }
@@ -254,15 +299,19 @@ impl Process {
             let id = &call.proposal.call;
             let answered = match call.status {
                 CallStatus::AwaitingApproval => {
-                    let first = call.proposal.arguments.get("text") == Some(&json!("pay and shout"));
+                    let first =
+                        call.proposal.arguments.get("text") == Some(&json!("pay and shout"));
                     self.harness.decide(id, first, "tester", None).await
                 }
                 CallStatus::InDoubt { .. } => {
                     let acted = format!("{} {}", call.proposal.tool, call.proposal.idempotency_key);
                     let happened = locked(&self.world.effects).contains_key(&acted);
                     let output = json!({ "command": call.proposal.tool, "padding": "" });
-                    let resolution =
-                        if happened { Resolution::Happened { output } } else { Resolution::DidNotHappen };
+                    let resolution = if happened {
+                        Resolution::Happened { output }
+                    } else {
+                        Resolution::DidNotHappen
+                    };
                     self.harness.resolve(id, resolution, "tester").await
                 }
                 _ => continue,
@@ -292,7 +341,11 @@ impl Process {
     /// In words: a log that does not verify, or a port that failed.
     pub async fn ending(&self) -> Result<Ending, String> {
         let words = |error: &dyn std::fmt::Display| error.to_string();
-        let verified: Verified = self.harness.verify(&self.world.run).await.map_err(|error| words(&error))?;
+        let verified: Verified = self
+            .harness
+            .verify(&self.world.run)
+            .await
+            .map_err(|error| words(&error))?;
         if !verified.faults.is_empty() {
             return Err(format!("the log does not verify: {:?}", verified.faults));
         }
@@ -302,7 +355,11 @@ impl Process {
                 CallStatus::Succeeded { output } => output.clone(),
                 _ => Value::Null,
             };
-            (call.proposal.call.to_string(), call.status.as_str().to_owned(), output)
+            (
+                call.proposal.call.to_string(),
+                call.status.as_str().to_owned(),
+                output,
+            )
         });
         let session = self.session().await?;
         Ok(Ending {
@@ -318,7 +375,10 @@ impl Process {
         use futures_util::StreamExt as _;
         use seaworthy_ports::state_store::{Seq, StateStore as _};
         let session = SessionId::new("session").map_err(|error| error.to_string())?;
-        let records = self.world.logs.read(&seaworthy_ports::LogId::session(&session), Seq::ZERO);
+        let records = self
+            .world
+            .logs
+            .read(&seaworthy_ports::LogId::session(&session), Seq::ZERO);
         Ok(records.count().await)
     }
 
@@ -329,7 +389,12 @@ impl Process {
     /// In words.
     pub async fn is_finished(&self) -> Result<bool, String> {
         use seaworthy_ports::durable_runtime::ScheduleState;
-        let known = self.world.runtime.describe(&self.world.run).await.map_err(|error| error.to_string())?;
+        let known = self
+            .world
+            .runtime
+            .describe(&self.world.run)
+            .await
+            .map_err(|error| error.to_string())?;
         Ok(known.is_some_and(|known| known.state == ScheduleState::Finished))
     }
 }

@@ -1,5 +1,7 @@
 //! Cases 41 to 46: a fault at every port call of a whole run, one after the other.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be built is a failed test")]
+
 use futures_executor::block_on;
 use seaworthy_core::state::Status;
 use seaworthy_fakes::{Fault, Faults};
@@ -11,7 +13,9 @@ const PROCESSES: u64 = 100;
 /// Runs the whole run in processes that each meet `plan(n)`, and the last of which meets nothing.
 async fn live(world: &World, faults: impl Fn(u64) -> Option<Faults>) -> Result<Ending, String> {
     for number in 1..PROCESSES {
-        let Some(faults) = faults(number) else { return world.finish(number).await };
+        let Some(faults) = faults(number) else {
+            return world.finish(number).await;
+        };
         let process = world.process(number, faults.clone())?;
         for _round in 0..100 {
             if process.live_once().await? {
@@ -40,24 +44,62 @@ fn undisturbed() -> (Ending, Vec<&'static str>) {
 fn the_undisturbed_run_does_everything_once() {
     let (ending, calls) = undisturbed();
     assert_eq!(ending.status, Status::Succeeded);
-    assert_eq!(ending.once.len(), 5, "three sends, one payment, one shout: {:?}", ending.once);
+    assert_eq!(
+        ending.once.len(),
+        5,
+        "three sends, one payment, one shout: {:?}",
+        ending.once
+    );
     assert!(ending.once.values().all(|times| *times == 1));
     assert_eq!(ending.session, 1);
-    let statuses: Vec<&str> = ending.calls.iter().map(|(_call, status, _output)| status.as_str()).collect();
+    let statuses: Vec<&str> = ending
+        .calls
+        .iter()
+        .map(|(_call, status, _output)| status.as_str())
+        .collect();
     let good = "succeeded";
-    let expected = [good, good, good, good, good, "failed_no_effect", good, good, good, "failed_no_effect"];
+    let expected = [
+        good,
+        good,
+        good,
+        good,
+        good,
+        "failed_no_effect",
+        good,
+        good,
+        good,
+        "failed_no_effect",
+    ];
     assert_eq!(statuses, expected);
-    for port in ["append", "read", "head", "blob put", "blob get", "model stream", "sandbox open", "sandbox exec"] {
-        assert!(calls.contains(&port), "the run never calls {port}: the matrix would not cover it");
+    for port in [
+        "append",
+        "read",
+        "head",
+        "blob put",
+        "blob get",
+        "model stream",
+        "sandbox open",
+        "sandbox exec",
+    ] {
+        assert!(
+            calls.contains(&port),
+            "the run never calls {port}: the matrix would not cover it"
+        );
     }
 }
 
 /// Two ways to the same end may differ only in what a person said of a call in doubt.
 fn same(expected: &Ending, ending: &Ending, place: &str) {
     assert_eq!(ending.status, expected.status, "{place}");
-    assert_eq!(ending.once, expected.once, "{place}: something happened twice, or not at all");
+    assert_eq!(
+        ending.once, expected.once,
+        "{place}: something happened twice, or not at all"
+    );
     assert_eq!(ending.calls, expected.calls, "{place}");
-    assert!(ending.messages == expected.messages, "{place}: the conversations differ");
+    assert!(
+        ending.messages == expected.messages,
+        "{place}: the conversations differ"
+    );
     assert_eq!(ending.session, expected.session, "{place}");
 }
 
@@ -68,8 +110,14 @@ fn a_crash_at_any_port_call_before_or_after_its_effect_changes_nothing() {
         for fault in [Fault::CrashBefore, Fault::CrashAfter] {
             let place = format!("{fault:?} at call {number} ({name})");
             let world = World::new().unwrap();
-            let ending = block_on(live(&world, |process| (process == 1).then(|| Faults::at([(number, fault)]))));
-            same(&expected, &ending.unwrap_or_else(|why| panic!("{place}: {why}")), &place);
+            let ending = block_on(live(&world, |process| {
+                (process == 1).then(|| Faults::at([(number, fault)]))
+            }));
+            same(
+                &expected,
+                &ending.unwrap_or_else(|why| panic!("{place}: {why}")),
+                &place,
+            );
         }
     }
 }
@@ -82,7 +130,11 @@ fn a_crash_of_every_process_at_its_nth_call_ends_all_the_same_once_one_lives() {
         let world = World::new().unwrap();
         let faults = |process| (process <= 5).then(|| Faults::at([(number, Fault::CrashAfter)]));
         let ending = block_on(live(&world, faults));
-        same(&expected, &ending.unwrap_or_else(|why| panic!("{place}: {why}")), &place);
+        same(
+            &expected,
+            &ending.unwrap_or_else(|why| panic!("{place}: {why}")),
+            &place,
+        );
     }
 }
 
@@ -108,7 +160,11 @@ fn a_failing_store_or_model_at_any_call_changes_nothing() {
                 }
                 Err("the run is stuck".to_owned())
             });
-            same(&expected, &ending.unwrap_or_else(|why| panic!("{place}: {why}")), &place);
+            same(
+                &expected,
+                &ending.unwrap_or_else(|why| panic!("{place}: {why}")),
+                &place,
+            );
         }
     }
 }
@@ -133,12 +189,20 @@ fn a_worker_that_was_paused_anywhere_and_goes_on_after_a_takeover_does_nothing_m
             });
             let waits = std::pin::pin!(paused.wait());
             if let Either::Right(((), _)) = select(&mut life, waits).await {
-                let ending = world.finish(2).await.unwrap_or_else(|why| panic!("{place}: {why}"));
+                let ending = world
+                    .finish(2)
+                    .await
+                    .unwrap_or_else(|why| panic!("{place}: {why}"));
                 same(&expected, &ending, &place);
                 faults.resume();
                 life.await;
             }
-            let after = world.process(3, Faults::none()).unwrap().ending().await.unwrap();
+            let after = world
+                .process(3, Faults::none())
+                .unwrap()
+                .ending()
+                .await
+                .unwrap();
             same(&expected, &after, &format!("{place}, after it went on"));
         });
     }
@@ -160,8 +224,14 @@ fn random_crashes_of_many_processes_change_nothing() {
             plans.push(Faults::at([crash]));
         }
         let world = World::new().unwrap();
-        let ending = block_on(live(&world, |process| plans.get(process as usize - 1).cloned()));
+        let ending = block_on(live(&world, |process| {
+            plans.get(process as usize - 1).cloned()
+        }));
         let place = format!("seed {seed}");
-        same(&expected, &ending.unwrap_or_else(|why| panic!("{place}: {why}")), &place);
+        same(
+            &expected,
+            &ending.unwrap_or_else(|why| panic!("{place}: {why}")),
+            &place,
+        );
     }
 }

@@ -41,7 +41,8 @@ pub(crate) async fn prepare(root: Arc<Path>) -> Result<(), BlobError> {
     blocking("connect", move || {
         let temporary = root.join(TEMPORARY);
         for folder in [root.join(FOLDER), temporary.clone()] {
-            fs::create_dir_all(&folder).map_err(|source| error::blob("connect", &folder, source))?;
+            fs::create_dir_all(&folder)
+                .map_err(|source| error::blob("connect", &folder, source))?;
         }
         let fail = |source| error::blob("connect", &temporary, source);
         NamedTempFile::new_in(&temporary).map_err(fail)?;
@@ -65,9 +66,17 @@ async fn blocking<T: Send + 'static>(
     operation: &'static str,
     work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
 ) -> Result<T, BlobError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_joined| {
-        Err(BlobError::new(Kind::Unavailable, ADAPTER, operation, "the process is shutting down").with_unknown_effect())
-    })
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_joined| {
+            Err(BlobError::new(
+                Kind::Unavailable,
+                ADAPTER,
+                operation,
+                "the process is shutting down",
+            )
+            .with_unknown_effect())
+        })
 }
 
 impl LocalFsBlobStore {
@@ -90,10 +99,15 @@ impl BlobStore for LocalFsBlobStore {
     }
 
     fn capabilities(&self) -> BlobCapabilities {
-        BlobCapabilities { durability: Durability::OsCrash }
+        BlobCapabilities {
+            durability: Durability::OsCrash,
+        }
     }
 
-    async fn put(&self, mut content: BoxStream<'static, Result<Bytes, BlobError>>) -> Result<Digest, BlobError> {
+    async fn put(
+        &self,
+        mut content: BoxStream<'static, Result<Bytes, BlobError>>,
+    ) -> Result<Digest, BlobError> {
         let folder = self.root.join(TEMPORARY);
         let mut file = blocking("put", move || {
             NamedTempFile::new_in(&folder).map_err(|source| error::blob("put", &folder, source))
@@ -104,7 +118,8 @@ impl BlobStore for LocalFsBlobStore {
             let part = part?;
             sum.update(&part);
             file = blocking("put", move || {
-                file.write_all(&part).map_err(|source| error::blob("put", file.path(), source))?;
+                file.write_all(&part)
+                    .map_err(|source| error::blob("put", file.path(), source))?;
                 Ok(file)
             })
             .await?;
@@ -115,11 +130,16 @@ impl BlobStore for LocalFsBlobStore {
         Ok(digest)
     }
 
-    async fn get(&self, digest: &Digest) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
+    async fn get(
+        &self,
+        digest: &Digest,
+    ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
         let (path, digest) = (self.path(digest), *digest);
         let opened = path.clone();
-        let file =
-            blocking("get", move || File::open(&opened).map_err(|source| error::blob("get", &opened, source))).await?;
+        let file = blocking("get", move || {
+            File::open(&opened).map_err(|source| error::blob("get", &opened, source))
+        })
+        .await?;
         let (sender, receiver) = mpsc::channel(PARTS_AHEAD);
         // Ends when the file does, or when nobody reads on.
         tokio::task::spawn_blocking(move || send_parts(file, &path, &digest, &sender));
@@ -149,11 +169,20 @@ impl BlobStore for LocalFsBlobStore {
         .await
     }
 
-    async fn list(&self, limit: NonZeroU32, page: Option<PageToken>) -> Result<Page<Digest>, BlobError> {
+    async fn list(
+        &self,
+        limit: NonZeroU32,
+        page: Option<PageToken>,
+    ) -> Result<Page<Digest>, BlobError> {
         let after = match page {
             None => None,
             Some(token) => Some(token.0.parse::<Digest>().map_err(|_error| {
-                BlobError::new(Kind::Rejected, ADAPTER, "list", "this is no page token of this store")
+                BlobError::new(
+                    Kind::Rejected,
+                    ADAPTER,
+                    "list",
+                    "this is no page token of this store",
+                )
             })?),
         };
         let folder = self.root.join(FOLDER);
@@ -172,14 +201,23 @@ fn keep(file: NamedTempFile, path: &Path) -> Result<(), BlobError> {
     let is_new = !folder.exists();
     fs::create_dir_all(folder).map_err(fail)?;
     file.persist(path).map_err(|persist| fail(persist.error))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(fail)?;
     if is_new && let Some(above) = folder.parent() {
-        File::open(above).and_then(|above| above.sync_all()).map_err(fail)?;
+        File::open(above)
+            .and_then(|above| above.sync_all())
+            .map_err(fail)?;
     }
     Ok(())
 }
 
-fn send_parts(mut file: File, path: &Path, digest: &Digest, sender: &mpsc::Sender<Result<Bytes, BlobError>>) {
+fn send_parts(
+    mut file: File,
+    path: &Path,
+    digest: &Digest,
+    sender: &mpsc::Sender<Result<Bytes, BlobError>>,
+) {
     let mut sum = Sha256::new();
     let mut buffer = vec![0; PART_BYTES];
     loop {
@@ -199,12 +237,17 @@ fn send_parts(mut file: File, path: &Path, digest: &Digest, sender: &mpsc::Sende
     }
     if Digest::from_sha256(sum.finalize().into()) != *digest {
         let why = format!("the file of blob {digest} has other bytes");
-        let _nobody_reads = sender.blocking_send(Err(BlobError::new(Kind::Corrupt, ADAPTER, "get", why)));
+        let _nobody_reads =
+            sender.blocking_send(Err(BlobError::new(Kind::Corrupt, ADAPTER, "get", why)));
     }
 }
 
 /// Folders and files in the order of their names, which is the order of the digests.
-fn list(folder: &Path, limit: NonZeroU32, after: Option<Digest>) -> Result<Page<Digest>, BlobError> {
+fn list(
+    folder: &Path,
+    limit: NonZeroU32,
+    after: Option<Digest>,
+) -> Result<Page<Digest>, BlobError> {
     let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
     let from = after.map(|digest| digest.to_hex()).unwrap_or_default();
     let mut items = Vec::new();
@@ -213,7 +256,9 @@ fn list(folder: &Path, limit: NonZeroU32, after: Option<Digest>) -> Result<Page<
             continue;
         }
         for rest in names(&folder.join(&first))? {
-            let Ok(digest) = format!("sha256:{first}{rest}").parse::<Digest>() else { continue };
+            let Ok(digest) = format!("sha256:{first}{rest}").parse::<Digest>() else {
+                continue;
+            };
             if after.is_some_and(|after| digest <= after) {
                 continue;
             }
@@ -225,7 +270,10 @@ fn list(folder: &Path, limit: NonZeroU32, after: Option<Digest>) -> Result<Page<
     }
     let more = items.len() > limit;
     items.truncate(limit);
-    let next = items.last().filter(|_last| more).map(|digest| PageToken(digest.to_string()));
+    let next = items
+        .last()
+        .filter(|_last| more)
+        .map(|digest| PageToken(digest.to_string()));
     Ok(Page { items, next })
 }
 

@@ -12,7 +12,11 @@ use seaworthy_ports::blob_store::{BlobError, BlobStore};
 const ADAPTER: &str = "local-fs";
 
 const fn info() -> AdapterInfo {
-    AdapterInfo { id: ADAPTER, package: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") }
+    AdapterInfo {
+        id: ADAPTER,
+        package: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+    }
 }
 
 /// Where a [`LocalFs`] keeps its files.

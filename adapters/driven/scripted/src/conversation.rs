@@ -24,35 +24,55 @@ pub(crate) struct ToolResult<'a> {
 impl<'a> ToolResult<'a> {
     fn of(result: &'a ToolResultBlock) -> Self {
         let text = result.content.as_str();
-        let output = serde_json::from_str(text).unwrap_or_else(|_error| Value::String(text.to_owned()));
-        Self { tool: &result.name, text, output, is_error: result.is_error }
+        let output =
+            serde_json::from_str(text).unwrap_or_else(|_error| Value::String(text.to_owned()));
+        Self {
+            tool: &result.name,
+            text,
+            output,
+            is_error: result.is_error,
+        }
     }
 }
 
 fn is_spoken(message: &Message) -> bool {
-    message.role == Role::User && message.blocks.iter().any(|block| matches!(block, Block::Text { .. }))
+    message.role == Role::User
+        && message
+            .blocks
+            .iter()
+            .any(|block| matches!(block, Block::Text { .. }))
 }
 
 fn results(message: &Message) -> impl Iterator<Item = ToolResult<'_>> {
     message.blocks.iter().filter_map(|block| match block {
         Block::ToolResult(result) => Some(ToolResult::of(result)),
-        Block::Text { .. } | Block::Reasoning { .. } | Block::ToolCall(_) | Block::Refusal { .. } => None,
+        Block::Text { .. }
+        | Block::Reasoning { .. }
+        | Block::ToolCall(_)
+        | Block::Refusal { .. } => None,
     })
 }
 
 impl<'a> Conversation<'a> {
     pub(crate) fn of(messages: &'a [Message]) -> Self {
         let spoken = messages.iter().rposition(is_spoken);
-        let (input, from) = match spoken.and_then(|at| messages.get(at).map(|message| (message, at))) {
-            Some((message, at)) => (message.text(), at.saturating_add(1)),
-            None => (String::new(), 0),
-        };
-        Self { input, since: messages.get(from..).unwrap_or_default() }
+        let (input, from) =
+            match spoken.and_then(|at| messages.get(at).map(|message| (message, at))) {
+                Some((message, at)) => (message.text(), at.saturating_add(1)),
+                None => (String::new(), 0),
+            };
+        Self {
+            input,
+            since: messages.get(from..).unwrap_or_default(),
+        }
     }
 
     /// How often the model has answered.
     pub(crate) fn answers(&self) -> usize {
-        self.since.iter().filter(|message| message.role == Role::Assistant).count()
+        self.since
+            .iter()
+            .filter(|message| message.role == Role::Assistant)
+            .count()
     }
 
     /// The results that were there before the answer number `answer`, from 0.

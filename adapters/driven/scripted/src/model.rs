@@ -9,8 +9,8 @@ use futures_util::future::{Either, select};
 use futures_util::{StreamExt as _, stream};
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::model_provider::{
-    BlockKind, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError, ModelEvent, ModelProvider,
-    ModelRequest, Rerank, Usage, check_history,
+    BlockKind, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError, ModelEvent,
+    ModelProvider, ModelRequest, Rerank, Usage, check_history,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, Latch, PortError};
 use serde_json::{Value, json};
@@ -33,7 +33,12 @@ pub struct ScriptedModel {
 
 impl fmt::Debug for ScriptedModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ScriptedModel({}, {} turns)", self.script.origin, self.script.turns.len())
+        write!(
+            f,
+            "ScriptedModel({}, {} turns)",
+            self.script.origin,
+            self.script.turns.len()
+        )
     }
 }
 
@@ -53,7 +58,11 @@ impl ScriptedModel {
     /// [`ScriptError`] with the place and what is wrong.
     pub fn from_yaml(text: &str, origin: &str) -> Result<Self, ScriptError> {
         let (script, templates) = Script::parse(text, origin)?;
-        Ok(Self { script: Arc::new(script), templates: Arc::new(templates), clock: None })
+        Ok(Self {
+            script: Arc::new(script),
+            templates: Arc::new(templates),
+            clock: None,
+        })
     }
 
     /// The same model, as slow as its script says.
@@ -73,15 +82,26 @@ impl ScriptedModel {
         let conversation = Conversation::of(&request.messages);
         let playing = self.find(&conversation)?;
         let text = self.fill(&playing.turn.text, &conversation, &playing)?;
-        let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
+        let text = text
+            .as_str()
+            .map_or_else(|| text.to_string(), str::to_owned);
         let mut calls = Vec::new();
         for (index, call) in playing.turn.calls.iter().enumerate() {
             let arguments = self.arguments(&call.arguments, &conversation, &playing)?;
             // Unique in the conversation, and the same whoever plays the turn.
             let id = format!("call_{}_{index}", request.messages.len());
-            calls.push((BlockKind::ToolCall { id, name: call.tool.clone() }, arguments.to_string()));
+            calls.push((
+                BlockKind::ToolCall {
+                    id,
+                    name: call.tool.clone(),
+                },
+                arguments.to_string(),
+            ));
         }
-        Ok((events(&self.script.origin, text, calls), playing.turn.latency))
+        Ok((
+            events(&self.script.origin, text, calls),
+            playing.turn.latency,
+        ))
     }
 
     /// The turn after those that were answered; turns whose `when` was false at their time do not count.
@@ -89,7 +109,12 @@ impl ScriptedModel {
         let answers = conversation.answers();
         let mut answer = 0_usize;
         for (index, turn) in self.script.turns.iter().enumerate() {
-            let playing = Playing { turn, index, iteration: 0, answer };
+            let playing = Playing {
+                turn,
+                index,
+                iteration: 0,
+                answer,
+            };
             if let Some(when) = &turn.when
                 && !is_true(&self.fill(when, conversation, &playing)?)
             {
@@ -98,11 +123,19 @@ impl ScriptedModel {
             let repeat = usize::try_from(turn.repeat).unwrap_or(usize::MAX);
             let left = answers.saturating_sub(answer);
             if left < repeat {
-                return Ok(Playing { turn, index, iteration: left, answer: answers });
+                return Ok(Playing {
+                    turn,
+                    index,
+                    iteration: left,
+                    answer: answers,
+                });
             }
             answer = answer.saturating_add(repeat);
         }
-        let why = format!("{}: the script has no turn left after {answers} answers", self.script.origin);
+        let why = format!(
+            "{}: the script has no turn left after {answers} answers",
+            self.script.origin
+        );
         Err(Self::refuse(why))
     }
 
@@ -124,7 +157,11 @@ impl ScriptedModel {
         }))
         .map_err(|error| Self::refuse(error.to_string()))?;
         self.templates.value(template, &context).map_err(|why| {
-            Self::refuse(format!("{}: turn {}: {why}", self.script.origin, playing.index + 1))
+            Self::refuse(format!(
+                "{}: turn {}: {why}",
+                self.script.origin,
+                playing.index + 1
+            ))
         })
     }
 
@@ -138,14 +175,18 @@ impl ScriptedModel {
             Arguments::Constant(value) => value.clone(),
             Arguments::Text(template) => self.fill(template, conversation, playing)?,
             Arguments::List(items) => {
-                let items: Result<_, _> =
-                    items.iter().map(|item| self.arguments(item, conversation, playing)).collect();
+                let items: Result<_, _> = items
+                    .iter()
+                    .map(|item| self.arguments(item, conversation, playing))
+                    .collect();
                 Value::Array(items?)
             }
             Arguments::Object(fields) => {
                 let fields: Result<_, ModelError> = fields
                     .iter()
-                    .map(|(name, value)| Ok((name.clone(), self.arguments(value, conversation, playing)?)))
+                    .map(|(name, value)| {
+                        Ok((name.clone(), self.arguments(value, conversation, playing)?))
+                    })
                     .collect();
                 Value::Object(fields?)
             }
@@ -166,8 +207,15 @@ fn is_true(value: &Value) -> bool {
 }
 
 fn events(origin: &str, text: String, calls: Vec<(BlockKind, String)>) -> Vec<ModelEvent> {
-    let mut events = vec![ModelEvent::Started { request_id: None, model: Some(origin.to_owned()) }];
-    let reason = if calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
+    let mut events = vec![ModelEvent::Started {
+        request_id: None,
+        model: Some(origin.to_owned()),
+    }];
+    let reason = if calls.is_empty() {
+        FinishReason::Stop
+    } else {
+        FinishReason::ToolCalls
+    };
     let mut said = 0_usize;
     let text = (!text.is_empty()).then_some((BlockKind::Text, text));
     for (block, (kind, delta)) in (0_u32..).zip(text.into_iter().chain(calls)) {
@@ -178,8 +226,14 @@ fn events(origin: &str, text: String, calls: Vec<(BlockKind, String)>) -> Vec<Mo
     }
     // No tokenizer is involved: four bytes to a token is what English text comes to.
     let output_tokens = Some(said.div_ceil(4) as u64);
-    events.push(ModelEvent::Usage(Usage { output_tokens, ..Usage::default() }));
-    events.push(ModelEvent::Finish(Finish { reason, raw_reason: None }));
+    events.push(ModelEvent::Usage(Usage {
+        output_tokens,
+        ..Usage::default()
+    }));
+    events.push(ModelEvent::Finish(Finish {
+        reason,
+        raw_reason: None,
+    }));
     events
 }
 
@@ -196,13 +250,28 @@ fn slowly(
         match event {
             ModelEvent::BlockDelta { block, delta } if is_text => {
                 let letters: Vec<char> = delta.chars().collect();
-                let size = letters.len().div_ceil(usize::try_from(PIECES).unwrap_or(1)).max(1);
+                let size = letters
+                    .len()
+                    .div_ceil(usize::try_from(PIECES).unwrap_or(1))
+                    .max(1);
                 pieces.extend(letters.chunks(size).map(|piece| {
-                    (latency / PIECES, ModelEvent::BlockDelta { block, delta: piece.iter().collect() })
+                    (
+                        latency / PIECES,
+                        ModelEvent::BlockDelta {
+                            block,
+                            delta: piece.iter().collect(),
+                        },
+                    )
                 }));
             }
             other => {
-                is_text = matches!(&other, ModelEvent::BlockStarted { kind: BlockKind::Text, .. });
+                is_text = matches!(
+                    &other,
+                    ModelEvent::BlockStarted {
+                        kind: BlockKind::Text,
+                        ..
+                    }
+                );
                 pieces.push((Duration::ZERO, other));
             }
         }
@@ -213,28 +282,40 @@ fn slowly(
     {
         *delay = latency;
     }
-    stream::unfold((pieces.into_iter(), clock, cancel), |(mut pieces, clock, cancel)| async move {
-        let (delay, event) = pieces.next()?;
-        if !delay.is_zero() {
-            let is_cancelled = {
-                let sleep = clock.sleep_until(clock.now().plus(delay));
-                let cancelled = std::pin::pin!(cancel.wait());
-                matches!(select(sleep, cancelled).await, Either::Right(_))
-            };
-            if is_cancelled {
-                let error = PortError::new(Kind::Cancelled, ADAPTER, "stream", "the caller ended the call");
-                return Some((Err(error.into()), (Vec::new().into_iter(), clock, cancel)));
+    stream::unfold(
+        (pieces.into_iter(), clock, cancel),
+        |(mut pieces, clock, cancel)| async move {
+            let (delay, event) = pieces.next()?;
+            if !delay.is_zero() {
+                let is_cancelled = {
+                    let sleep = clock.sleep_until(clock.now().plus(delay));
+                    let cancelled = std::pin::pin!(cancel.wait());
+                    matches!(select(sleep, cancelled).await, Either::Right(_))
+                };
+                if is_cancelled {
+                    let error = PortError::new(
+                        Kind::Cancelled,
+                        ADAPTER,
+                        "stream",
+                        "the caller ended the call",
+                    );
+                    return Some((Err(error.into()), (Vec::new().into_iter(), clock, cancel)));
+                }
             }
-        }
-        Some((Ok(event), (pieces, clock, cancel)))
-    })
+            Some((Ok(event), (pieces, clock, cancel)))
+        },
+    )
     .boxed()
 }
 
 #[async_trait]
 impl ModelProvider for ScriptedModel {
     fn info(&self) -> AdapterInfo {
-        AdapterInfo { id: ADAPTER, package: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") }
+        AdapterInfo {
+            id: ADAPTER,
+            package: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+        }
     }
 
     fn capabilities(&self, _model: &str) -> ModelCapabilities {

@@ -113,15 +113,24 @@ pub(crate) enum Arguments {
 impl Script {
     /// Reads a script and compiles its templates.
     pub(crate) fn parse(text: &str, origin: &str) -> Result<(Self, Templates), ScriptError> {
-        let whole = |why: String| ScriptError::Whole { origin: origin.to_owned(), why };
+        let whole = |why: String| ScriptError::Whole {
+            origin: origin.to_owned(),
+            why,
+        };
         if text.len() > MAX_BYTES {
             return Err(whole(format!("a script has at most {MAX_BYTES} bytes")));
         }
         let file: File = serde_saphyr::from_str(text).map_err(|error| {
-            let (line, column) =
-                error.location().map_or((1, 1), |location| (location.line(), location.column()));
+            let (line, column) = error
+                .location()
+                .map_or((1, 1), |location| (location.line(), location.column()));
             let why = error.without_snippet().to_string();
-            ScriptError::Syntax { origin: origin.to_owned(), line, column, why }
+            ScriptError::Syntax {
+                origin: origin.to_owned(),
+                line,
+                column,
+                why,
+            }
         })?;
         if file.turns.is_empty() {
             return Err(whole("a script has at least one turn".to_owned()));
@@ -129,10 +138,20 @@ impl Script {
         let mut templates = Templates::new();
         let mut turns = Vec::new();
         for (index, turn) in file.turns.into_iter().enumerate() {
-            let why = |why: String| ScriptError::Turn { origin: origin.to_owned(), turn: index + 1, why };
+            let why = |why: String| ScriptError::Turn {
+                origin: origin.to_owned(),
+                turn: index + 1,
+                why,
+            };
             turns.push(Turn::compile(turn, &mut templates).map_err(why)?);
         }
-        Ok((Self { origin: origin.to_owned(), turns }, templates))
+        Ok((
+            Self {
+                origin: origin.to_owned(),
+                turns,
+            },
+            templates,
+        ))
     }
 }
 
@@ -140,7 +159,10 @@ impl Turn {
     fn compile(file: TurnFile, templates: &mut Templates) -> Result<Self, String> {
         let mut calls = Vec::new();
         for call in file.calls {
-            calls.push(Call { tool: call.tool, arguments: Arguments::compile(call.arguments, templates)? });
+            calls.push(Call {
+                tool: call.tool,
+                arguments: Arguments::compile(call.arguments, templates)?,
+            });
         }
         let repeat = file.repeat.unwrap_or(1);
         if repeat == 0 {
@@ -149,7 +171,10 @@ impl Turn {
         Ok(Self {
             text: templates.compile(file.text)?,
             calls,
-            latency: file.latency.as_deref().map_or(Ok(Duration::ZERO), latency)?,
+            latency: file
+                .latency
+                .as_deref()
+                .map_or(Ok(Duration::ZERO), latency)?,
             when: file.when.map(|when| templates.compile(when)).transpose()?,
             repeat,
         })
@@ -164,8 +189,10 @@ impl Arguments {
                 template => Self::Text(template),
             },
             Value::Array(items) => {
-                let items: Result<_, _> =
-                    items.into_iter().map(|item| Self::compile(item, templates)).collect();
+                let items: Result<_, _> = items
+                    .into_iter()
+                    .map(|item| Self::compile(item, templates))
+                    .collect();
                 Self::List(items?)
             }
             Value::Object(fields) => {
@@ -182,12 +209,17 @@ impl Arguments {
 
 /// A whole number with `ms` or `s`.
 fn latency(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("latency {text:?} is no duration; write for example 200ms or 2s, at most 600s");
+    let wrong =
+        || format!("latency {text:?} is no duration; write for example 200ms or 2s, at most 600s");
     let (number, unit) = match text.strip_suffix("ms") {
         Some(number) => (number, 1),
         None => (text.strip_suffix('s').ok_or_else(wrong)?, 1000),
     };
     let number: u64 = number.trim().parse().map_err(|_error| wrong())?;
     let latency = Duration::from_millis(number.saturating_mul(unit));
-    if latency > MAX_LATENCY { Err(wrong()) } else { Ok(latency) }
+    if latency > MAX_LATENCY {
+        Err(wrong())
+    } else {
+        Ok(latency)
+    }
 }

@@ -29,7 +29,10 @@ impl Templates {
         if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
             environment.set_syntax(syntax);
         }
-        Self { environment, count: 0 }
+        Self {
+            environment,
+            count: 0,
+        }
     }
 
     pub(crate) fn compile(&mut self, text: String) -> Result<Template, String> {
@@ -37,7 +40,9 @@ impl Templates {
             return Ok(Template::Constant(text));
         }
         if let Some(expression) = only_expression(&text) {
-            self.environment.compile_expression(expression).map_err(|error| words(&error))?;
+            self.environment
+                .compile_expression(expression)
+                .map_err(|error| words(&error))?;
             return Ok(Template::Expression(expression.to_owned()));
         }
         self.count = self.count.saturating_add(1);
@@ -49,7 +54,11 @@ impl Templates {
     }
 
     /// The template's value for `context`; a text unless the template is one expression.
-    pub(crate) fn value(&self, template: &Template, context: &minijinja::Value) -> Result<Value, String> {
+    pub(crate) fn value(
+        &self,
+        template: &Template,
+        context: &minijinja::Value,
+    ) -> Result<Value, String> {
         match template {
             Template::Constant(text) => Ok(Value::String(text.clone())),
             Template::Expression(expression) => {

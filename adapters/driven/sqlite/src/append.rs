@@ -47,9 +47,15 @@ UPDATE logs SET seq = j.value ->> 3, sealed = j.value ->> 4, labels = j.value ->
     append_digest = unhex(j.value ->> 7)
 FROM json_each(?1) j WHERE logs.id = j.value ->> 0";
 
-const REMOVE_LABELS: &str = "
-DELETE FROM labels WHERE (kind, name, value, log) IN (
-    SELECT value ->> 0, unhex(value ->> 1), unhex(value ->> 2), value ->> 3 FROM json_each(?1))";
+const CHANGE_LABELS: &str = "
+UPDATE labels SET value = unhex(j.value ->> 3)
+FROM json_each(?1) j
+WHERE labels.kind = j.value ->> 0 AND labels.name = unhex(j.value ->> 1) AND labels.value = unhex(j.value ->> 2)
+    AND labels.log = j.value ->> 4";
+
+/// One at a time: SQLite would look through all labels of the kind for a list, and labels are rarely taken away.
+const REMOVE_LABEL: &str =
+    "DELETE FROM labels WHERE kind = ?1 AND name = ?2 AND value = ?3 AND log = ?4";
 
 const ADD_LABELS: &str = "
 INSERT INTO labels (kind, name, value, log)
@@ -308,13 +314,21 @@ fn append_id(id: &AppendId) -> String {
     id.as_str().to_owned()
 }
 
+struct RemovedLabel {
+    kind: String,
+    name: String,
+    value: String,
+    log: i64,
+}
+
 /// What the group writes, by statement.
 #[derive(Default)]
 struct Rows {
     created: HashMap<LogId, i64>,
     create: Vec<Value>,
     update: Vec<Value>,
-    remove_labels: Vec<Value>,
+    change_labels: Vec<Value>,
+    remove_labels: Vec<RemovedLabel>,
     add_labels: Vec<Value>,
     records: Vec<Value>,
     bodies: Vec<u8>,
@@ -343,14 +357,30 @@ impl Rows {
         let none = Labels::new();
         let old = log.stored.as_ref().map_or(&none, |stored| &stored.labels);
         let kind = log.id.kind.as_str();
-        let difference = |from: &Labels, to: &Labels| -> Vec<Value> {
-            from.iter()
-                .filter(|(name, value)| to.get(*name) != Some(*value))
-                .map(|(name, value)| json!([kind, hex::encode(name), hex::encode(value), row]))
-                .collect()
-        };
-        self.remove_labels.extend(difference(old, &head.labels));
-        self.add_labels.extend(difference(&head.labels, old));
+        for (name, value) in &head.labels {
+            let (hex_name, hex_value) = (hex::encode(name), hex::encode(value));
+            match old.get(name) {
+                Some(same) if same == value => {}
+                Some(other) => {
+                    let other = hex::encode(other);
+                    self.change_labels
+                        .push(json!([kind, hex_name, other, hex_value, row]));
+                }
+                None => self
+                    .add_labels
+                    .push(json!([kind, hex_name, hex_value, row])),
+            }
+        }
+        for (name, value) in old {
+            if !head.labels.contains_key(name) {
+                self.remove_labels.push(RemovedLabel {
+                    kind: kind.to_owned(),
+                    name: name.clone(),
+                    value: value.clone(),
+                    log: row,
+                });
+            }
+        }
         let (id, digest) = head.newest.as_ref().map_or((None, None), |(id, digest)| {
             (Some(id), Some(hex::encode(digest)))
         });
@@ -375,7 +405,7 @@ impl Rows {
         let lists = [
             (CREATE, self.create),
             (UPDATE, self.update),
-            (REMOVE_LABELS, self.remove_labels),
+            (CHANGE_LABELS, self.change_labels),
             (ADD_LABELS, self.add_labels),
         ];
         for (statement, list) in lists {
@@ -385,6 +415,15 @@ impl Rows {
                     .execute(&mut *connection)
                     .await?;
             }
+        }
+        for label in self.remove_labels {
+            sqlx::query(REMOVE_LABEL)
+                .bind(label.kind)
+                .bind(label.name.into_bytes())
+                .bind(label.value.into_bytes())
+                .bind(label.log)
+                .execute(&mut *connection)
+                .await?;
         }
         if !self.records.is_empty() {
             sqlx::query(RECORDS)

@@ -308,6 +308,9 @@ async fn logs_are_found_by_any_labels_in_both_orders_and_only_by_the_newest() {
     found = names(&*store, query(queued_even, Order::NewestFirst, 4)).await;
     found.reverse();
     assert_eq!(found, expected);
+    let mut raw = database.raw().await;
+    let rows = count(&mut raw, "SELECT count(*) FROM labels").await;
+    assert_eq!(rows, 3 * 23 + 2, "no label is left of another head");
     let done = query(labels(&[("status", "done")]), Order::OldestFirst, 9);
     assert_eq!(names(&*store, done).await, ["log04"]);
     let all = query(Labels::new(), Order::NewestFirst, 10);

@@ -24,13 +24,14 @@ pub(crate) async fn keep<S: LeaseStorage + ?Sized>(
         clock
             .sleep_until(held.first_expiry().map_or(next, |expiry| expiry.min(next)))
             .await;
-        held.expire(clock.now());
-        if clock.now() < next {
+        let now = clock.now();
+        held.expire(now);
+        if now < next {
             continue;
         }
         let asked = held.keys();
         if asked.is_empty() {
-            next = clock.now().plus(pace);
+            next = now.plus(pace);
             continue;
         }
         let mut renewal = pin!(storage.renew(&asked, ttl));
@@ -50,7 +51,8 @@ pub(crate) async fn keep<S: LeaseStorage + ?Sized>(
                 (pace / 4).max(Duration::from_millis(1))
             }
         };
-        next = clock.now().plus(pause);
+        // Counted from when it was asked for: a slow answer must not stretch the rhythm.
+        next = now.plus(pause);
     }
 }
 

@@ -1,13 +1,11 @@
 //! What cannot work says so, with the right exit code, and breaks nothing.
 
-mod support;
-
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Stdio;
 
-use support::{Done, Place, script};
+use crate::support::{Done, Place, script};
 
 fn refused(place: &Place, args: &[&str]) -> Done {
     let done = place.run(args);
@@ -35,7 +33,7 @@ fn a_descriptor_with_faults_is_refused_with_each_place() {
     }
     place.write(
         "agent.yaml",
-        &support::agent("tester", 4).replace("[list, note", "[lst, note"),
+        &crate::support::agent("tester", 4).replace("[list, note", "[lst, note"),
     );
     let done = refused(&place, &["run", "agent.yaml"]);
     assert!(
@@ -274,11 +272,11 @@ fn output_that_nobody_reads_is_no_error() {
     assert_eq!(place.run(&["run", "agent.yaml", "--run-id", "r1"]).code, 0);
     let mut child = place.start(&["events", "r1", "--json"]);
     drop(child.stdout.take());
-    let done = support::finish(child);
+    let done = crate::support::finish(child);
     assert_eq!((done.code, done.stderr.as_str()), (0, ""));
     let mut child = place.start(&["run", "agent.yaml", "--run-id", "r2", "--json"]);
     drop(child.stdout.take());
-    assert_eq!(support::finish(child).code, 0);
+    assert_eq!(crate::support::finish(child).code, 0);
     assert_eq!(place.show("r2")["status"], "succeeded");
 }
 
@@ -296,7 +294,7 @@ fn input_comes_from_standard_input_too() {
         .unwrap()
         .write_all("größer\n".as_bytes())
         .unwrap();
-    assert_eq!(support::finish(child).code, 0);
+    assert_eq!(crate::support::finish(child).code, 0);
     let events = place.run(&["events", "r1", "--json"]).json_lines();
     assert_eq!(events[0]["data"]["input"], "größer\n");
 }

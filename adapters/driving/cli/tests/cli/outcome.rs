@@ -1,9 +1,7 @@
 //! What `run` and the commands that look at runs print.
 
-mod support;
-
+use crate::support::{Place, agent, script};
 use serde_json::Value;
-use support::{Place, agent, script};
 
 #[test]
 fn a_run_that_succeeds_prints_its_answer_and_says_that_its_model_is_a_script() {
@@ -165,9 +163,9 @@ fn a_detached_run_is_done_by_a_worker_that_drains_when_it_is_told_to_stop() {
     assert_eq!((done.code, done.stdout.as_str()), (0, "r1\n"), "{done:?}");
     assert_eq!(place.show("r1")["status"], "queued");
     let worker = place.start(&["worker"]);
-    support::until(|| place.show("r1")["status"] == "succeeded");
-    support::signal(&worker, "TERM");
-    assert_eq!(support::finish(worker).code, 0);
+    crate::support::until(|| place.show("r1")["status"] == "succeeded");
+    crate::support::signal(&worker, "TERM");
+    assert_eq!(crate::support::finish(worker).code, 0);
 }
 
 #[test]

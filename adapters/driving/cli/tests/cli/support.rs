@@ -1,5 +1,5 @@
 //! A folder of its own for each test, with agents in it, and the program under test.
-#![allow(dead_code, reason = "every test file uses another part")]
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,20 +14,20 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder with an agent and a workspace.
-pub struct Place {
+pub(crate) struct Place {
     dir: TempDir,
 }
 
 impl Place {
     /// A folder with a workspace that is a project of its own.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = TempDir::new().unwrap();
         fs::create_dir_all(dir.path().join("work/.git")).unwrap();
         Self { dir }
     }
 
     /// A folder with an agent whose model follows `turns` and may call the tools of [`TOOLS`].
-    pub fn with_script(turns: &str) -> Self {
+    pub(crate) fn with_script(turns: &str) -> Self {
         let place = Self::new();
         place.write("agent.yaml", &agent("tester", 16));
         place.write("script.yaml", turns);
@@ -35,21 +35,21 @@ impl Place {
         place
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn work(&self) -> PathBuf {
+    pub(crate) fn work(&self) -> PathBuf {
         self.dir.path().join("work")
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.dir.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    pub fn write_tool(&self, name: &str, text: &str) {
+    pub(crate) fn write_tool(&self, name: &str, text: &str) {
         self.write(name, text);
         fs::set_permissions(
             self.dir.path().join(name),
@@ -59,13 +59,13 @@ impl Place {
     }
 
     /// The lines of a file of the workspace; none where it is absent.
-    pub fn lines(&self, name: &str) -> Vec<String> {
+    pub(crate) fn lines(&self, name: &str) -> Vec<String> {
         let text = fs::read_to_string(self.work().join(name)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
     /// The program with these arguments, in this place, without a terminal and without keys.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_seaworthy"));
         command
             .args(args)
@@ -81,40 +81,40 @@ impl Place {
         command
     }
 
-    pub fn run(&self, args: &[&str]) -> Done {
+    pub(crate) fn run(&self, args: &[&str]) -> Done {
         Done::of(self.command(args).output().unwrap())
     }
 
     /// The JSON that a command prints.
-    pub fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let done = self.run(&[args, &["--json"]].concat());
         assert_eq!(done.code, 0, "{args:?}: {done:?}");
         serde_json::from_str(&done.stdout).unwrap()
     }
 
-    pub fn show(&self, run: &str) -> Value {
+    pub(crate) fn show(&self, run: &str) -> Value {
         self.json(&["show", run])
     }
 
-    pub fn start(&self, args: &[&str]) -> Child {
+    pub(crate) fn start(&self, args: &[&str]) -> Child {
         self.command(args).spawn().unwrap()
     }
 
-    pub fn wait_for_file(&self, name: &str) {
+    pub(crate) fn wait_for_file(&self, name: &str) {
         until(|| self.work().join(name).exists());
     }
 }
 
 /// What a program left behind.
 #[derive(Debug)]
-pub struct Done {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Done {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Done {
-    pub fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         let done = Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),
@@ -125,7 +125,7 @@ impl Done {
     }
 
     /// Every line of standard output as JSON.
-    pub fn json_lines(&self) -> Vec<Value> {
+    pub(crate) fn json_lines(&self) -> Vec<Value> {
         self.stdout
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
@@ -133,12 +133,12 @@ impl Done {
     }
 }
 
-pub fn finish(child: Child) -> Done {
+pub(crate) fn finish(child: Child) -> Done {
     Done::of(child.wait_with_output().unwrap())
 }
 
 /// Waits for something that other processes bring about.
-pub fn until(condition: impl Fn() -> bool) {
+pub(crate) fn until(condition: impl Fn() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < PATIENCE, "it did not happen");
@@ -147,7 +147,7 @@ pub fn until(condition: impl Fn() -> bool) {
 }
 
 /// Sends a signal by name, such as `TERM`.
-pub fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let status = Command::new("kill")
         .args([format!("-{name}"), child.id().to_string()])
         .status()
@@ -156,13 +156,13 @@ pub fn signal(child: &Child, name: &str) {
 }
 
 /// Kills the process as a crash would, and nothing else.
-pub fn kill(mut child: Child) {
+pub(crate) fn kill(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();
 }
 
 /// The descriptor of an agent with [`TOOLS`].
-pub fn agent(name: &str, max_turns: u32) -> String {
+pub(crate) fn agent(name: &str, max_turns: u32) -> String {
     format!(
         "version: seaworthy.agent_graph.v1
 metadata: {{ name: {name} }}
@@ -229,7 +229,7 @@ echo "{\"done\": \"$1\"}"
 "#;
 
 /// A script that calls each of `tools` once, one a turn, and then says `Done.`
-pub fn script(tools: &[&str]) -> String {
+pub(crate) fn script(tools: &[&str]) -> String {
     let calls: String = tools
         .iter()
         .map(|tool| format!("  - calls:\n      - tool: {tool}\n        arguments: {{}}\n"))

@@ -1,9 +1,7 @@
 //! Approvals, failures, cancelling and reopening.
 
-mod support;
-
+use crate::support::{Place, agent, script};
 use serde_json::{Value, json};
-use support::{Place, agent, script};
 
 /// A run that waits for an approval of `ask`.
 fn waiting() -> Place {
@@ -113,9 +111,9 @@ fn a_worker_goes_on_once_somebody_approves() {
     let place = waiting();
     let worker = place.start(&["worker"]);
     assert_eq!(place.run(&["approve", "r1.c1"]).code, 0);
-    support::until(|| place.show("r1")["status"] == "succeeded");
-    support::signal(&worker, "TERM");
-    assert_eq!(support::finish(worker).code, 0);
+    crate::support::until(|| place.show("r1")["status"] == "succeeded");
+    crate::support::signal(&worker, "TERM");
+    assert_eq!(crate::support::finish(worker).code, 0);
     assert_eq!(place.lines("ask").len(), 1);
 }
 
@@ -163,7 +161,7 @@ fn a_run_that_is_cancelled_while_it_works_ends_with_4() {
     let running = place.start(&["run", "agent.yaml", "--run-id", "r1"]);
     place.wait_for_file("doubt");
     assert_eq!(place.run(&["cancel", "r1"]).code, 0);
-    assert_eq!(support::finish(running).code, 4);
+    assert_eq!(crate::support::finish(running).code, 4);
     assert_eq!(place.show("r1")["ledger"][0]["status"], "in_doubt");
 }
 

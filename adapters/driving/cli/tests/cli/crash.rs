@@ -1,10 +1,8 @@
 //! Killed, stopped and shared: nothing is lost and nothing happens twice.
 
-mod support;
-
 use std::fs;
 
-use support::{Place, finish, kill, script, signal};
+use crate::support::{Place, finish, kill, script, signal};
 
 /// A run of `tool` that is killed while the tool has acted and not answered.
 fn killed(tool: &str) -> Place {

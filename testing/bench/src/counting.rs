@@ -1,0 +1,129 @@
+//! A state store that writes down every append that took effect.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use rustix::time::{ClockId, clock_gettime};
+use seaworthy::ports::state_store::{
+    Append, Appended, Document, DocumentEntry, DocumentKey, DocumentQuery, ExpectedVersion, Head, HeadQuery, Page,
+    PutDocument, Record, Seq, StateStore, StateStoreCapabilities, StateStoreError, StateStoreWatch, Version,
+};
+use seaworthy::ports::{AdapterInfo, LogId};
+use tokio::sync::Notify;
+
+/// An append that took effect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// The log's head behind it.
+    pub(crate) head: u64,
+    pub(crate) bodies: usize,
+    pub(crate) bytes: usize,
+    pub(crate) seals: bool,
+    /// When it was acknowledged.
+    pub(crate) at: Instant,
+    /// How long this process had computed by then, on all cores.
+    pub(crate) cpu: Duration,
+}
+
+/// Passes everything on to another store and writes appends down.
+#[derive(Debug)]
+pub(crate) struct Counting {
+    inner: Arc<dyn StateStore>,
+    seen: Mutex<Vec<Seen>>,
+    sealed: Notify,
+}
+
+impl Counting {
+    pub(crate) fn new(inner: Arc<dyn StateStore>) -> Arc<Self> {
+        Arc::new(Self { inner, seen: Mutex::default(), sealed: Notify::new() })
+    }
+
+    /// The appends since this was last called.
+    pub(crate) fn take(&self) -> Vec<Seen> {
+        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns once `count` logs were sealed since the last `take`.
+    pub(crate) async fn sealed(&self, count: usize) {
+        loop {
+            let changed = self.sealed.notified();
+            let sealed = {
+                let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                seen.iter().filter(|seen| seen.seals).count()
+            };
+            if sealed >= count {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// How long this process has computed.
+pub(crate) fn cpu() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[async_trait]
+impl StateStore for Counting {
+    fn info(&self) -> AdapterInfo {
+        self.inner.info()
+    }
+
+    fn capabilities(&self) -> StateStoreCapabilities {
+        self.inner.capabilities()
+    }
+
+    async fn append(&self, append: Append) -> Result<Appended, StateStoreError> {
+        let bodies = append.bodies.len();
+        let bytes = append.bodies.iter().map(|body| body.len()).sum();
+        let seals = append.seal;
+        let appended = self.inner.append(append).await?;
+        let seen = Seen { head: appended.head.0, bodies, bytes, seals, at: Instant::now(), cpu: cpu() };
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+        if seals {
+            self.sealed.notify_one();
+        }
+        Ok(appended)
+    }
+
+    fn read(&self, log: &LogId, after: Seq) -> BoxStream<'static, Result<Record, StateStoreError>> {
+        self.inner.read(log, after)
+    }
+
+    async fn head(&self, log: &LogId) -> Result<Option<Head>, StateStoreError> {
+        self.inner.head(log).await
+    }
+
+    async fn list(&self, query: HeadQuery) -> Result<Page<Head>, StateStoreError> {
+        self.inner.list(query).await
+    }
+
+    async fn delete(&self, log: &LogId) -> Result<(), StateStoreError> {
+        self.inner.delete(log).await
+    }
+
+    async fn get(&self, key: &DocumentKey) -> Result<Option<Document>, StateStoreError> {
+        self.inner.get(key).await
+    }
+
+    async fn put(&self, put: PutDocument) -> Result<Version, StateStoreError> {
+        self.inner.put(put).await
+    }
+
+    async fn remove(&self, key: &DocumentKey, expected: ExpectedVersion) -> Result<(), StateStoreError> {
+        self.inner.remove(key, expected).await
+    }
+
+    async fn list_documents(&self, query: DocumentQuery) -> Result<Page<DocumentEntry>, StateStoreError> {
+        self.inner.list_documents(query).await
+    }
+
+    fn as_watch(&self) -> Option<&dyn StateStoreWatch> {
+        self.inner.as_watch()
+    }
+}

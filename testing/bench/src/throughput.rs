@@ -1,0 +1,93 @@
+//! Many runs at once, against what SQLite itself reaches with transactions of the same size.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use seaworthy::harness::worker;
+use seaworthy::ports::durable_runtime::Scope;
+use seaworthy::ports::{Latch, WorkerId};
+
+use crate::Failure;
+use crate::counting::{Seen, cpu};
+use crate::model::Steady;
+use crate::raw::{self, Shape};
+use crate::report::{Limit, Report};
+use crate::stack::Stack;
+
+const RUNS: usize = 64;
+
+/// One measurement of the runs, and of SQLite right after it.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    appends_a_second: f64,
+    ceiling: f64,
+    shape: Shape,
+    cpu: f64,
+}
+
+impl Round {
+    fn ratio(&self) -> f64 {
+        self.appends_a_second / self.ceiling
+    }
+}
+
+/// Measures several rounds and reports the median one.
+pub(crate) async fn measure(folder: &Path, quick: bool, report: &mut Report) -> Result<(), Failure> {
+    let (rounds, turns) = if quick { (1, 10) } else { (5, 40) };
+    let mut measured = Vec::new();
+    for round in 0..rounds {
+        measured.push(one(folder, round, turns).await?);
+    }
+    measured.sort_by(|one, two| one.ratio().total_cmp(&two.ratio()));
+    let Some(median) = measured.get(measured.len() / 2) else { return Ok(()) };
+    report.add("64 runs at once on SQLite, synchronous = FULL: appends", median.appends_a_second, "/s");
+    report.add("  appends in a transaction", median.shape.group, "");
+    report.add("  records in an append", median.shape.bodies, "");
+    report.add("  bytes in a record", median.shape.bytes, "");
+    report.add("  cores used", median.cpu, "");
+    report.add("raw SQLite, the same transactions: appends", median.ceiling, "/s");
+    report.hold("  runs / raw", median.ratio(), "", Limit::Least(0.5));
+    let mut spread = measured.iter().map(Round::ratio);
+    report.add("  the least ratio of all rounds", spread.next().unwrap_or(f64::NAN), "");
+    report.add("  the largest", spread.next_back().unwrap_or_else(|| median.ratio()), "");
+    Ok(())
+}
+
+async fn one(folder: &Path, round: usize, turns: usize) -> Result<Round, Failure> {
+    let stack = Stack::open(folder, &format!("many-{round}"), Steady { turns, calls: 1 }).await?;
+    try_join_all((0..RUNS).map(|number| stack.start(format!("r{number}")))).await?;
+    stack.store.take();
+    let (transactions, computed, began) = (stack.transactions()?, cpu(), Instant::now());
+    let (stop, stopped) = Latch::new();
+    let me = worker(WorkerId::new("bench")?, Scope::All, RUNS);
+    let (served, ()) = tokio::join!(stack.harness.serve(me, stopped), async {
+        stack.store.sealed(RUNS).await;
+        stop.set();
+    });
+    served?;
+    let computed = cpu().saturating_sub(computed);
+    let transactions = stack.transactions()?.wrapping_sub(transactions);
+    let seen = stack.store.take();
+    stack.close().await;
+    let took = until_last(&seen, began).ok_or("nothing was appended")?;
+    let appends = seen.len() as f64;
+    let bodies: usize = seen.iter().map(|seen| seen.bodies).sum();
+    let bytes: usize = seen.iter().map(|seen| seen.bytes).sum();
+    let shape = Shape {
+        group: appends / f64::from(transactions),
+        bodies: bodies as f64 / appends,
+        bytes: bytes as f64 / bodies as f64,
+    };
+    let ceiling = raw::ceiling(&folder.join(format!("raw-{round}.db")), shape, seen.len()).await?;
+    Ok(Round {
+        appends_a_second: appends / took.as_secs_f64(),
+        ceiling,
+        shape,
+        cpu: computed.as_secs_f64() / took.as_secs_f64(),
+    })
+}
+
+fn until_last(seen: &[Seen], began: Instant) -> Option<Duration> {
+    seen.iter().map(|seen| seen.at.duration_since(began)).max()
+}
