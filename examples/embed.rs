@@ -93,7 +93,7 @@ async fn live(workspace: &str, state: &str) -> Result<(), Box<dyn Error>> {
         sandbox: Arc::new(sandbox),
         models: Arc::new(Scripts),
         clock,
-        entropy: Arc::new(SystemEntropy::connect()?),
+        entropy: Arc::new(SystemEntropy::new()?),
         observer: Arc::new(Print),
     };
     let harness = Harness::new(ports, Settings::default());

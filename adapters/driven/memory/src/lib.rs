@@ -5,11 +5,13 @@
 
 mod blob_store;
 mod checkpoint_store;
+mod durable_runtime;
 mod error;
 mod state_store;
 
 pub use blob_store::MemoryBlobStore;
 pub use checkpoint_store::MemoryCheckpointStore;
+pub use durable_runtime::MemoryRuntime;
 pub use state_store::MemoryStateStore;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

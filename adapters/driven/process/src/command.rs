@@ -231,7 +231,13 @@ pub(crate) fn start(
 }
 
 fn encode(job: &Job, operation: &'static str) -> Result<Vec<u8>, SandboxError> {
-    let too_large = || error::new(Kind::Rejected, operation, "arguments and environment are too large");
+    let too_large = || {
+        error::new(
+            Kind::Rejected,
+            operation,
+            "arguments and environment are too large",
+        )
+    };
     let job = serde_json::to_vec(job).map_err(|_| too_large())?;
     if job.len() > MAX_JOB {
         return Err(too_large());
@@ -304,7 +310,9 @@ async fn feed(
 
 async fn send_input(writer: &mut OwnedWriteHalf, bytes: &[u8]) -> io::Result<()> {
     for chunk in bytes.chunks(CHUNK) {
-        writer.write_all(&protocol::header(protocol::INPUT, chunk.len())).await?;
+        writer
+            .write_all(&protocol::header(protocol::INPUT, chunk.len()))
+            .await?;
         writer.write_all(chunk).await?;
     }
     Ok(())
@@ -362,7 +370,10 @@ impl Driver {
         };
         let _told = self.cut.shutdown(Shutdown::Write);
         // It may have been stopped. Its id is its own until it is waited for.
-        let supervisor = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let supervisor = self
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()));
         if let Some(supervisor) = supervisor {
             let _woken = kill_process(supervisor, Signal::CONT);
         }
@@ -374,7 +385,9 @@ impl Driver {
                 }
             }
         };
-        tokio::time::timeout(KILL_PATIENCE, end).await.unwrap_or(Outcome::Stuck)
+        tokio::time::timeout(KILL_PATIENCE, end)
+            .await
+            .unwrap_or(Outcome::Stuck)
     }
 
     /// What a report means; `None` if another one follows.
@@ -429,4 +442,3 @@ impl Reports {
         }
     }
 }
-

@@ -49,11 +49,7 @@ impl Files {
     }
 
     /// A folder to run a command in.
-    pub(crate) fn folder(
-        &self,
-        path: &str,
-        operation: &'static str,
-    ) -> Result<Dir, SandboxError> {
+    pub(crate) fn folder(&self, path: &str, operation: &'static str) -> Result<Dir, SandboxError> {
         let path = path::parse(path, operation)?;
         self.root
             .open_dir(path)
@@ -75,7 +71,11 @@ impl Files {
         let mut file = self.root.open_with(path, &options).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {
-            return Err(error::new(Kind::WrongType, "read", "it is not a regular file"));
+            return Err(error::new(
+                Kind::WrongType,
+                "read",
+                "it is not a regular file",
+            ));
         }
         let mut bytes = Vec::new();
         if offset < metadata.len() {
@@ -83,8 +83,14 @@ impl Files {
             file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
         }
         // The file may have grown while it was read.
-        let size = metadata.len().max(offset.saturating_add(bytes.len() as u64));
-        let size = if bytes.is_empty() { metadata.len() } else { size };
+        let size = metadata
+            .len()
+            .max(offset.saturating_add(bytes.len() as u64));
+        let size = if bytes.is_empty() {
+            metadata.len()
+        } else {
+            size
+        };
         Ok(FileContent {
             bytes: Bytes::from(bytes),
             size,

@@ -24,9 +24,11 @@ impl ProcessHandle {
 
     async fn send(&mut self, operation: &'static str, input: Input) -> Result<(), SandboxError> {
         // Room in the queue, or the end of the command, which the driver takes the queue away at.
-        self.running.input.send(input).await.map_err(|_| {
-            error::new(Kind::Rejected, operation, "the command has ended")
-        })
+        self.running
+            .input
+            .send(input)
+            .await
+            .map_err(|_| error::new(Kind::Rejected, operation, "the command has ended"))
     }
 }
 
@@ -34,7 +36,11 @@ impl ProcessHandle {
 impl SandboxProcess for ProcessHandle {
     async fn write(&mut self, bytes: Bytes) -> Result<(), SandboxError> {
         if self.is_input_closed {
-            return Err(error::new(Kind::Rejected, "write", "standard input is closed"));
+            return Err(error::new(
+                Kind::Rejected,
+                "write",
+                "standard input is closed",
+            ));
         }
         self.send("write", Input::Bytes(bytes)).await
     }

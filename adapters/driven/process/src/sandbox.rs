@@ -121,15 +121,24 @@ fn prepare(config: ProcessConfig) -> Result<ProcessConfig, SandboxError> {
              seaworthy-supervisor there",
         ));
     }
-    Ok(ProcessConfig { state_dir, ..config })
+    Ok(ProcessConfig {
+        state_dir,
+        ..config
+    })
 }
 
 /// SB-1.
 fn refuse_what_is_not_enforced(policy: Policy, limits: Limits) -> Result<(), SandboxError> {
     let unenforced = [
         (policy.isolation > ENFORCEMENT.isolation, "that isolation"),
-        (policy.deny_read_outside, "denying reads outside the workspace"),
-        (policy.deny_write_outside, "denying writes outside the workspace"),
+        (
+            policy.deny_read_outside,
+            "denying reads outside the workspace",
+        ),
+        (
+            policy.deny_write_outside,
+            "denying writes outside the workspace",
+        ),
         (policy.deny_network, "denying the network"),
         (limits.memory_bytes.is_some(), "a memory limit"),
         (limits.cpu_time.is_some(), "a limit of CPU time"),

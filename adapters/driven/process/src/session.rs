@@ -226,7 +226,7 @@ impl SandboxSession for ProcessSession {
             None | Some(Outcome::Ended(_)) => {}
             Some(outcome) => {
                 outcome.into_result("spawn")?;
-            },
+            }
         }
         Ok(Box::new(ProcessHandle::new(running)))
     }

@@ -96,7 +96,11 @@ fn supervise(control: &mut Control, job: Job) -> Result<Report, Report> {
         .env_clear()
         .envs(&job.env)
         .process_group(0)
-        .stdin(if job.input { Stdio::piped() } else { Stdio::null() });
+        .stdin(if job.input {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        });
     if let Some(name) = job.argv.first() {
         command.arg0(name);
     }
@@ -126,7 +130,10 @@ fn admit(control: &Control, job: &Job) -> Result<(Guard, Registration), Report> 
         }
     };
     let registration = job.fence.register().map_err(refused)?;
-    if control.is_cut(std::time::Duration::ZERO).map_err(failed(Step::Fence))? {
+    if control
+        .is_cut(std::time::Duration::ZERO)
+        .map_err(failed(Step::Fence))?
+    {
         return Err(Report::Killed);
     }
     Ok((guard, registration))
@@ -140,7 +147,10 @@ fn watch(
     input: Option<ChildStdin>,
 ) -> Result<Report, Errno> {
     let ended: OwnedFd = pidfd_open(command, PidfdFlags::empty())?;
-    if control.report(Report::Started(command.as_raw_nonzero().get())).is_err() {
+    if control
+        .report(Report::Started(command.as_raw_nonzero().get()))
+        .is_err()
+    {
         return Ok(Report::Killed);
     }
     if let Some(pipe) = &input {

@@ -55,7 +55,7 @@ impl Stack {
         create: bool,
     ) -> Result<Self, CliError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let entropy = SystemEntropy::connect().map_err(|error| CliError::Stack {
+        let entropy = SystemEntropy::new().map_err(|error| CliError::Stack {
             part: "randomness",
             why: error.to_string(),
         })?;

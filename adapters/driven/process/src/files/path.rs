@@ -11,7 +11,11 @@ use crate::error;
 /// A parent segment is refused even where it would stay inside: what it means would depend on links.
 pub(super) fn parse(path: &str, operation: &'static str) -> Result<PathBuf, SandboxError> {
     if path.contains('\0') {
-        return Err(error::new(Kind::Rejected, operation, "the path has a zero byte"));
+        return Err(error::new(
+            Kind::Rejected,
+            operation,
+            "the path has a zero byte",
+        ));
     }
     let mut parsed = PathBuf::new();
     for component in Path::new(path).components() {

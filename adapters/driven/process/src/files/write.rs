@@ -64,7 +64,11 @@ impl Files {
     /// Opens a folder, making those that are missing.
     fn folder_to_write(&self, path: &Path) -> Result<Dir, SandboxError> {
         let failed = |source| error::io("write", "the directory above the file", source);
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
         match self.root.open_dir(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             other => return other.map_err(failed),

@@ -208,12 +208,11 @@ fn print(output: Output, report: &Report) -> Result<(), CliError> {
     {
         let promises = capabilities.as_object().map(promises).unwrap_or_default();
         output.line(
-            &format!(
+            format!(
                 "{port:<17} {} ({} {})  {promises}",
                 info.id, info.package, info.version
             )
-            .trim_end()
-            .to_owned(),
+            .trim_end(),
         )?;
     }
     for Provider { provider, ready } in &report.models {
