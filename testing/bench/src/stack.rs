@@ -78,7 +78,7 @@ impl Stack {
             observer: Arc::new(Silent),
         };
         let parsed = Descriptor::parse(AGENT, "steady.yaml")?;
-        let mut descriptor = parsed.materialise("steady.yaml", |_file| Err("there is no script".to_owned()))?;
+        let mut descriptor = parsed.materialise(|_file| Err("there is no script".to_owned()))?;
         // More than a descriptor may ask for: runs are made as long as the measurement needs.
         descriptor.runtime.max_turns = u32::try_from(model.turns)?;
         let harness = Harness::new(ports, Settings::default());

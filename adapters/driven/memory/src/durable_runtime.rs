@@ -20,7 +20,7 @@ use seaworthy_ports::{
     AdapterInfo, Durability, Latch, QueueName, RunId, SessionId, SignalId, Timestamp, WorkerId,
 };
 
-use crate::{ADAPTER, info, locked};
+use crate::{INFO, lock};
 
 /// A durable runtime that lives as long as its value: for tests and for runs that need not survive.
 ///
@@ -59,7 +59,7 @@ impl fmt::Debug for MemoryRuntime {
 #[async_trait]
 impl DurableRuntime for MemoryRuntime {
     fn info(&self) -> AdapterInfo {
-        info()
+        INFO
     }
 
     fn capabilities(&self) -> RuntimeCapabilities {
@@ -163,7 +163,7 @@ impl DurableRuntime for MemoryRuntime {
         stop: Latch,
     ) -> Result<Served, RuntimeError> {
         seaworthy_polling::serve(
-            ADAPTER,
+            INFO.id,
             Arc::clone(&self.storage),
             Arc::clone(&self.clock),
             self.hints.clone(),
@@ -254,7 +254,7 @@ impl State {
     }
 
     /// Whether another run of its session holds a live lease.
-    fn is_blocked(&self, run: &RunId, now: Timestamp) -> bool {
+    fn is_block(&self, run: &RunId, now: Timestamp) -> bool {
         let holder = self
             .runs
             .get(run)
@@ -284,7 +284,7 @@ impl State {
             .iter()
             .take_while(|(at, ..)| *at <= now)
             .map(|(.., run)| run)
-            .find(|run| self.is_in(run, scope) && !self.is_blocked(run, now))
+            .find(|run| self.is_in(run, scope) && !self.is_block(run, now))
             .cloned()
     }
 
@@ -305,7 +305,7 @@ impl State {
 
 impl Storage {
     fn state(&self) -> MutexGuard<'_, State> {
-        locked(&self.state)
+        lock(&self.state)
     }
 }
 
@@ -476,9 +476,9 @@ impl LeaseStorage for Storage {
 }
 
 fn unknown_run(operation: &'static str) -> RuntimeError {
-    RuntimeError::new(Kind::NotFound, ADAPTER, operation, "the run is unknown")
+    RuntimeError::new(Kind::NotFound, INFO.id, operation, "the run is unknown")
 }
 
 fn rejected(operation: &'static str, why: &'static str) -> RuntimeError {
-    RuntimeError::new(Kind::Rejected, ADAPTER, operation, why)
+    RuntimeError::new(Kind::Rejected, INFO.id, operation, why)
 }

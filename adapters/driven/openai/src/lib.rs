@@ -1,1 +1,31 @@
 //! OpenAI Chat Completions and every endpoint compatible with it.
+//!
+//! ```
+//! use seaworthy_openai::{OpenAi, OpenAiConfig};
+//! use seaworthy_ports::Secret;
+//!
+//! let config = OpenAiConfig::new(Some(Secret::new("sk-…"))).with_base_url("http://127.0.0.1:8080/v1");
+//! assert!(OpenAi::connect(config.clone()).is_err(), "a key is made of ASCII letters");
+//! let model = OpenAi::connect(OpenAiConfig::new(None).with_base_url("http://127.0.0.1:8080/v1"))?;
+//! # Ok::<(), seaworthy_ports::model_provider::ModelError>(())
+//! ```
+//!
+//! What an answer is made of, from the wire up: `sse` splits bytes into frames, `wire` gives frames their shape, `answer`
+//! folds them into model events, `call` performs the exchange. Nothing in it retries: the core does.
+//!
+//! Only `http://` and `https://` as configured is spoken: no redirect is followed and no proxy is taken from the
+//! environment, so the key reaches no other host. Certificates are checked by the platform's own rules.
+
+mod answer;
+mod call;
+mod client;
+mod config;
+mod error;
+mod headers;
+mod request;
+mod schema;
+mod sse;
+mod wire;
+
+pub use client::OpenAi;
+pub use config::OpenAiConfig;

@@ -1,0 +1,68 @@
+//! The shapes of answers. Everything is optional: compatible servers leave out what they like.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A frame of a stream, or a whole answer of a server that does not stream.
+#[derive(Deserialize)]
+pub(crate) struct Chunk {
+    pub(crate) model: Option<String>,
+    pub(crate) choices: Option<Vec<Choice>>,
+    pub(crate) usage: Option<WireUsage>,
+    pub(crate) error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Choice {
+    #[serde(default)]
+    pub(crate) index: u32,
+    /// `message` is what a server that does not stream calls it.
+    #[serde(alias = "message")]
+    pub(crate) delta: Option<Delta>,
+    pub(crate) finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Delta {
+    pub(crate) content: Option<String>,
+    pub(crate) refusal: Option<String>,
+    /// As DeepSeek and vLLM call it.
+    pub(crate) reasoning_content: Option<String>,
+    /// As OpenRouter calls it.
+    pub(crate) reasoning: Option<String>,
+    pub(crate) tool_calls: Option<Vec<CallDelta>>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct CallDelta {
+    pub(crate) index: Option<u32>,
+    pub(crate) id: Option<String>,
+    pub(crate) function: Option<FunctionDelta>,
+    /// What Gemini's compatible endpoint wants back with the call.
+    pub(crate) extra_content: Option<Value>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct FunctionDelta {
+    pub(crate) name: Option<String>,
+    pub(crate) arguments: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct WireUsage {
+    pub(crate) prompt_tokens: Option<u64>,
+    pub(crate) completion_tokens: Option<u64>,
+    pub(crate) prompt_tokens_details: Option<PromptDetails>,
+    pub(crate) completion_tokens_details: Option<CompletionDetails>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct PromptDetails {
+    pub(crate) cached_tokens: Option<u64>,
+    pub(crate) cache_write_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct CompletionDetails {
+    pub(crate) reasoning_tokens: Option<u64>,
+}
