@@ -51,6 +51,7 @@ pub enum Fault {
 #[derive(Debug)]
 struct Inner {
     plan: BTreeMap<usize, Fault>,
+    named: Option<(&'static str, Fault)>,
     calls: Mutex<Vec<&'static str>>,
     dead: (LatchSetter, Latch),
     paused: (LatchSetter, Latch),
@@ -66,8 +67,19 @@ impl Faults {
     /// The process meets these faults.
     #[must_use]
     pub fn at(plan: impl IntoIterator<Item = (usize, Fault)>) -> Self {
+        Self::planned(plan.into_iter().collect(), None)
+    }
+
+    /// The process meets this fault at every call of this name.
+    #[must_use]
+    pub fn every(name: &'static str, fault: Fault) -> Self {
+        Self::planned(BTreeMap::new(), Some((name, fault)))
+    }
+
+    fn planned(plan: BTreeMap<usize, Fault>, named: Option<(&'static str, Fault)>) -> Self {
         Self(Arc::new(Inner {
-            plan: plan.into_iter().collect(),
+            plan,
+            named,
             calls: Mutex::default(),
             dead: Latch::new(),
             paused: Latch::new(),
@@ -125,7 +137,14 @@ impl Faults {
             calls.push(name);
             calls.len() - 1
         };
-        match self.0.plan.get(&number) {
+        let named = self.0.named.filter(|(which, _fault)| *which == name);
+        let fault = self
+            .0
+            .plan
+            .get(&number)
+            .copied()
+            .or(named.map(|(_which, fault)| fault));
+        match fault {
             Some(Fault::CrashBefore) => self.die().await,
             Some(Fault::CrashAfter) => {
                 let _lost = call.await;

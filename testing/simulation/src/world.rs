@@ -213,6 +213,29 @@ impl World {
         Err("the run is stuck".to_owned())
     }
 
+    /// The run's id.
+    #[must_use]
+    pub fn run(&self) -> &RunId {
+        &self.run
+    }
+
+    /// What starts the run, with another input if `input` says so.
+    ///
+    /// # Errors
+    ///
+    /// A session id that is none.
+    pub fn start(&self, input: &str) -> Result<Start, HarnessError> {
+        Ok(Start {
+            run: Some(self.run.clone()),
+            descriptor: self.descriptor.clone(),
+            input: input.to_owned(),
+            session: Some(SessionId::new("session")?),
+            workspace: "/workspace".to_owned(),
+            base_dir: "/base".to_owned(),
+            grants_all: None,
+        })
+    }
+
     /// How often commands acted that must act only once.
     #[must_use]
     pub fn once(&self) -> Effects {
@@ -276,16 +299,16 @@ impl Process {
         Ok(false)
     }
 
+    /// Delivers the run once.
+    pub async fn deliver(&self) -> Option<Then> {
+        self.world
+            .runtime
+            .deliver(&self.world.run, &*self.driver)
+            .await
+    }
+
     async fn start(&self) -> Result<(), HarnessError> {
-        let start = Start {
-            run: Some(self.world.run.clone()),
-            descriptor: self.world.descriptor.clone(),
-            input: "go".to_owned(),
-            session: Some(SessionId::new("session")?),
-            workspace: "/workspace".to_owned(),
-            base_dir: "/base".to_owned(),
-            grants_all: None,
-        };
+        let start = self.world.start("go")?;
         self.harness.start(start).await.map(|_started| ())
     }
 
@@ -322,6 +345,12 @@ impl Process {
             }
         }
         Ok(())
+    }
+
+    /// The harness, to call what an application calls.
+    #[must_use]
+    pub fn harness(&self) -> &Harness {
+        &self.harness
     }
 
     /// What the run waits for, if it does.

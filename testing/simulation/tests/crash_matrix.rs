@@ -212,7 +212,7 @@ fn a_worker_that_was_paused_anywhere_and_goes_on_after_a_takeover_does_nothing_m
 fn random_crashes_of_many_processes_change_nothing() {
     let (expected, calls) = undisturbed();
     let kinds = [Fault::CrashBefore, Fault::CrashAfter, Fault::FailAfter];
-    for seed in 0..300_u64 {
+    for seed in 0..100_u64 {
         let chance = seaworthy_fakes::SeededEntropy::new(seed);
         let draw = |below: usize| {
             use seaworthy_ports::entropy::Entropy as _;

@@ -195,11 +195,9 @@ impl<S: LeaseStorage + ?Sized> Server<S> {
             return Ok(Look::Over);
         }
         let poll = now.plus(self.poll);
+        // A time that came since the storage was asked is looked at again at once.
         Ok(Look::Nothing(
-            claimed
-                .next_due
-                .filter(|next| *next > now)
-                .map_or(poll, |next| next.min(poll)),
+            claimed.next_due.map_or(poll, |next| next.min(poll)),
         ))
     }
 
