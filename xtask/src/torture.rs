@@ -10,7 +10,7 @@ mod kill;
 mod process;
 mod stop;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -44,6 +44,9 @@ pub(crate) struct Args {
     /// Torture the release build
     #[arg(long)]
     release: bool,
+    /// Torture this program instead of building one
+    #[arg(long, value_name = "FILE", conflicts_with = "release")]
+    program: Option<PathBuf>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -52,7 +55,10 @@ pub(crate) struct Args {
 /// Runs the torture and reports what was seen.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let root = workspace::root()?;
-    let program = build(&root, args.release)?;
+    let program = match &args.program {
+        Some(program) => program.clone(),
+        None => build(&root, args.release)?,
+    };
     let seed = args.seed.unwrap_or_else(chance::any_seed);
     let start = Instant::now();
     let deadline = start + Duration::from_secs(args.seconds);
@@ -98,7 +104,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// Builds the binary, and says where it is.
-fn build(root: &Path, release: bool) -> Result<std::path::PathBuf, Failure> {
+fn build(root: &Path, release: bool) -> Result<PathBuf, Failure> {
     let mut command = cargo_command(root, ["build", "--quiet", "--package", "seaworthy-cli"]);
     if release {
         command.arg("--release");

@@ -172,8 +172,12 @@ pub(crate) async fn verify(connection: &mut SqliteConnection) -> Result<(), Unus
 }
 
 async fn version(connection: &mut SqliteConnection) -> Result<(), Unusable> {
-    let application = number(connection, "PRAGMA application_id").await?;
-    let version = number(connection, "PRAGMA user_version").await?;
+    // One transaction, or another process's migration could show by half.
+    let mut snapshot = connection.begin().await?;
+    let application = number(&mut snapshot, "PRAGMA application_id").await?;
+    let version = number(&mut snapshot, "PRAGMA user_version").await?;
+    let tables = number(&mut snapshot, "SELECT count(*) FROM sqlite_schema").await?;
+    snapshot.rollback().await?;
     let current = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
     if application == APPLICATION_ID {
         return match version.cmp(&current) {
@@ -182,7 +186,6 @@ async fn version(connection: &mut SqliteConnection) -> Result<(), Unusable> {
             std::cmp::Ordering::Greater => Err(Unusable::Newer),
         };
     }
-    let tables = number(connection, "SELECT count(*) FROM sqlite_schema").await?;
     if application == 0 && version == 0 && tables == 0 {
         Err(Unusable::NotMigrated)
     } else {
