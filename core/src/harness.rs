@@ -467,7 +467,7 @@ impl Harness {
                 .record(Event::RunReopened { by: by.to_owned() })
                 .await?;
             match writer.commit().await {
-                Ok(()) => return self.requeue(run).await,
+                Ok(()) => return self.requeue_reopened(run).await,
                 Err(error) if log::is_taken_over(&error) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -492,16 +492,21 @@ impl Harness {
             queue: QueueName::new(DEFAULT_QUEUE)?,
             not_before: None,
         };
-        if self.ports.durable_runtime.submit(submit).await? == Submitted::New {
-            return Ok(());
-        }
-        // The turn that ended the run before may not have told the runtime yet; what it says then would undo this.
-        for _try in 0..TRIES {
-            let leased = self.ports.durable_runtime.describe(run).await?;
-            let leased =
-                leased.is_some_and(|known| matches!(known.state, ScheduleState::Leased { .. }));
+        if self.ports.durable_runtime.submit(submit).await? == Submitted::Existing {
             self.ports.durable_runtime.resubmit(run).await?;
-            if !leased {
+        }
+        Ok(())
+    }
+
+    /// Queues a run that its log says is not over any more. The turn that ended it before may not have told the runtime
+    /// yet; what it says then would undo this, so it is waited for.
+    async fn requeue_reopened(&self, run: &RunId) -> Result<(), HarnessError> {
+        for _try in 0..TRIES {
+            let known = self.ports.durable_runtime.describe(run).await?;
+            let is_leased =
+                known.is_some_and(|known| matches!(known.state, ScheduleState::Leased { .. }));
+            self.requeue(run).await?;
+            if !is_leased {
                 return Ok(());
             }
             self.ports

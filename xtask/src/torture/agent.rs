@@ -31,7 +31,8 @@ set -eu
 name=$1
 key=$SEAWORTHY_IDEMPOTENCY_KEY
 journal=effects/$name
-IFS= read -r arguments
+# The arguments are one line without an end, which `read` takes for a failure.
+IFS= read -r arguments || [ -n "$arguments" ]
 note() { printf '%s %s %s\n' "$1" "$key" "$$" >>"$journal"; }
 answer() { printf '{"tool":"%s","arguments":%s}\n' "$name" "$arguments"; }
 if [ "${2-}" = --verify ]; then

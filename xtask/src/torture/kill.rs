@@ -43,8 +43,9 @@ pub(super) fn reference(bench: &Bench, deadline: Instant) -> Result<Value, Failu
     let patience = deadline.saturating_duration_since(Instant::now());
     let ended = running.wait(patience)?;
     if !ended.is_some_and(|status| status.success()) {
+        let (shown, _exit) = subject.ask(bench, "show")?;
         let words = format!(
-            "the undisturbed run ended with {ended:?}:\n{}",
+            "the undisturbed run ended with {ended:?}: {shown:#}\n{}",
             subject.errors()
         );
         return Err(Failure::new(words));

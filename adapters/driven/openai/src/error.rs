@@ -1,8 +1,7 @@
 //! The one place where what an endpoint or the network says becomes a model error.
 
-use reqwest::StatusCode;
 use seaworthy_ports::model_provider::{Kind, ModelError};
-use seaworthy_ports::{ErrorKind as _, PortError, Retry};
+use seaworthy_ports::{ErrorKind as _, PortError, Retry, Secret};
 use serde_json::Value;
 
 use crate::headers::Advice;
@@ -35,6 +34,13 @@ impl Complaint {
         Self { status: status.or(in_body), code, sort: word("type") }
     }
 
+    /// The same without what repeats `secret`: an endpoint may send the key back.
+    pub(crate) fn without(mut self, secret: Option<&Secret>) -> Self {
+        self.code = without(self.code, secret);
+        self.sort = without(self.sort, secret);
+        self
+    }
+
     fn kind(&self) -> Kind {
         classify(self.status, self.code.as_deref(), self.sort.as_deref())
     }
@@ -45,6 +51,11 @@ pub(crate) fn word(text: &str) -> Option<String> {
     let is_word = (1..=128).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:/".contains(&byte));
     is_word.then(|| text.to_owned())
+}
+
+/// The text unless it repeats `secret`.
+pub(crate) fn without(text: Option<String>, secret: Option<&Secret>) -> Option<String> {
+    text.filter(|text| secret.is_none_or(|secret| !text.contains(secret.expose())))
 }
 
 /// By code, then by type, then by status; never by message. What nobody foresaw is never retried.
@@ -177,11 +188,6 @@ pub(crate) fn transport(error: reqwest::Error) -> ModelError {
         port = port.with_unknown_effect();
     }
     port.with_source(error).into()
-}
-
-/// Whether a status is an answer's.
-pub(crate) fn is_answer(status: StatusCode) -> bool {
-    status.is_success()
 }
 
 #[cfg(test)]

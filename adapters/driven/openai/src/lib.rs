@@ -4,9 +4,11 @@
 //! use seaworthy_openai::{OpenAi, OpenAiConfig};
 //! use seaworthy_ports::Secret;
 //!
-//! let config = OpenAiConfig::new(Some(Secret::new("sk-…"))).with_base_url("http://127.0.0.1:8080/v1");
-//! assert!(OpenAi::connect(config.clone()).is_err(), "a key is made of ASCII letters");
-//! let model = OpenAi::connect(OpenAiConfig::new(None).with_base_url("http://127.0.0.1:8080/v1"))?;
+//! let config = OpenAiConfig::new(Some(Secret::new("sk-example")));
+//! let model = OpenAi::connect(config)?; // no network I/O yet
+//! # drop(model);
+//! let local = OpenAi::connect(OpenAiConfig::new(None).with_base_url("http://127.0.0.1:8080/v1"))?;
+//! # drop(local);
 //! # Ok::<(), seaworthy_ports::model_provider::ModelError>(())
 //! ```
 //!

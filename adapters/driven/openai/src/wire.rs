@@ -6,6 +6,8 @@ use serde_json::Value;
 /// A frame of a stream, or a whole answer of a server that does not stream.
 #[derive(Deserialize)]
 pub(crate) struct Chunk {
+    /// `error` where the whole frame is one.
+    pub(crate) object: Option<String>,
     pub(crate) model: Option<String>,
     pub(crate) choices: Option<Vec<Choice>>,
     pub(crate) usage: Option<WireUsage>,
