@@ -353,7 +353,8 @@ impl Harness {
     ///
     /// # Errors
     ///
-    /// [`HarnessError::UnknownCall`], [`HarnessError::Answered`], or a failing store or runtime.
+    /// [`HarnessError::UnknownCall`], [`HarnessError::Answered`], [`HarnessError::WrongStatus`], or a failing store or
+    /// runtime.
     pub async fn decide(
         &self,
         approval: &CallId,
@@ -369,6 +370,9 @@ impl Harness {
         let asked = call.approval.ok_or_else(unknown)?;
         if call.status != CallStatus::AwaitingApproval || asked.answer.is_some() {
             return Err(HarnessError::Answered(approval.clone()));
+        }
+        if state.outcome.is_some() {
+            return Err(wrong(&state, "it has ended, and asks for nothing any more"));
         }
         let told = Told::Approval {
             approval: approval.clone(),

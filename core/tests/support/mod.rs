@@ -7,6 +7,7 @@
 )]
 #![allow(
     dead_code,
+    unreachable_pub,
     clippy::allow_attributes,
     reason = "each test file uses a part of it"
 )]

@@ -50,15 +50,13 @@ pub(super) fn torture(
         queued.push(subject);
     }
     let followed = Subject::new(bench, "followed".to_owned(), None)?;
-    let Some(any) = queued.first() else {
-        return Ok(totals);
-    };
+    let workers = Subject::new(bench, "workers".to_owned(), Some(STORE))?;
 
     // The first of each pair gets hold of the runs, because the second comes later.
-    let mut first = any.worker(bench)?;
+    let mut first = workers.worker(bench)?;
     let mut leader = followed.start(bench, &[])?;
     sleep(chance.millis(250, 700));
-    let mut second = any.worker(bench)?;
+    let mut second = workers.worker(bench)?;
     let mut follower = followed.start(bench, &[])?;
     sleep(chance.millis(100, 500));
     first.signal(Signal::STOP)?;
@@ -99,7 +97,7 @@ pub(super) fn torture(
         (&mut second, "the other worker"),
     ] {
         worker.signal(Signal::TERM)?;
-        totals.faults.extend(must_succeed(worker, any, who)?);
+        totals.faults.extend(must_succeed(worker, &workers, who)?);
     }
     Ok(totals)
 }

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use seaworthy_ports::model_provider::{BlockKind, Finish, FinishReason, ModelEvent, OpaqueItem, Usage};
+use seaworthy_ports::model_provider::{
+    BlockKind, Finish, FinishReason, ModelEvent, OpaqueItem, Usage,
+};
 use serde_json::Value;
 
 use crate::error::{ADAPTER, Complaint};
@@ -61,7 +63,11 @@ struct Call {
 
 impl Answer {
     pub(crate) fn new(request_id: Option<String>, schema: Option<OutputSchema>) -> Self {
-        Self { request_id, schema, ..Self::default() }
+        Self {
+            request_id,
+            schema,
+            ..Self::default()
+        }
     }
 
     /// Whether any content came.
@@ -80,7 +86,11 @@ impl Answer {
     }
 
     /// Takes one event of the stream.
-    pub(crate) fn event(&mut self, event: &Event, out: &mut VecDeque<ModelEvent>) -> Result<Progress, Fault> {
+    pub(crate) fn event(
+        &mut self,
+        event: &Event,
+        out: &mut VecDeque<ModelEvent>,
+    ) -> Result<Progress, Fault> {
         let data = event.data.trim();
         match event.name.as_str() {
             "" | "message" => {}
@@ -119,7 +129,10 @@ impl Answer {
         if !self.is_started {
             self.is_started = true;
             let model = chunk.model.filter(|model| model.len() <= 256);
-            out.push_back(ModelEvent::Started { request_id: self.request_id.take(), model });
+            out.push_back(ModelEvent::Started {
+                request_id: self.request_id.take(),
+                model,
+            });
         }
         if let Some(usage) = chunk.usage {
             let usage = normalised(&usage);
@@ -127,7 +140,12 @@ impl Answer {
             out.push_back(ModelEvent::Usage(usage));
         }
         // Only one choice is asked for.
-        for choice in chunk.choices.into_iter().flatten().filter(|choice| choice.index == 0) {
+        for choice in chunk
+            .choices
+            .into_iter()
+            .flatten()
+            .filter(|choice| choice.index == 0)
+        {
             if let Some(delta) = choice.delta {
                 self.delta(delta, out)?;
             }
@@ -139,15 +157,39 @@ impl Answer {
     }
 
     fn delta(&mut self, delta: Delta, out: &mut VecDeque<ModelEvent>) -> Result<(), Fault> {
-        let Delta { content, refusal, reasoning_content, reasoning, tool_calls } = delta;
+        let Delta {
+            content,
+            refusal,
+            reasoning_content,
+            reasoning,
+            tool_calls,
+        } = delta;
         let thought = reasoning_content.or(reasoning).unwrap_or_default();
-        extend(&mut self.reasoning, &mut self.blocks, BlockKind::Reasoning, thought, out);
+        extend(
+            &mut self.reasoning,
+            &mut self.blocks,
+            BlockKind::Reasoning,
+            thought,
+            out,
+        );
         let content = content.unwrap_or_default();
         if self.schema.is_some() {
             self.said.push_str(&content);
         }
-        extend(&mut self.text, &mut self.blocks, BlockKind::Text, content, out);
-        extend(&mut self.refusal, &mut self.blocks, BlockKind::Refusal, refusal.unwrap_or_default(), out);
+        extend(
+            &mut self.text,
+            &mut self.blocks,
+            BlockKind::Text,
+            content,
+            out,
+        );
+        extend(
+            &mut self.refusal,
+            &mut self.blocks,
+            BlockKind::Refusal,
+            refusal.unwrap_or_default(),
+            out,
+        );
         for fragment in tool_calls.into_iter().flatten() {
             self.fragment(fragment, out)?;
         }
@@ -156,15 +198,20 @@ impl Answer {
 
     /// A fragment of a call belongs to the call of its index, or of its id where servers leave the index out or give
     /// every call the same.
-    fn fragment(&mut self, fragment: CallDelta, out: &mut VecDeque<ModelEvent>) -> Result<(), Fault> {
+    fn fragment(
+        &mut self,
+        fragment: CallDelta,
+        out: &mut VecDeque<ModelEvent>,
+    ) -> Result<(), Fault> {
         let id = fragment.id.filter(|id| !id.is_empty());
-        let is_other = |call: &Call| matches!((&call.id, &id), (Some(one), Some(two)) if one != two);
+        let is_other =
+            |call: &Call| matches!((&call.id, &id), (Some(one), Some(two)) if one != two);
         let found = match (fragment.index, &id) {
-            (Some(index), _) => {
-                self.calls.iter().rposition(|call| call.index == Some(index)).filter(|at| {
-                    self.calls.get(*at).is_some_and(|call| !is_other(call))
-                })
-            }
+            (Some(index), _) => self
+                .calls
+                .iter()
+                .rposition(|call| call.index == Some(index))
+                .filter(|at| self.calls.get(*at).is_some_and(|call| !is_other(call))),
             (None, Some(_)) => self.calls.iter().rposition(|call| call.id == id),
             (None, None) => self.calls.len().checked_sub(1),
         };
@@ -172,26 +219,41 @@ impl Answer {
             Some(at) => at,
             None if self.calls.len() >= MAX_CALLS => return Err(Fault::TooManyCalls),
             None => {
-                self.calls.push(Call { index: fragment.index, id: None, block: None, arguments: String::new() });
+                self.calls.push(Call {
+                    index: fragment.index,
+                    id: None,
+                    block: None,
+                    arguments: String::new(),
+                });
                 self.calls.len().saturating_sub(1)
             }
         };
         let taken = id.as_ref().is_some_and(|id| {
-            self.calls.iter().enumerate().any(|(other, call)| other != at && call.id.as_ref() == Some(id))
+            self.calls
+                .iter()
+                .enumerate()
+                .any(|(other, call)| other != at && call.id.as_ref() == Some(id))
         });
-        let Some(call) = self.calls.get_mut(at) else { return Ok(()) };
+        let Some(call) = self.calls.get_mut(at) else {
+            return Ok(());
+        };
         if call.id.is_none() {
             // Results answer by id, so two calls must not share one.
             call.id = id.map(|id| if taken { format!("{id}_{at}") } else { id });
         }
         let function = fragment.function;
-        let (name, arguments) = function.map(|function| (function.name, function.arguments)).unwrap_or_default();
+        let (name, arguments) = function
+            .map(|function| (function.name, function.arguments))
+            .unwrap_or_default();
         let (name, arguments) = (name.unwrap_or_default(), arguments.unwrap_or_default());
         call.arguments.push_str(&arguments);
         let block = match call.block {
             Some(block) => {
                 if !arguments.is_empty() {
-                    out.push_back(ModelEvent::BlockDelta { block, delta: arguments });
+                    out.push_back(ModelEvent::BlockDelta {
+                        block,
+                        delta: arguments,
+                    });
                 }
                 block
             }
@@ -200,15 +262,24 @@ impl Answer {
                 let block = next(&mut self.blocks);
                 call.block = Some(block);
                 let id = call.id.get_or_insert_with(|| format!("call_{at}")).clone();
-                out.push_back(ModelEvent::BlockStarted { block, kind: BlockKind::ToolCall { id, name } });
+                out.push_back(ModelEvent::BlockStarted {
+                    block,
+                    kind: BlockKind::ToolCall { id, name },
+                });
                 if !call.arguments.is_empty() {
-                    out.push_back(ModelEvent::BlockDelta { block, delta: call.arguments.clone() });
+                    out.push_back(ModelEvent::BlockDelta {
+                        block,
+                        delta: call.arguments.clone(),
+                    });
                 }
                 block
             }
         };
         if let Some(data) = fragment.extra_content {
-            let item = OpaqueItem { provider: ADAPTER.to_owned(), data };
+            let item = OpaqueItem {
+                provider: ADAPTER.to_owned(),
+                data,
+            };
             out.push_back(ModelEvent::BlockOpaque { block, item });
         }
         Ok(())
@@ -218,13 +289,18 @@ impl Answer {
     pub(crate) fn end(&mut self, out: &mut VecDeque<ModelEvent>) {
         if !self.is_started {
             self.is_started = true;
-            out.push_back(ModelEvent::Started { request_id: self.request_id.take(), model: None });
+            out.push_back(ModelEvent::Started {
+                request_id: self.request_id.take(),
+                model: None,
+            });
         }
         if self.is_complete() {
             out.extend((0..self.blocks).map(|block| ModelEvent::BlockEnded { block }));
         }
         let raw_reason = self.finish.take();
-        let reason = raw_reason.as_deref().map_or(FinishReason::Interrupted, |raw| self.reason(raw));
+        let reason = raw_reason
+            .as_deref()
+            .map_or(FinishReason::Interrupted, |raw| self.reason(raw));
         let raw_reason = raw_reason.map(|raw| raw.chars().take(64).collect());
         out.push_back(ModelEvent::Finish(Finish { reason, raw_reason }));
     }
@@ -240,14 +316,24 @@ impl Answer {
 
     /// What it comes to that the model was done.
     fn stopped(&self) -> FinishReason {
-        let is_json = |text: &str| text.trim().is_empty() || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+        let is_json = |text: &str| {
+            text.trim().is_empty() || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+        };
         if self.refusal.is_some() {
             FinishReason::Refusal
-        } else if self.calls.iter().any(|call| call.block.is_none() || !is_json(&call.arguments)) {
+        } else if self
+            .calls
+            .iter()
+            .any(|call| call.block.is_none() || !is_json(&call.arguments))
+        {
             FinishReason::Malformed
         } else if !self.calls.is_empty() {
             FinishReason::ToolCalls
-        } else if self.schema.as_ref().is_some_and(|schema| !schema.fits(&self.said)) {
+        } else if self
+            .schema
+            .as_ref()
+            .is_some_and(|schema| !schema.fits(&self.said))
+        {
             FinishReason::Malformed
         } else {
             FinishReason::Stop

@@ -102,10 +102,18 @@ impl Call {
     async fn open(&mut self, request: &ModelRequest) -> Result<Step, ModelError> {
         let invalid = |why: String| refused(Kind::InvalidRequest, "stream", why);
         if self.cancel.is_set() {
-            return Err(refused(Kind::Cancelled, "stream", "the caller ended the call before it was sent"));
+            return Err(refused(
+                Kind::Cancelled,
+                "stream",
+                "the caller ended the call before it was sent",
+            ));
         }
         check_history(&request.messages).map_err(|fault| invalid(fault.to_string()))?;
-        let schema = request.output_schema.as_deref().map(OutputSchema::compile).transpose()?;
+        let schema = request
+            .output_schema
+            .as_deref()
+            .map(OutputSchema::compile)
+            .transpose()?;
         let body = body(request, &self.endpoint.config)
             .map_err(|_error| invalid("the request cannot be written as JSON".to_owned()))?;
         let sending = self
@@ -119,13 +127,20 @@ impl Call {
         let headers = response.headers();
         let advice = advice(headers, SystemTime::now());
         self.request_id = without(request_id(headers), self.endpoint.config.api_key.as_ref());
-        self.events.extend(rate_limits(headers).map(ModelEvent::RateLimits));
+        self.events
+            .extend(rate_limits(headers).map(ModelEvent::RateLimits));
         if !response.status().is_success() {
             return Err(self.complaint(response, &advice).await);
         }
         let form = form(headers, self.endpoint.config.max_event_bytes)?;
         let answer = Answer::new(self.request_id.clone(), schema);
-        Ok(Step::Reading(Box::new(Reading { response, form, answer, advice, bytes: 0 })))
+        Ok(Step::Reading(Box::new(Reading {
+            response,
+            form,
+            answer,
+            advice,
+            bytes: 0,
+        })))
     }
 
     /// What an answer that is none says. Where its body cannot be read, the status says enough.
@@ -140,11 +155,17 @@ impl Call {
             }
         }
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        self.complained(Complaint::read(&body, Some(response.status().as_u16())), advice)
+        self.complained(
+            Complaint::read(&body, Some(response.status().as_u16())),
+            advice,
+        )
     }
 
     fn complained(&self, complaint: Complaint, advice: &Advice) -> ModelError {
-        complained(complaint.without(self.endpoint.config.api_key.as_ref()), advice)
+        complained(
+            complaint.without(self.endpoint.config.api_key.as_ref()),
+            advice,
+        )
     }
 
     async fn read(&mut self, mut reading: Box<Reading>) -> Result<Step, ModelError> {
@@ -195,13 +216,13 @@ impl Call {
             }
             Form::Events(decoder) => {
                 if let Some(event) = decoder.rest() {
-                    match self.take(&mut reading, |answer, out| answer.event(&event, out)) {
-                        // What was cut off in its middle is no frame.
-                        Err(error) if error.kind() == Kind::Decode => {}
-                        taken => {
-                            taken?;
+                    // What was cut off in its middle is no frame.
+                    self.take(&mut reading, |answer, out| {
+                        match answer.event(&event, out) {
+                            Err(Fault::Malformed) => Ok(Progress::More),
+                            taken => taken,
                         }
-                    }
+                    })?;
                 }
             }
         }
@@ -224,7 +245,9 @@ impl Call {
             }
             Fault::Malformed => {
                 let skipped = reading.answer.skipped();
-                let why = format!("a frame of the answer is malformed; {skipped} unknown ones came before it");
+                let why = format!(
+                    "a frame of the answer is malformed; {skipped} unknown ones came before it"
+                );
                 refused(Kind::Decode, "stream", why)
             }
             Fault::TooManyCalls => failed(Kind::Truncated),
@@ -243,13 +266,25 @@ impl Call {
 
 /// How the answer is written; what is neither a stream nor JSON comes from no endpoint.
 fn form(headers: &HeaderMap, max_event_bytes: usize) -> Result<Form, ModelError> {
-    let written = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let name = written.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let written = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let name = written
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     match name.as_str() {
         "application/json" => Ok(Form::Whole(Vec::new())),
         "text/event-stream" | "" | "text/plain" | "application/octet-stream" => {
             Ok(Form::Events(Decoder::new(max_event_bytes)))
         }
-        _ => Err(refused(Kind::Decode, "stream", "the answer is neither an event stream nor JSON")),
+        _ => Err(refused(
+            Kind::Decode,
+            "stream",
+            "the answer is neither an event stream nor JSON",
+        )),
     }
 }

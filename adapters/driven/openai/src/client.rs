@@ -11,7 +11,8 @@ use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use seaworthy_ports::model_provider::{
-    Embeddings, Kind, ModelCapabilities, ModelError, ModelEvent, ModelProvider, ModelRequest, Rerank,
+    Embeddings, Kind, ModelCapabilities, ModelError, ModelEvent, ModelProvider, ModelRequest,
+    Rerank,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream};
 
@@ -32,7 +33,9 @@ pub(crate) struct Endpoint {
 
 impl fmt::Debug for OpenAi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenAi").field("host", &self.0.url.host_str()).finish_non_exhaustive()
+        f.debug_struct("OpenAi")
+            .field("host", &self.0.url.host_str())
+            .finish_non_exhaustive()
     }
 }
 
@@ -46,28 +49,48 @@ impl OpenAi {
     pub fn connect(config: OpenAiConfig) -> Result<Self, ModelError> {
         let url = address(&config.base_url)?;
         let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
+        headers.insert(
+            ACCEPT,
+            HeaderValue::from_static("text/event-stream, application/json"),
+        );
         if let Some(key) = &config.api_key {
-            let unusable = || refused(Kind::Authentication, "connect", "the key is not made of visible ASCII letters");
-            if key.expose().is_empty() || !key.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+            let unusable = || {
+                refused(
+                    Kind::Authentication,
+                    "connect",
+                    "the key is not made of visible ASCII letters",
+                )
+            };
+            if key.expose().is_empty() || !key.expose().bytes().all(|byte| byte.is_ascii_graphic())
+            {
                 return Err(unusable());
             }
-            let mut value =
-                HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_error| unusable())?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
+                .map_err(|_error| unusable())?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls(url.scheme() == "https")?)
             .default_headers(headers)
-            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+            .user_agent(concat!(
+                env!("CARGO_PKG_NAME"),
+                "/",
+                env!("CARGO_PKG_VERSION")
+            ))
             .connect_timeout(config.connect_timeout)
             // Another host must not get the key, and a proxy from the environment nobody configured here neither.
             .redirect(redirect::Policy::none())
             .no_proxy()
             .retry(retry::never())
             .build()
-            .map_err(|_error| refused(Kind::Unsupported, "connect", "the HTTP client cannot be built"))?;
+            .map_err(|_error| {
+                refused(
+                    Kind::Unsupported,
+                    "connect",
+                    "the HTTP client cannot be built",
+                )
+            })?;
         Ok(Self(Arc::new(Endpoint { http, url, config })))
     }
 }
@@ -80,7 +103,9 @@ fn address(base: &str) -> Result<Url, ModelError> {
         return Err(invalid("the base URL is neither http:// nor https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(invalid("the base URL holds a user or password; give a key instead"));
+        return Err(invalid(
+            "the base URL holds a user or password; give a key instead",
+        ));
     }
     url.set_fragment(None);
     url.path_segments_mut()
@@ -92,14 +117,25 @@ fn address(base: &str) -> Result<Url, ModelError> {
 
 /// TLS by rustls with ring. Without `is_needed` nothing is read from the platform, which may have no certificates.
 fn tls(is_needed: bool) -> Result<ClientConfig, ModelError> {
-    let unusable = |_error| refused(Kind::Unsupported, "connect", "the platform's certificates cannot be used");
+    let unusable = |_error| {
+        refused(
+            Kind::Unsupported,
+            "connect",
+            "the platform's certificates cannot be used",
+        )
+    };
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(unusable)?;
     let mut config = if is_needed {
-        builder.with_platform_verifier().map_err(unusable)?.with_no_client_auth()
+        builder
+            .with_platform_verifier()
+            .map_err(unusable)?
+            .with_no_client_auth()
     } else {
-        builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+        builder
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth()
     };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
@@ -108,16 +144,26 @@ fn tls(is_needed: bool) -> Result<ClientConfig, ModelError> {
 #[async_trait]
 impl ModelProvider for OpenAi {
     fn info(&self) -> AdapterInfo {
-        AdapterInfo { id: ADAPTER, package: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") }
+        AdapterInfo {
+            id: ADAPTER,
+            package: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+        }
     }
 
     fn capabilities(&self, _model: &str) -> ModelCapabilities {
-        ModelCapabilities::NONE.with_tool_use().with_structured_output()
+        ModelCapabilities::NONE
+            .with_tool_use()
+            .with_structured_output()
     }
 
     fn stream(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
         let call = Call::new(Arc::clone(&self.0), request);
-        stream::unfold(call, |mut call| async move { Some((call.next().await?, call)) }).boxed()
+        stream::unfold(
+            call,
+            |mut call| async move { Some((call.next().await?, call)) },
+        )
+        .boxed()
     }
 
     fn embeddings(&self) -> Option<&dyn Embeddings> {
@@ -136,10 +182,22 @@ mod tests {
     #[test]
     fn an_address_ends_with_the_path_of_chat_completions() {
         for (base, whole) in [
-            ("https://api.openai.com/v1", "https://api.openai.com/v1/chat/completions"),
-            ("https://api.openai.com/v1/", "https://api.openai.com/v1/chat/completions"),
-            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/chat/completions"),
-            ("https://x.example/a?api-version=1#top", "https://x.example/a/chat/completions?api-version=1"),
+            (
+                "https://api.openai.com/v1",
+                "https://api.openai.com/v1/chat/completions",
+            ),
+            (
+                "https://api.openai.com/v1/",
+                "https://api.openai.com/v1/chat/completions",
+            ),
+            (
+                "http://127.0.0.1:8080",
+                "http://127.0.0.1:8080/chat/completions",
+            ),
+            (
+                "https://x.example/a?api-version=1#top",
+                "https://x.example/a/chat/completions?api-version=1",
+            ),
         ] {
             assert_eq!(address(base).unwrap().as_str(), whole);
         }
@@ -147,8 +205,19 @@ mod tests {
 
     #[test]
     fn what_is_no_address_of_an_endpoint_is_refused() {
-        for base in ["", "api.openai.com/v1", "ftp://x.example", "file:///etc/passwd", "https://", "https://u:p@x.example"] {
-            assert_eq!(address(base).unwrap_err().kind(), Kind::InvalidRequest, "{base}");
+        for base in [
+            "",
+            "api.openai.com/v1",
+            "ftp://x.example",
+            "file:///etc/passwd",
+            "https://",
+            "https://u:p@x.example",
+        ] {
+            assert_eq!(
+                address(base).unwrap_err().kind(),
+                Kind::InvalidRequest,
+                "{base}"
+            );
         }
     }
 
@@ -156,7 +225,11 @@ mod tests {
     fn a_key_that_no_header_can_carry_is_refused_before_any_call() {
         for key in ["", "two\nlines", "a key", "schlüssel"] {
             let config = OpenAiConfig::new(Some(seaworthy_ports::Secret::new(key)));
-            assert_eq!(OpenAi::connect(config).unwrap_err().kind(), Kind::Authentication, "{key:?}");
+            assert_eq!(
+                OpenAi::connect(config).unwrap_err().kind(),
+                Kind::Authentication,
+                "{key:?}"
+            );
         }
     }
 }

@@ -80,7 +80,9 @@ impl OpenAiConfig {
 
 impl fmt::Debug for OpenAiConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = reqwest::Url::parse(&self.base_url).ok().and_then(|url| url.host_str().map(str::to_owned));
+        let host = reqwest::Url::parse(&self.base_url)
+            .ok()
+            .and_then(|url| url.host_str().map(str::to_owned));
         f.debug_struct("OpenAiConfig")
             .field("host", &host)
             .field("api_key", &self.api_key.as_ref().map(|_key| "…"))

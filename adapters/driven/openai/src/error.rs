@@ -26,12 +26,21 @@ impl Complaint {
             Some(error @ Value::Object(_)) => error,
             _ => body,
         };
-        let number = inner.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+        let number = inner
+            .get("code")
+            .and_then(Value::as_u64)
+            .and_then(|code| u16::try_from(code).ok());
         let word = |name: &str| inner.get(name).and_then(Value::as_str).and_then(word);
         let code = word("code").or_else(|| number.map(|number| number.to_string()));
         let from_text = code.as_deref().and_then(|code| code.parse().ok());
-        let in_body = number.or(from_text).filter(|code| (400..600).contains(code));
-        Self { status: status.or(in_body), code, sort: word("type") }
+        let in_body = number
+            .or(from_text)
+            .filter(|code| (400..600).contains(code));
+        Self {
+            status: status.or(in_body),
+            code,
+            sort: word("type"),
+        }
     }
 
     /// The same without what repeats `secret`: an endpoint may send the key back.
@@ -49,7 +58,9 @@ impl Complaint {
 /// The text, if it can be nothing but a name: what is longer or holds other letters may be anything.
 pub(crate) fn word(text: &str) -> Option<String> {
     let is_word = (1..=128).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:/".contains(&byte));
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.:/".contains(&byte));
     is_word.then(|| text.to_owned())
 }
 
@@ -58,27 +69,35 @@ pub(crate) fn without(text: Option<String>, secret: Option<&Secret>) -> Option<S
     text.filter(|text| secret.is_none_or(|secret| !text.contains(secret.expose())))
 }
 
-/// By code, then by type, then by status; never by message. What nobody foresaw is never retried.
+/// By code, then by type, then by status; never by message. A failure that names none of them is the endpoint's own.
 fn classify(status: Option<u16>, code: Option<&str>, sort: Option<&str>) -> Kind {
     code.and_then(by_name)
         .or_else(|| sort.and_then(by_name))
         .or_else(|| status.map(by_status))
         .or_else(|| sort.and_then(by_family))
-        .unwrap_or(Kind::Decode)
+        .unwrap_or(Kind::Server)
 }
 
 fn by_name(name: &str) -> Option<Kind> {
     Some(match name {
-        "insufficient_quota" | "billing_hard_limit_reached" | "billing_not_active" | "quota_exceeded" => {
-            Kind::QuotaExhausted
-        }
+        "insufficient_quota"
+        | "billing_hard_limit_reached"
+        | "billing_not_active"
+        | "quota_exceeded" => Kind::QuotaExhausted,
         "context_length_exceeded" | "exceed_context_size_error" => Kind::ContextLength,
-        "content_filter" | "content_policy_violation" | "ResponsibleAIPolicyViolation" => Kind::ContentFilter,
-        "model_not_found" | "DeploymentNotFound" | "deployment_not_found" | "not_found_error" => Kind::NotFound,
-        "invalid_api_key" | "incorrect_api_key" | "account_deactivated" | "authentication_error" => {
-            Kind::Authentication
+        "content_filter" | "content_policy_violation" | "ResponsibleAIPolicyViolation" => {
+            Kind::ContentFilter
         }
-        "permission_error" | "permission_denied" | "unsupported_country_region_territory" => Kind::Permission,
+        "model_not_found" | "DeploymentNotFound" | "deployment_not_found" | "not_found_error" => {
+            Kind::NotFound
+        }
+        "invalid_api_key"
+        | "incorrect_api_key"
+        | "account_deactivated"
+        | "authentication_error" => Kind::Authentication,
+        "permission_error" | "permission_denied" | "unsupported_country_region_territory" => {
+            Kind::Permission
+        }
         "rate_limit_exceeded" | "rate_limit_error" => Kind::RateLimited,
         "engine_overloaded" | "overloaded_error" | "overloaded" | "slow_down" => Kind::Overloaded,
         "server_error" | "internal_error" | "internal_server_error" => Kind::Server,
@@ -181,7 +200,11 @@ pub(crate) fn failed(kind: Kind) -> ModelError {
 pub(crate) fn transport(error: reqwest::Error) -> ModelError {
     // The address may hold what is not for logs.
     let error = error.without_url();
-    let kind = if error.is_builder() { Kind::InvalidRequest } else { Kind::Network };
+    let kind = if error.is_builder() {
+        Kind::InvalidRequest
+    } else {
+        Kind::Network
+    };
     let is_sent = !error.is_connect() && !error.is_builder();
     let mut port = PortError::new(kind, ADAPTER, "stream", words(kind));
     if is_sent {
@@ -214,7 +237,8 @@ mod tests {
             (401, "invalid_api_key", Kind::Authentication),
             (400, "something_new", Kind::InvalidRequest),
         ] {
-            let body = json!({"error": {"message": "…", "type": "invalid_request_error", "code": code}});
+            let body =
+                json!({"error": {"message": "…", "type": "invalid_request_error", "code": code}});
             assert_eq!(kind(body, Some(status)), expected, "{status} {code}");
         }
     }
@@ -245,25 +269,56 @@ mod tests {
 
     #[test]
     fn a_code_may_be_a_number_or_be_missing() {
-        assert_eq!(kind(json!({"error": {"code": 429, "message": "…"}}), None), Kind::RateLimited);
-        assert_eq!(kind(json!({"error": {"code": "503"}}), None), Kind::Overloaded);
+        assert_eq!(
+            kind(json!({"error": {"code": 429, "message": "…"}}), None),
+            Kind::RateLimited
+        );
+        assert_eq!(
+            kind(json!({"error": {"code": "503"}}), None),
+            Kind::Overloaded
+        );
         assert_eq!(kind(json!({"error": "no"}), Some(500)), Kind::Server);
-        assert_eq!(kind(json!({"message": "no", "type": "server_error"}), None), Kind::Server);
-        assert_eq!(kind(json!({"error": {"type": "invalid_request_error"}}), None), Kind::InvalidRequest);
-        assert_eq!(kind(json!({"error": {}}), None), Kind::Decode);
+        assert_eq!(
+            kind(json!({"message": "no", "type": "server_error"}), None),
+            Kind::Server
+        );
+        assert_eq!(
+            kind(json!({"error": {"type": "invalid_request_error"}}), None),
+            Kind::InvalidRequest
+        );
+        assert_eq!(kind(json!({"error": {}}), None), Kind::Server);
     }
 
     #[test]
     fn advice_is_followed_where_repeating_helps() {
         let complain = |code: &str, advice: &Advice| {
-            complained(Complaint::read(&json!({"error": {"code": code}}), Some(429)), advice).retry()
+            complained(
+                Complaint::read(&json!({"error": {"code": code}}), Some(429)),
+                advice,
+            )
+            .retry()
         };
-        let wait = Advice { after: Some(Duration::from_secs(2)), should_retry: None };
-        assert_eq!(complain("rate_limit_exceeded", &wait), Retry::After(Duration::from_secs(2)));
-        assert_eq!(complain("rate_limit_exceeded", &Advice::default()), Retry::Backoff);
-        let never = Advice { should_retry: Some(false), ..wait };
+        let wait = Advice {
+            after: Some(Duration::from_secs(2)),
+            should_retry: None,
+        };
+        assert_eq!(
+            complain("rate_limit_exceeded", &wait),
+            Retry::After(Duration::from_secs(2))
+        );
+        assert_eq!(
+            complain("rate_limit_exceeded", &Advice::default()),
+            Retry::Backoff
+        );
+        let never = Advice {
+            should_retry: Some(false),
+            ..wait
+        };
         assert_eq!(complain("rate_limit_exceeded", &never), Retry::No);
-        let always = Advice { should_retry: Some(true), ..wait };
+        let always = Advice {
+            should_retry: Some(true),
+            ..wait
+        };
         assert_eq!(complain("insufficient_quota", &always), Retry::No);
     }
 

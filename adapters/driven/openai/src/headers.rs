@@ -36,12 +36,17 @@ pub(crate) fn advice(headers: &HeaderMap, now: SystemTime) -> Advice {
         Some("false") => Some(false),
         _ => None,
     };
-    Advice { after: after.map(|delay| delay.min(LONGEST)), should_retry }
+    Advice {
+        after: after.map(|delay| delay.min(LONGEST)),
+        should_retry,
+    }
 }
 
 /// The endpoint's name of the request.
 pub(crate) fn request_id(headers: &HeaderMap) -> Option<String> {
-    text(headers, "x-request-id").or_else(|| text(headers, "request-id")).and_then(word)
+    text(headers, "x-request-id")
+        .or_else(|| text(headers, "request-id"))
+        .and_then(word)
 }
 
 /// The limits, if the headers tell any.
@@ -66,7 +71,9 @@ fn duration(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
         let (number, tail) = rest.split_at(rest.find(|letter: char| letter.is_ascii_alphabetic())?);
-        let end = tail.find(|letter: char| !letter.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let end = tail
+            .find(|letter: char| !letter.is_ascii_alphabetic())
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(end);
         let seconds = match unit {
             "us" => 0.000_001,
@@ -85,7 +92,10 @@ fn duration(text: &str) -> Option<Duration> {
 
 /// A number of `unit` seconds; nothing that is negative or no number.
 fn scaled(text: &str, unit: f64) -> Option<Duration> {
-    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let is_plain = !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
     let seconds = text.parse::<f64>().ok().filter(|_number| is_plain)? * unit;
     Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
@@ -98,7 +108,12 @@ mod tests {
 
     fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
         list.iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_str(value).unwrap(),
+                )
+            })
             .collect()
     }
 
@@ -109,12 +124,30 @@ mod tests {
 
     #[test]
     fn every_form_of_a_delay_is_read() {
-        assert_eq!(after(&[("retry-after", "20")]), Some(Duration::from_secs(20)));
-        assert_eq!(after(&[("retry-after", "0.5")]), Some(Duration::from_millis(500)));
-        assert_eq!(after(&[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")]), Some(Duration::from_secs(30)));
-        assert_eq!(after(&[("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT")]), Some(Duration::ZERO));
-        assert_eq!(after(&[("retry-after-ms", "1500"), ("retry-after", "9")]), Some(Duration::from_millis(1500)));
-        assert_eq!(after(&[("retry-after", "99999999999999999999999")]), Some(LONGEST));
+        assert_eq!(
+            after(&[("retry-after", "20")]),
+            Some(Duration::from_secs(20))
+        );
+        assert_eq!(
+            after(&[("retry-after", "0.5")]),
+            Some(Duration::from_millis(500))
+        );
+        assert_eq!(
+            after(&[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")]),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(
+            after(&[("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT")]),
+            Some(Duration::ZERO)
+        );
+        assert_eq!(
+            after(&[("retry-after-ms", "1500"), ("retry-after", "9")]),
+            Some(Duration::from_millis(1500))
+        );
+        assert_eq!(
+            after(&[("retry-after", "99999999999999999999999")]),
+            Some(LONGEST)
+        );
         for wrong in ["", "-1", "soon", "NaN", "inf", "1e9"] {
             assert_eq!(after(&[("retry-after", wrong)]), None, "{wrong}");
         }
@@ -122,8 +155,17 @@ mod tests {
 
     #[test]
     fn whether_to_retry_is_read() {
-        let told = |value| advice(&headers(&[("x-should-retry", value)]), SystemTime::UNIX_EPOCH).should_retry;
-        assert_eq!((told("true"), told("false"), told("maybe")), (Some(true), Some(false), None));
+        let told = |value| {
+            advice(
+                &headers(&[("x-should-retry", value)]),
+                SystemTime::UNIX_EPOCH,
+            )
+            .should_retry
+        };
+        assert_eq!(
+            (told("true"), told("false"), told("maybe")),
+            (Some(true), Some(false), None)
+        );
     }
 
     #[test]
@@ -141,13 +183,19 @@ mod tests {
             tokens_reset: Some(Duration::from_millis(3_960_500)),
         };
         assert_eq!(limits, Some(expected));
-        assert_eq!(rate_limits(&headers(&[("x-ratelimit-reset-tokens", "6 minutes")])), None);
+        assert_eq!(
+            rate_limits(&headers(&[("x-ratelimit-reset-tokens", "6 minutes")])),
+            None
+        );
         assert_eq!(rate_limits(&HeaderMap::new()), None);
     }
 
     #[test]
     fn an_id_of_a_request_is_a_word() {
-        assert_eq!(request_id(&headers(&[("x-request-id", "req_1-a")])).as_deref(), Some("req_1-a"));
+        assert_eq!(
+            request_id(&headers(&[("x-request-id", "req_1-a")])).as_deref(),
+            Some("req_1-a")
+        );
         assert_eq!(request_id(&headers(&[("x-request-id", "a b")])), None);
     }
 }

@@ -1,6 +1,8 @@
 //! A model request as Chat Completions writes it.
 
-use seaworthy_ports::model_provider::{Block, Message, ModelRequest, OpaqueItem, Role, ToolCallBlock, ToolSpec};
+use seaworthy_ports::model_provider::{
+    Block, Message, ModelRequest, OpaqueItem, Role, ToolCallBlock, ToolSpec,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -95,10 +97,15 @@ struct JsonSchema<'a> {
 }
 
 /// The bytes of the request's body.
-pub(crate) fn body(request: &ModelRequest, config: &OpenAiConfig) -> Result<Vec<u8>, serde_json::Error> {
+pub(crate) fn body(
+    request: &ModelRequest,
+    config: &OpenAiConfig,
+) -> Result<Vec<u8>, serde_json::Error> {
     let mut messages = Vec::with_capacity(request.messages.len().saturating_add(1));
     if !request.instructions.is_empty() {
-        messages.push(WireMessage::System { content: &request.instructions });
+        messages.push(WireMessage::System {
+            content: &request.instructions,
+        });
     }
     for message in request.messages.iter() {
         match message.role {
@@ -106,18 +113,30 @@ pub(crate) fn body(request: &ModelRequest, config: &OpenAiConfig) -> Result<Vec<
             Role::Assistant => messages.push(from_assistant(message)),
         }
     }
-    let (max_tokens, max_completion_tokens) =
-        if config.legacy_max_tokens { (request.max_output_tokens, None) } else { (None, request.max_output_tokens) };
+    let (max_tokens, max_completion_tokens) = if config.legacy_max_tokens {
+        (request.max_output_tokens, None)
+    } else {
+        (None, request.max_output_tokens)
+    };
     serde_json::to_vec(&Body {
         model: &request.model,
         messages,
         stream: true,
-        stream_options: StreamOptions { include_usage: true },
+        stream_options: StreamOptions {
+            include_usage: true,
+        },
         tools: request.tools.iter().map(tool).collect(),
-        response_format: request.output_schema.as_deref().map(|schema| ResponseFormat {
-            sort: "json_schema",
-            json_schema: JsonSchema { name: "answer", strict: true, schema },
-        }),
+        response_format: request
+            .output_schema
+            .as_deref()
+            .map(|schema| ResponseFormat {
+                sort: "json_schema",
+                json_schema: JsonSchema {
+                    name: "answer",
+                    strict: true,
+                    schema,
+                },
+            }),
         max_completion_tokens,
         max_tokens,
     })
@@ -131,14 +150,19 @@ fn from_user<'a>(message: &'a Message, messages: &mut Vec<WireMessage<'a>>) {
         match block {
             Block::ToolResult(result) => {
                 has_results = true;
-                messages.push(WireMessage::Tool { tool_call_id: &result.id, content: &result.content });
+                messages.push(WireMessage::Tool {
+                    tool_call_id: &result.id,
+                    content: &result.content,
+                });
             }
             Block::Text { .. } => has_text = true,
             Block::Reasoning { .. } | Block::ToolCall(_) | Block::Refusal { .. } => {}
         }
     }
     if has_text || !has_results {
-        messages.push(WireMessage::User { content: message.text() });
+        messages.push(WireMessage::User {
+            content: message.text(),
+        });
     }
 }
 
@@ -146,13 +170,20 @@ fn from_user<'a>(message: &'a Message, messages: &mut Vec<WireMessage<'a>>) {
 fn from_assistant(message: &Message) -> WireMessage<'_> {
     let refusal = message.blocks.iter().find_map(|block| match block {
         Block::Refusal { text } => Some(text.as_str()),
-        Block::Text { .. } | Block::Reasoning { .. } | Block::ToolCall(_) | Block::ToolResult(_) => None,
+        Block::Text { .. }
+        | Block::Reasoning { .. }
+        | Block::ToolCall(_)
+        | Block::ToolResult(_) => None,
     });
     let tool_calls: Vec<_> = message.tool_calls().map(call).collect();
     let text = message.text();
     let says_more = refusal.is_some() || !tool_calls.is_empty();
     let content = (!text.is_empty() || !says_more).then_some(text);
-    WireMessage::Assistant { content, refusal, tool_calls }
+    WireMessage::Assistant {
+        content,
+        refusal,
+        tool_calls,
+    }
 }
 
 fn call(call: &ToolCallBlock) -> WireCall<'_> {
@@ -163,7 +194,10 @@ fn call(call: &ToolCallBlock) -> WireCall<'_> {
     WireCall {
         id: &call.id,
         sort: "function",
-        function: WireFunction { name: &call.name, arguments: if is_json { &call.arguments } else { "{}" } },
+        function: WireFunction {
+            name: &call.name,
+            arguments: if is_json { &call.arguments } else { "{}" },
+        },
         extra_content: call.opaque.as_ref().filter(own).map(|item| &item.data),
     }
 }
@@ -212,12 +246,18 @@ mod tests {
             id: "c1".to_owned(),
             name: "read".to_owned(),
             arguments: arguments.to_owned(),
-            opaque: Some(OpaqueItem { provider: provider.to_owned(), data: json!({"google": {"signature": "x=="}}) }),
+            opaque: Some(OpaqueItem {
+                provider: provider.to_owned(),
+                data: json!({"google": {"signature": "x=="}}),
+            }),
         })
     }
 
     fn text(text: &str) -> Block {
-        Block::Text { text: text.to_owned(), opaque: None }
+        Block::Text {
+            text: text.to_owned(),
+            opaque: None,
+        }
     }
 
     #[test]
@@ -228,12 +268,30 @@ mod tests {
             content: "ä".to_owned(),
             is_error: false,
         });
-        let reasoning = Block::Reasoning { text: "hm".to_owned(), opaque: None };
+        let reasoning = Block::Reasoning {
+            text: "hm".to_owned(),
+            opaque: None,
+        };
         let mut request = request(vec![
             Message::user("go"),
-            Message { role: Role::Assistant, blocks: vec![reasoning, text("I read."), call_block("{\"path\":\"a\"}", "other")] },
-            Message { role: Role::User, blocks: vec![text("and?"), result] },
-            Message { role: Role::Assistant, blocks: vec![Block::Refusal { text: "no".to_owned() }] },
+            Message {
+                role: Role::Assistant,
+                blocks: vec![
+                    reasoning,
+                    text("I read."),
+                    call_block("{\"path\":\"a\"}", "other"),
+                ],
+            },
+            Message {
+                role: Role::User,
+                blocks: vec![text("and?"), result],
+            },
+            Message {
+                role: Role::Assistant,
+                blocks: vec![Block::Refusal {
+                    text: "no".to_owned(),
+                }],
+            },
             Message::user("please"),
         ]);
         request.instructions = Arc::from("Be brief.");
@@ -258,21 +316,34 @@ mod tests {
     #[test]
     fn own_opaque_items_return_and_no_others() {
         let sent = |provider: &str| {
-            let message = Message { role: Role::Assistant, blocks: vec![call_block("{}", provider)] };
-            written(&request(vec![message]), &OpenAiConfig::new(None))["messages"][0]["tool_calls"][0]
-                .get("extra_content")
-                .cloned()
+            let message = Message {
+                role: Role::Assistant,
+                blocks: vec![call_block("{}", provider)],
+            };
+            written(&request(vec![message]), &OpenAiConfig::new(None))["messages"][0]["tool_calls"]
+                [0]
+            .get("extra_content")
+            .cloned()
         };
-        assert_eq!(sent("openai"), Some(json!({"google": {"signature": "x=="}})));
+        assert_eq!(
+            sent("openai"),
+            Some(json!({"google": {"signature": "x=="}}))
+        );
         assert_eq!(sent("gemini"), None);
     }
 
     #[test]
     fn arguments_that_are_no_json_go_back_as_an_empty_object() {
         for (arguments, sent) in [("{\"a\": 1}", "{\"a\": 1}"), ("", "{}"), ("{\"a\":", "{}")] {
-            let message = Message { role: Role::Assistant, blocks: vec![call_block(arguments, "openai")] };
+            let message = Message {
+                role: Role::Assistant,
+                blocks: vec![call_block(arguments, "openai")],
+            };
             let written = written(&request(vec![message]), &OpenAiConfig::new(None));
-            assert_eq!(written["messages"][0]["tool_calls"][0]["function"]["arguments"], sent);
+            assert_eq!(
+                written["messages"][0]["tool_calls"][0]["function"]["arguments"],
+                sent
+            );
         }
     }
 
@@ -287,11 +358,24 @@ mod tests {
         request.output_schema = Some(Arc::new(json!({"type": "object"})));
         request.max_output_tokens = Some(7);
         let now = written(&request, &OpenAiConfig::new(None));
-        let function = json!({"name": "read", "description": "Reads.", "parameters": {"type": "object"}});
-        assert_eq!(now["tools"], json!([{"type": "function", "function": function}]));
-        assert_eq!(now["response_format"]["json_schema"]["schema"], json!({"type": "object"}));
-        assert_eq!((&now["max_completion_tokens"], now.get("max_tokens")), (&json!(7), None));
+        let function =
+            json!({"name": "read", "description": "Reads.", "parameters": {"type": "object"}});
+        assert_eq!(
+            now["tools"],
+            json!([{"type": "function", "function": function}])
+        );
+        assert_eq!(
+            now["response_format"]["json_schema"]["schema"],
+            json!({"type": "object"})
+        );
+        assert_eq!(
+            (&now["max_completion_tokens"], now.get("max_tokens")),
+            (&json!(7), None)
+        );
         let legacy = written(&request, &OpenAiConfig::new(None).with_legacy_max_tokens());
-        assert_eq!((legacy.get("max_completion_tokens"), &legacy["max_tokens"]), (None, &json!(7)));
+        assert_eq!(
+            (legacy.get("max_completion_tokens"), &legacy["max_tokens"]),
+            (None, &json!(7))
+        );
     }
 }

@@ -14,7 +14,13 @@ impl OutputSchema {
     pub(crate) fn compile(schema: &Value) -> Result<Self, ModelError> {
         jsonschema::validator_for(schema)
             .map(Self)
-            .map_err(|_error| refused(Kind::InvalidRequest, "stream", "the output schema is no JSON schema"))
+            .map_err(|_error| {
+                refused(
+                    Kind::InvalidRequest,
+                    "stream",
+                    "the output schema is no JSON schema",
+                )
+            })
     }
 
     /// Whether `answer` is JSON that fits.

@@ -37,7 +37,14 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 impl Decoder {
     /// A decoder for events of at most `cap` bytes.
     pub(crate) fn new(cap: usize) -> Self {
-        Self { cap, line: Vec::new(), name: String::new(), data: None, after_cr: false, at_start: true }
+        Self {
+            cap,
+            line: Vec::new(),
+            name: String::new(),
+            data: None,
+            after_cr: false,
+            at_start: true,
+        }
     }
 
     /// Takes `bytes` and adds what they complete to `events`.
@@ -127,7 +134,10 @@ mod tests {
     }
 
     fn data(pieces: &[&[u8]]) -> Vec<String> {
-        decoded(pieces).into_iter().map(|event| event.data).collect()
+        decoded(pieces)
+            .into_iter()
+            .map(|event| event.data)
+            .collect()
     }
 
     const ALL: &str = "\u{FEFF}data: one\r\n\r\n: a comment\n\nevent: e\rdata:two\rdata:  zwö 🦀\r\rid: 3\nretry: 4\n\ndata\n\nnonsense\n\ndata: [DONE]\n\n";
@@ -135,7 +145,10 @@ mod tests {
     #[test]
     fn events_are_split_as_the_standard_says() {
         let events = decoded(&[ALL.as_bytes()]);
-        let (names, data): (Vec<_>, Vec<_>) = events.into_iter().map(|event| (event.name, event.data)).unzip();
+        let (names, data): (Vec<_>, Vec<_>) = events
+            .into_iter()
+            .map(|event| (event.name, event.data))
+            .unzip();
         assert_eq!(data, ["one", "two\n zwö 🦀", "", "[DONE]"]);
         assert_eq!(names, ["", "e", "", ""]);
     }
@@ -168,7 +181,9 @@ mod tests {
         let mut decoder = Decoder::new(16);
         for _round in 0..1000 {
             let mut events = Vec::new();
-            decoder.feed(b": comment\ndata: x\n\n", &mut events).unwrap();
+            decoder
+                .feed(b": comment\ndata: x\n\n", &mut events)
+                .unwrap();
             assert_eq!(events.len(), 1);
         }
     }
@@ -176,7 +191,10 @@ mod tests {
     #[test]
     fn what_is_not_utf8_is_a_fault() {
         let mut events = Vec::new();
-        assert_eq!(Decoder::new(64).feed(b"data: \xFF\n", &mut events), Err(Fault::NotUtf8));
+        assert_eq!(
+            Decoder::new(64).feed(b"data: \xFF\n", &mut events),
+            Err(Fault::NotUtf8)
+        );
     }
 
     #[test]
@@ -186,7 +204,10 @@ mod tests {
             let mut events = Vec::new();
             decoder.feed(last.as_bytes(), &mut events).unwrap();
             assert_eq!(events, []);
-            assert_eq!(decoder.rest().map(|event| event.data).as_deref(), Some("[DONE]"));
+            assert_eq!(
+                decoder.rest().map(|event| event.data).as_deref(),
+                Some("[DONE]")
+            );
         }
         assert_eq!(Decoder::new(64).rest(), None);
     }

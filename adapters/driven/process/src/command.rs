@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use cap_std::fs::Dir;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use seaworthy_ports::sandbox::{ExitStatus, Kind, OutputChunk, OutputStream, SandboxError};
 use seaworthy_ports::{Latch, LatchSetter};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,10 +17,11 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, spawn_blocking};
 
 use crate::config::Supervisor;
 use crate::error;
+use crate::leftovers::kill_session;
 use crate::protocol::{self, CHUNK, HEADER, Job, MAX_JOB, MAX_REPORT, Report, Step};
 use crate::supervisor::MARK;
 
@@ -107,7 +108,7 @@ impl Outcome {
                 operation,
                 "the supervisor is of another release than this program",
             ),
-            Report::Started(_) | Report::Code(_) | Report::Signal(_) | Report::Killed => {
+            Report::Started | Report::Code(_) | Report::Signal(_) | Report::Killed => {
                 error::new(Kind::Unavailable, operation, "the supervisor is confused")
                     .with_unknown_effect()
             }
@@ -215,7 +216,6 @@ pub(crate) fn start(
         feeder,
         killed,
         ends,
-        command: None,
         started: send_started,
         outcome: send_outcome,
         _permit: permit,
@@ -327,8 +327,6 @@ struct Driver {
     feeder: AbortHandle,
     killed: Latch,
     ends: Ends,
-    /// The command's process group, once it runs.
-    command: Option<Pid>,
     started: watch::Sender<bool>,
     outcome: watch::Sender<Option<Outcome>>,
     _permit: OwnedSemaphorePermit,
@@ -342,11 +340,11 @@ impl Driver {
             // Nobody waits for what may never end, but it keeps its permit.
             self.outcome.send_replace(Some(outcome));
         }
-        let _reaped = self.child.wait().await;
-        if let (Outcome::Lost, Some(command)) = (outcome, self.command) {
-            // Something killed the supervisor. What is left without it is ended as far as it is known.
-            let _gone = kill_process_group(command, Signal::KILL);
+        if let (Outcome::Lost, Some(supervisor)) = (outcome, self.supervisor()) {
+            // Something killed the supervisor. What is left without it is ended as far as it can be found.
+            let _ended = spawn_blocking(move || kill_session(supervisor)).await;
         }
+        let _reaped = self.child.wait().await;
         self.outcome.send_replace(Some(outcome));
         self.started.send_replace(true);
     }
@@ -369,12 +367,8 @@ impl Driver {
             }
         };
         let _told = self.cut.shutdown(Shutdown::Write);
-        // It may have been stopped. Its id is its own until it is waited for.
-        let supervisor = self
-            .child
-            .id()
-            .and_then(|id| Pid::from_raw(id.cast_signed()));
-        if let Some(supervisor) = supervisor {
+        // It may have been stopped.
+        if let Some(supervisor) = self.supervisor() {
             let _woken = kill_process(supervisor, Signal::CONT);
         }
         let end = async {
@@ -390,12 +384,18 @@ impl Driver {
             .unwrap_or(Outcome::Stuck)
     }
 
+    /// The supervisor's process id, which is its own until it is waited for.
+    fn supervisor(&self) -> Option<Pid> {
+        self.child
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()))
+    }
+
     /// What a report means; `None` if another one follows.
-    fn judge(&mut self, report: Option<Report>, because: ExitStatus) -> Option<Outcome> {
+    fn judge(&self, report: Option<Report>, because: ExitStatus) -> Option<Outcome> {
         Some(match report {
             None => Outcome::Lost,
-            Some(Report::Started(group)) => {
-                self.command = Pid::from_raw(group);
+            Some(Report::Started) => {
                 self.started.send_replace(true);
                 return None;
             }

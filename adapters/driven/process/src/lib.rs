@@ -34,6 +34,7 @@ mod error;
 mod exec;
 mod fence;
 mod files;
+mod leftovers;
 mod process;
 mod protocol;
 mod sandbox;

@@ -57,8 +57,8 @@ pub(crate) struct Fence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Report {
-    /// It runs, as this process group. The only report that another one follows.
-    Started(i32),
+    /// It runs. The only report that another one follows.
+    Started,
     /// It ended by itself and nothing of it is left.
     Code(i32),
     /// It was ended by this signal, not by the supervisor, and nothing of it is left.

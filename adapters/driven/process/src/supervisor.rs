@@ -147,10 +147,7 @@ fn watch(
     input: Option<ChildStdin>,
 ) -> Result<Report, Errno> {
     let ended: OwnedFd = pidfd_open(command, PidfdFlags::empty())?;
-    if control
-        .report(Report::Started(command.as_raw_nonzero().get()))
-        .is_err()
-    {
+    if control.report(Report::Started).is_err() {
         return Ok(Report::Killed);
     }
     if let Some(pipe) = &input {

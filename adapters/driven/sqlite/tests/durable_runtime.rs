@@ -571,7 +571,11 @@ async fn serving_one_run_waits_while_a_live_worker_holds_it() {
     answer.send(next(Then::Done)).expect("answered");
     until(|| is_finished(&holder, "r")).await;
     // No hint crosses from one handle to the other: the poll finds out.
-    clock.advance(SECOND);
+    until(|| async {
+        clock.advance(SECOND);
+        waiting.is_finished()
+    })
+    .await;
     assert_eq!(waiting.end().await, Served::default());
     holding.stop().await;
 }

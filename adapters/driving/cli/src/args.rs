@@ -172,7 +172,7 @@ pub(crate) struct ResolveArgs {
     #[arg(
         long,
         value_name = "JSON",
-        requires = "happened",
+        conflicts_with = "did_not_happen",
         allow_hyphen_values = true
     )]
     pub(crate) result: Option<String>,

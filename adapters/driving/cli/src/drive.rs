@@ -25,14 +25,11 @@ const DRAIN: Duration = Duration::from_secs(2);
 const MAX_IDLE: u32 = 50;
 
 /// How to advance a run.
-#[derive(Clone, Debug)]
 pub(crate) struct Drive {
     /// Who grants every approval, if anybody.
     pub(crate) grants_all: Option<&'static str>,
     /// Who sits at the terminal.
     pub(crate) user: String,
-    /// What was shown before.
-    pub(crate) shown: Shown,
 }
 
 /// What a run that is parked needs.
@@ -60,9 +57,10 @@ pub(crate) async fn drive(
     output: Output,
     run: &RunId,
     drive: Drive,
+    mut shown: Shown,
 ) -> Result<Exit, CliError> {
     let stop = Stop::listen()?;
-    let mut shown = drive.shown.clone();
+
     let mut idle = (seaworthy::ports::state_store::Seq::ZERO, 0_u32);
     loop {
         let follower = Follower::start(&stack.harness, &stack.observer, run, output, shown);
@@ -357,7 +355,7 @@ fn advise(output: Output, state: &RunState, flag: &str) {
         ));
         if let Some(approval) = &call.approval {
             output.note(&format!(
-                "    seaworthy approve {}{flag}   (or: seaworthy deny {})",
+                "    seaworthy approve {}{flag}   (or: seaworthy deny {}{flag})",
                 approval.id, approval.id
             ));
         }

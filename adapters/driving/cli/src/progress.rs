@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use seaworthy::Harness;
-use seaworthy::event::Event;
+use seaworthy::event::{Event, ToolProposed};
 use seaworthy::live::{Live, Watch};
 use seaworthy::log::Loaded;
 use seaworthy::ports::{CallId, Latch, LatchSetter, RunId};
 use seaworthy::record::Link;
+use seaworthy::state::RunState;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -27,12 +28,30 @@ pub(crate) const POLL: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was shown, so that nothing is shown twice.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Shown {
     /// Where the log was read up to.
     pub(crate) link: Link,
     /// The newest answer of the model, if a person saw it being written in full.
     pub(crate) streamed: Option<String>,
+    /// The calls that were proposed so far.
+    calls: BTreeMap<CallId, Named>,
+}
+
+impl Shown {
+    /// Everything up to where `state` stands.
+    pub(crate) fn before(state: &RunState) -> Self {
+        let calls = state
+            .calls
+            .values()
+            .map(|call| (call.proposal.call.clone(), Named::of(&call.proposal)))
+            .collect();
+        Self {
+            link: state.link,
+            streamed: None,
+            calls,
+        }
+    }
 }
 
 /// Follows one run until it is told to finish.
@@ -55,7 +74,6 @@ impl Follower {
         let printer = Printer {
             output,
             shown,
-            tools: BTreeMap::new(),
             writing: String::new(),
             trouble: None,
         };
@@ -149,10 +167,18 @@ struct Named {
     arguments: String,
 }
 
+impl Named {
+    fn of(call: &ToolProposed) -> Self {
+        Self {
+            tool: clean(&call.tool),
+            arguments: text::arguments(&call.arguments),
+        }
+    }
+}
+
 struct Printer {
     output: Output,
     shown: Shown,
-    tools: BTreeMap<CallId, Named>,
     /// What the model has written since its last answer came on record.
     writing: String,
     /// What keeps the run from going on, and since when.
@@ -242,8 +268,7 @@ impl Printer {
                 self.fact(Paint::Bad, "failed", &why);
             }
             Event::ToolProposed(call) => {
-                let arguments = text::arguments(&call.arguments);
-                self.tools.insert(call.call.clone(), Named { tool: clean(&call.tool), arguments });
+                self.shown.calls.insert(call.call.clone(), Named::of(&call));
             }
             Event::ApprovalRequested { approval, call, .. } => {
                 let what = format!("{}  [{approval}]", self.in_full(&call));
@@ -284,13 +309,14 @@ impl Printer {
     }
 
     fn name(&self, call: &CallId) -> String {
-        self.tools
+        self.shown
+            .calls
             .get(call)
             .map_or_else(|| call.to_string(), |named| named.tool.clone())
     }
 
     fn in_full(&self, call: &CallId) -> String {
-        self.tools.get(call).map_or_else(
+        self.shown.calls.get(call).map_or_else(
             || call.to_string(),
             |named| format!("{} {}", named.tool, named.arguments),
         )

@@ -251,6 +251,10 @@ impl Serving {
         self.stop.set();
     }
 
+    pub(crate) fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
     pub(crate) async fn end(self) -> Served {
         within(self.task).await.expect("no panic")
     }

@@ -44,10 +44,6 @@ async fn advance(
     let how = Drive {
         grants_all: args.yes.then_some(GRANTED_BY),
         user: context.environment.user.clone(),
-        shown: Shown {
-            link: view.state.link,
-            streamed: None,
-        },
     };
-    drive(stack, context.output, run, how).await
+    drive(stack, context.output, run, how, Shown::before(&view.state)).await
 }

@@ -94,7 +94,7 @@ async fn advance(
             "run {run} exists and goes on, {}",
             view.status().as_str()
         ));
-        shown.link = view.state.link;
+        shown = Shown::before(&view.state);
     }
     let view = stack.harness.view(run).await?;
     if args.detach {
@@ -126,9 +126,8 @@ async fn advance(
     let how = Drive {
         grants_all: args.yes.then_some(GRANTED_BY),
         user: context.environment.user.clone(),
-        shown,
     };
-    drive(stack, output, run, how).await
+    drive(stack, output, run, how, shown).await
 }
 
 /// The descriptor with its overrides, and the folder it lies in.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use seaworthy::event::{Event, Resolution, WaitReason};
+use seaworthy::event::{Decision, Event, Resolution, WaitReason};
 use seaworthy::log::Loaded;
 use serde_json::Value;
 
@@ -168,7 +168,11 @@ fn about(event: &Event) -> String {
             if asks == 0 {
                 format!("{} answered in {took}: {said}", called.model)
             } else {
-                format!("{} asks for {asks} calls, in {took}", called.model)
+                format!(
+                    "{} asks for {asks} call{}, in {took}",
+                    called.model,
+                    if asks == 1 { "" } else { "s" }
+                )
             }
         }
         Event::ModelFailed {
@@ -183,7 +187,7 @@ fn about(event: &Event) -> String {
             call,
             decision,
             reason,
-        } => format!("{call} {decision:?}: {}", message(reason)),
+        } => format!("{call} {}: {}", decided(*decision), message(reason)),
         Event::ApprovalRequested { approval, .. } => approval.to_string(),
         Event::ApprovalDecided {
             approval,
@@ -244,6 +248,15 @@ fn about(event: &Event) -> String {
         }
     };
     clean(&text)
+}
+
+/// What policy says.
+const fn decided(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Allow => "allowed",
+        Decision::RequireApproval => "needs an approval",
+        Decision::Deny => "denied",
+    }
 }
 
 /// What became of a call in doubt.

@@ -1,14 +1,12 @@
 //! SB-7 and SB-8: what happens to commands when their worker dies, sleeps or is superseded.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::bench::*;
 use bytes::Bytes;
-use common::*;
 use rustix::process::{Pid, Signal, kill_process};
 use seaworthy_ports::sandbox::*;
 
@@ -25,7 +23,12 @@ impl Worker {
     /// Another process that opens a session as attempt 1 and runs [`APPEND`].
     fn start(folder: &Path) -> Self {
         let worker = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "worker_process", "--nocapture"])
+            .args([
+                "--ignored",
+                "--exact",
+                "orphans::worker_process",
+                "--nocapture",
+            ])
             .env(FOLDER, folder)
             .stdout(Stdio::null())
             .spawn()

@@ -1,13 +1,11 @@
 //! SB-1 to SB-4 and SB-6: what commands get, give and cannot do.
 
-mod common;
-
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::bench::*;
 use bytes::Bytes;
-use common::*;
 use seaworthy_ports::sandbox::*;
 use seaworthy_ports::{Effect, Latch};
 use seaworthy_process::{ProcessConfig, ProcessSandbox, Supervisor};

@@ -1,5 +1,4 @@
 //! A workspace, a state directory and a sandbox for one test.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,11 @@
 //! SB-5 for file operations.
 
-mod common;
-
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::bench::*;
 use bytes::Bytes;
-use common::*;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use seaworthy_ports::sandbox::*;
 
