@@ -1,5 +1,10 @@
 //! What endpoints answer when they do not answer.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking"
+)]
+
 mod support;
 
 use std::sync::Arc;

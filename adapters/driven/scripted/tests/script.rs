@@ -1,10 +1,6 @@
 //! A script as a conversation goes through it, and scripts that are wrong.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "what cannot be built is a failed test"
-)]
+#![expect(clippy::unwrap_used, reason = "what cannot be built is a failed test")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -214,7 +214,7 @@ async fn what_a_turn_leaves_does_not_reach_the_next_life_of_a_forgotten_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_at_the_moment_of_parking_is_never_stranded() {
-    const ROUNDS: u32 = 3_000;
+    const ROUNDS: u32 = 2_000;
     let database = Database::new().await;
     let clock = FakeClock::new(); // No poll and no time helps: only what settling and signalling do.
     let runtime = database.open_with(&clock).await.durable_runtime();

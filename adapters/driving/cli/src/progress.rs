@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use seaworthy::Harness;
 use seaworthy::event::{Event, ToolProposed};
 use seaworthy::live::{Live, Watch};
@@ -87,6 +87,7 @@ impl Follower {
                 observer,
                 run,
                 watch,
+                came: None,
                 give_up,
             };
             watched.follow(printer, finished).await
@@ -125,6 +126,8 @@ struct Watched {
     observer: Arc<CliObserver>,
     run: RunId,
     watch: Watch,
+    /// What came from `watch` and is not shown yet.
+    came: Option<Live>,
     give_up: watch::Sender<Option<String>>,
 }
 
@@ -134,8 +137,12 @@ impl Watched {
             tokio::select! {
                 biased;
                 Some(live) = self.watch.next() => {
-                    printer.live(&live);
-                    continue;
+                    if printer.is_writing() {
+                        printer.live(&live);
+                        continue;
+                    }
+                    // What is on record was there before the model began to speak.
+                    self.came = Some(live);
                 }
                 () = self.observer.grown() => {}
                 () = finished.wait() => {}
@@ -145,8 +152,15 @@ impl Watched {
             let mut records = self.harness.records(&self.run, printer.shown.link);
             while let Some(loaded) = records.next().await {
                 let loaded = loaded?;
-                printer.record(&loaded);
+                let event = loaded.envelope.event().ok();
+                if let Some(Event::ModelCalled(called)) = &event {
+                    self.finish_text(&mut printer, &called.message.text());
+                }
+                printer.record(&loaded, event);
                 printer.shown.link = loaded.link;
+            }
+            if let Some(live) = self.came.take() {
+                printer.live(&live);
             }
             if let Some((since, message)) = &printer.trouble
                 && since.elapsed() > PATIENCE
@@ -157,6 +171,19 @@ impl Watched {
                 printer.end_text();
                 return Ok(printer.shown);
             }
+        }
+    }
+
+    /// Shows what is left of the answer `said`. Its pieces came before its record did; those of the next answer may have
+    /// come as well.
+    fn finish_text(&mut self, printer: &mut Printer, said: &str) {
+        while printer.writing != said {
+            let next = self
+                .came
+                .take()
+                .or_else(|| self.watch.next().now_or_never().flatten());
+            let Some(live) = next else { return };
+            printer.live(&live);
         }
     }
 }
@@ -205,50 +232,54 @@ impl Printer {
                 self.fact(Paint::Bad, "trouble", &text::message(message));
             }
         }
+        if let Live::Text { delta } = live
+            && self.writing.len() < MAX_SEEN
+        {
+            self.writing.push_str(delta);
+        }
         if self.output.json {
             // The run goes on where nobody reads any more.
             let _closed = self.output.json(&json::live(live));
-            return;
+        } else if let Live::Text { delta } = live
+            && self.output.live
+        {
+            say(&clean(delta));
         }
-        match live {
-            Live::Text { delta } if self.output.live => {
-                say(&clean(delta));
-                if self.writing.len() < MAX_SEEN {
-                    self.writing.push_str(delta);
-                }
-            }
-            _ => {}
-        }
+    }
+
+    /// Whether the model is in the middle of an answer.
+    const fn is_writing(&self) -> bool {
+        !self.writing.is_empty()
     }
 
     /// Ends the line that the model was writing on.
     fn end_text(&mut self) {
-        if !self.writing.is_empty() && !self.writing.ends_with('\n') {
+        if self.output.live && !self.writing.is_empty() && !self.writing.ends_with('\n') {
             say("\n");
         }
         self.writing.clear();
     }
 
-    fn record(&mut self, loaded: &Loaded) {
+    /// `event` is what the record says, if this version understands it.
+    fn record(&mut self, loaded: &Loaded, event: Option<Event>) {
         self.trouble = None;
         if self.output.json {
+            self.writing.clear();
             let _closed = self.output.json(&json::Record::of(loaded));
             return;
         }
-        // A record of a newer version is for `events` to show as it is.
-        let Ok(event) = loaded.envelope.event() else {
-            return;
-        };
-        if let Event::ModelCalled(called) = &event {
+        if let Some(Event::ModelCalled(called)) = &event {
             let said = called.message.text();
-            if !self.writing.is_empty() && self.writing == said {
-                self.shown.streamed = Some(said);
-            } else if called.message.tool_calls().next().is_some() && !said.trim().is_empty() {
+            let seen = self.output.live && self.writing == said;
+            if !seen && called.message.tool_calls().next().is_some() && !said.trim().is_empty() {
                 self.fact(Paint::Faint, "says", &text::message(&said));
             }
+            self.shown.streamed = seen.then_some(said);
         }
         self.end_text();
-        self.event(event);
+        if let Some(event) = event {
+            self.event(event);
+        }
     }
 
     fn event(&mut self, event: Event) {

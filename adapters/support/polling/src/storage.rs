@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use seaworthy_ports::durable_runtime::{Next, RuntimeError, Schedule, Scope, Signal};
 use seaworthy_ports::{RunId, Timestamp, WorkerId};
 
-/// The atomic steps on runs and signals that [`serve`](crate::serve) is made of.
+/// The atomic steps on runs and signals that [`serve`](crate::serve()) is made of.
 ///
 /// Every time in here is on the clock that is given to `serve` too. An implementation reads it when it holds the lock
 /// or transaction in which it uses it, never before waiting for one.
