@@ -314,3 +314,67 @@ fn a_tool_that_prints_too_much_or_no_json_does_not_break_the_run() {
     assert_eq!(done.code, 0, "{done:?}");
     assert!(!done.stderr.contains('\u{1b}'));
 }
+
+/// Replaces every `from` in the database by `to`, of the same length.
+fn damage(place: &Place, from: &[u8], to: &[u8]) {
+    let path = place.work().join(".seaworthy/state.db");
+    let mut bytes = fs::read(&path).unwrap();
+    let found: Vec<usize> = (0..bytes.len() - from.len())
+        .filter(|at| bytes[*at..].starts_with(from))
+        .collect();
+    assert!(!found.is_empty());
+    for at in found {
+        bytes[at..at + to.len()].copy_from_slice(to);
+    }
+    fs::write(&path, bytes).unwrap();
+}
+
+#[test]
+fn a_corrupt_record_is_found_and_harms_no_other_run() {
+    let place = Place::with_script(&script(&["ask"]));
+    assert_eq!(
+        place
+            .run(&["run", "agent.yaml", "--run-id", "r1", "--input", "first"])
+            .code,
+        3
+    );
+    assert_eq!(
+        place
+            .run(&["run", "agent.yaml", "--run-id", "r2", "--input", "other"])
+            .code,
+        3
+    );
+    damage(&place, b"\"input\":\"first\"", b"\"input\":\"worse\"");
+    let done = place.run(&["verify", "r1", "--json"]);
+    assert_eq!(done.code, 1, "{done:?}");
+    assert_eq!(done.json_lines()[0]["ok"], false);
+    for command in ["show", "resume", "events"] {
+        let done = place.run(&[command, "r1"]);
+        assert_eq!(done.code, 2, "{command}: {done:?}");
+        assert!(done.stderr.contains("seaworthy verify r1"), "{done:?}");
+    }
+    assert_eq!(place.json(&["verify", "r2"])["ok"], true);
+    assert_eq!(place.run(&["resume", "r2", "--yes"]).code, 0);
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_refused_and_left_alone() {
+    let place = Place::with_script(&script(&[]));
+    assert_eq!(place.run(&["run", "agent.yaml", "--run-id", "r1"]).code, 0);
+    let path = place.work().join(".seaworthy/state.db");
+    let mut bytes = fs::read(&path).unwrap();
+    // The schema's version is in the header of the file.
+    bytes[60..64].copy_from_slice(&1000_u32.to_be_bytes());
+    fs::write(&path, &bytes).unwrap();
+    for args in [
+        &["run", "agent.yaml"][..],
+        &["runs"],
+        &["show", "r1"],
+        &["worker"],
+        &["doctor"],
+    ] {
+        let done = refused(&place, args);
+        assert!(done.stderr.contains("newer"), "{done:?}");
+    }
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+}

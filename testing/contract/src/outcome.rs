@@ -1,0 +1,164 @@
+//! What a scenario comes to.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use seaworthy_ports::{ErrorKind, InvalidId, PortError};
+use tokio::task::JoinSet;
+
+/// Nothing that a scenario waits for takes this long, unless it never comes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How much of what was seen is shown.
+const LONGEST: usize = 600;
+
+/// How a scenario ends: it holds, or it halts.
+pub type Outcome = Result<(), Halt>;
+
+/// Why a scenario did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// The adapter did something else than the clause says.
+    Broken {
+        /// What the scenario did.
+        did: String,
+        /// What the clause promises.
+        expected: String,
+        /// What came instead.
+        seen: String,
+    },
+    /// The harness cannot do what the scenario needs.
+    NotCheckable(&'static str),
+}
+
+/// A clause that an adapter breaks.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Violation {
+    /// The clause, such as `SS-3`.
+    pub clause: &'static str,
+    /// The scenario's sentence.
+    pub scenario: &'static str,
+    /// What the scenario did.
+    pub did: String,
+    /// What the clause promises.
+    pub expected: String,
+    /// What came instead.
+    pub seen: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} is broken: {}",
+            self.clause,
+            self.scenario.replace('_', " ")
+        )?;
+        writeln!(f, "  did:      {}", self.did)?;
+        writeln!(f, "  expected: {}", self.expected)?;
+        write!(f, "  seen:     {}", self.seen)
+    }
+}
+
+pub(crate) fn broken(
+    did: impl Into<String>,
+    expected: impl Into<String>,
+    seen: impl fmt::Debug,
+) -> Halt {
+    let mut seen = format!("{seen:?}");
+    if seen.len() > LONGEST {
+        let end = (0..=LONGEST)
+            .rev()
+            .find(|end| seen.is_char_boundary(*end))
+            .unwrap_or(0);
+        seen.truncate(end);
+        seen.push('…');
+    }
+    Halt::Broken {
+        did: did.into(),
+        expected: expected.into(),
+        seen,
+    }
+}
+
+/// What was seen must be what was expected.
+pub(crate) fn same<T: PartialEq + fmt::Debug>(
+    did: impl Into<String>,
+    seen: T,
+    expected: T,
+) -> Outcome {
+    if seen == expected {
+        return Ok(());
+    }
+    let mut words = format!("{expected:?}");
+    if words.len() > LONGEST {
+        words = words.chars().take(LONGEST).chain(['…']).collect();
+    }
+    Err(broken(did, words, seen))
+}
+
+/// It must hold.
+pub(crate) fn holds(
+    condition: bool,
+    did: impl Into<String>,
+    expected: impl Into<String>,
+    seen: impl fmt::Debug,
+) -> Outcome {
+    if condition {
+        Ok(())
+    } else {
+        Err(broken(did, expected, seen))
+    }
+}
+
+/// The call must succeed.
+pub(crate) fn ok<T, K: ErrorKind>(
+    did: impl Into<String>,
+    result: Result<T, PortError<K>>,
+) -> Result<T, Halt> {
+    result.map_err(|error| broken(did, "success", error.to_string()))
+}
+
+/// The call must fail for this reason.
+pub(crate) fn refused<T: fmt::Debug, K: ErrorKind>(
+    did: impl Into<String>,
+    result: Result<T, PortError<K>>,
+    kind: K,
+) -> Outcome {
+    match result {
+        Err(error) if error.kind() == kind => Ok(()),
+        other => {
+            let seen = other.map_err(|error| error.kind());
+            Err(broken(did, format!("the error {kind:?}"), seen))
+        }
+    }
+}
+
+/// An id that the scenario made up.
+pub(crate) fn id<T>(parsed: Result<T, InvalidId>) -> Result<T, Halt> {
+    parsed.map_err(|error| broken("made up an id", "a valid id", error))
+}
+
+pub(crate) fn limit(count: u32) -> std::num::NonZeroU32 {
+    std::num::NonZeroU32::new(count).unwrap_or(std::num::NonZeroU32::MIN)
+}
+
+/// Runs all of them at once, each in a task of its own, and returns what they returned, in the order of their ends.
+pub(crate) async fn at_once<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    futures: impl IntoIterator<Item = F>,
+) -> Result<Vec<T>, Halt> {
+    let mut tasks: JoinSet<T> = futures.into_iter().collect();
+    let mut results = Vec::with_capacity(tasks.len());
+    while let Some(joined) = tasks.join_next().await {
+        results
+            .push(joined.map_err(|error| broken("made calls at once", "no call to panic", error))?);
+    }
+    Ok(results)
+}
+
+/// It must come to an end.
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T, Halt> {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .map_err(|_late| broken(what, "an end", "none in 30 seconds"))
+}

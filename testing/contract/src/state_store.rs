@@ -1,0 +1,203 @@
+//! The suite of [`StateStore`].
+
+mod appends;
+mod deletion;
+mod documents;
+mod handles;
+mod labels;
+mod reading;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use seaworthy_ports::state_store::{
+    Append, Appended, Expected, Head, Labels, Record, Seq, StateStore,
+};
+use seaworthy_ports::{AppendId, LogId, LogKind, LogName};
+
+use crate::outcome::{Halt, broken, id, ok};
+
+pub use appends::*;
+pub use deletion::*;
+pub use documents::*;
+pub use handles::*;
+pub use labels::*;
+pub use reading::*;
+
+/// Makes a store for a scenario, and does to it what no caller can. It owns what must be cleaned up.
+#[async_trait]
+pub trait Harness: Sized + Send + Sync + 'static {
+    /// An empty store.
+    async fn start() -> Self;
+
+    /// The store.
+    fn store(&self) -> Arc<dyn StateStore>;
+
+    /// Drops all that the process knows without closing anything in order, and opens the same store again. `None`:
+    /// nothing would survive.
+    async fn reopen(&self) -> Option<Arc<dyn StateStore>> {
+        None
+    }
+
+    /// Another handle on the same store, as another process would have. `None`: there is no such thing.
+    async fn second_handle(&self) -> Option<Arc<dyn StateStore>> {
+        None
+    }
+
+    /// Damages what is stored of `log`. `false`: it cannot be reached.
+    async fn corrupt(&self, log: &LogId) -> bool {
+        let _unreachable = log;
+        false
+    }
+
+    /// Makes the next append take effect and lose its reply. `false`: there is no reply to lose.
+    async fn lose_next_reply(&self) -> bool {
+        false
+    }
+}
+
+/// The list of scenarios; everything else is made from it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __state_store_scenarios {
+    ($then:ident $($arguments:tt)*) => {
+        $crate::$then! { $($arguments)* [
+            "SS-1" an_append_writes_its_bodies_labels_and_seal
+            "SS-1" sequences_are_contiguous_from_one
+            "SS-1" an_append_of_no_bodies_is_rejected
+            "SS-2" an_append_with_a_head_to_an_absent_log_conflicts
+            "SS-2" an_append_to_a_present_log_that_expects_none_conflicts
+            "SS-2" an_append_that_expects_another_head_conflicts_and_writes_nothing
+            "SS-3" of_thirty_two_appends_at_one_head_exactly_one_succeeds
+            "SS-3" of_thirty_two_appends_that_create_a_log_exactly_one_succeeds
+            "SS-4" repeating_the_newest_append_returns_the_first_outcome
+            "SS-4" an_id_with_other_content_is_rejected
+            "SS-4" thirty_two_copies_of_one_append_write_once
+            "SS-4" an_append_repeated_after_reopening_returns_the_first_outcome
+            "SS-5" a_sealed_log_refuses_every_append
+            "SS-5" repeating_the_append_that_sealed_returns_its_outcome
+            "SS-6" an_absent_log_reads_as_empty
+            "SS-6" bodies_come_back_bit_for_bit
+            "SS-6" reading_starts_strictly_after_the_given_sequence
+            "SS-6" a_long_log_is_read_without_gap_or_repeat
+            "SS-6" a_read_during_appends_sees_all_that_was_acknowledged_before_it
+            "SS-7" labels_are_replaced_with_each_append
+            "SS-7" labels_and_head_are_seen_together
+            "SS-7" labels_have_a_limit_and_may_reach_it
+            "SS-7" a_list_filters_by_kind_and_every_label
+            "SS-7" a_list_is_in_the_order_of_creation
+            "SS-7" pages_are_stable_while_logs_are_created
+            "SS-8" thirty_two_logs_grow_at_once_and_each_is_whole
+            "SS-8" appends_that_fail_do_not_fail_those_beside_them
+            "SS-8" names_that_differ_in_case_alone_are_different_logs
+            "SS-9" an_acknowledged_append_survives_reopening
+            "SS-10" deletion_removes_records_labels_and_documents
+            "SS-10" a_deleted_log_refuses_every_append_for_ever
+            "SS-10" deleting_twice_and_deleting_what_is_absent_are_fine
+            "SS-10" deletion_touches_no_other_scope
+            "SS-11" an_append_of_exactly_the_limit_is_taken_and_a_larger_one_is_not
+            "SS-12" a_damaged_log_is_corrupt_and_others_stay_usable
+            "SS-13" a_document_is_written_over_what_is_expected_alone
+            "SS-13" versions_rise_by_one_and_begin_again_after_removal
+            "SS-13" a_document_comes_back_with_its_writer_bit_for_bit
+            "SS-13" thirty_two_writers_count_by_compare_and_swap
+            "SS-13" documents_are_listed_by_path_in_pages
+            "SS-13" documents_of_different_scopes_and_paths_are_apart
+            "SS-14" each_handle_sees_what_the_other_was_acknowledged
+            "SS-15" watching_is_there_where_it_is_declared_and_returns_in_time
+            "SS-16" a_lost_reply_is_resolved_by_repeating_the_append
+        ] }
+    };
+}
+
+crate::__state_store_scenarios! { __runner state_store }
+
+/// Makes one test of each scenario of the `StateStore` suite.
+#[macro_export]
+macro_rules! state_store_contract {
+    (harness: $harness:ty $(, not_checkable: $excluded:tt)? $(,)?) => {
+        $crate::__state_store_scenarios! { __tests ($) state_store, $harness, $($excluded)? }
+    };
+}
+
+pub(crate) fn log_of(kind: &str, name: &str) -> Result<LogId, Halt> {
+    Ok(LogId::new(id(LogKind::new(kind))?, id(LogName::new(name))?))
+}
+
+pub(crate) fn log(name: &str) -> Result<LogId, Halt> {
+    log_of("run", name)
+}
+
+/// The append after `head` (0: the one that creates the log), with an id made of log and head.
+pub(crate) fn append(log: &LogId, head: u64, bodies: &[&str]) -> Result<Append, Halt> {
+    Ok(Append {
+        log: log.clone(),
+        id: id(AppendId::new(format!("{}.{head}", log.name)))?,
+        expected: if head == 0 {
+            Expected::Absent
+        } else {
+            Expected::Head(Seq(head))
+        },
+        bodies: bodies
+            .iter()
+            .map(|body| Bytes::copy_from_slice(body.as_bytes()))
+            .collect(),
+        labels: Labels::new(),
+        seal: false,
+    })
+}
+
+/// The same append under another id.
+pub(crate) fn by_another(append: &Append, writer: impl std::fmt::Display) -> Result<Append, Halt> {
+    Ok(Append {
+        id: id(AppendId::new(format!("{}.{writer}", append.id)))?,
+        ..append.clone()
+    })
+}
+
+pub(crate) fn labels<const N: usize>(labels: [(&str, &str); N]) -> Labels {
+    labels
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+pub(crate) async fn written(store: &dyn StateStore, append: Append) -> Result<Appended, Halt> {
+    ok("appended to the head", store.append(append).await)
+}
+
+/// The records after `after`; their sequences must be contiguous.
+pub(crate) async fn records(
+    store: &dyn StateStore,
+    log: &LogId,
+    after: u64,
+) -> Result<Vec<Record>, Halt> {
+    let records: Vec<Record> = ok(
+        "read a log",
+        store.read(log, Seq(after)).try_collect().await,
+    )?;
+    for (record, expected) in records.iter().zip(after.saturating_add(1)..) {
+        if record.seq != Seq(expected) {
+            return Err(broken(
+                "read a log",
+                format!("the record {expected} in its place"),
+                record.seq,
+            ));
+        }
+    }
+    Ok(records)
+}
+
+pub(crate) async fn texts(store: &dyn StateStore, log: &LogId) -> Result<Vec<String>, Halt> {
+    let records = records(store, log, 0).await?;
+    Ok(records
+        .iter()
+        .map(|record| String::from_utf8_lossy(&record.body).into_owned())
+        .collect())
+}
+
+pub(crate) async fn head(store: &dyn StateStore, log: &LogId) -> Result<Option<Head>, Halt> {
+    ok("asked for the head", store.head(log).await)
+}
