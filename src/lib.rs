@@ -48,7 +48,7 @@
 //! }
 //! ```
 //!
-//! `examples/embed.rs` is a whole program. How to write an adapter is in `docs/adapters.md`.
+//! `examples/embed.rs` is a whole program. What an adapter has to keep is in `docs/ports/`.
 
 pub use seaworthy_core::{
     Harness, Model, Models, NoModel, Ports, Start, agent, descriptor, driver, event, gateway,

@@ -9,7 +9,7 @@ use seaworthy_ports::model_provider::ToolSpec;
 use crate::descriptor::Materialised;
 use crate::event::RunSubmitted;
 use crate::gateway::Gateway;
-use crate::stack::{Model, Models};
+use crate::stack::{Model, Models, NoModel};
 
 /// An agent ready to run.
 #[derive(Debug)]
@@ -26,8 +26,14 @@ pub struct Agent {
 
 /// The run's descriptor does not make an agent here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NoAgent(pub String);
+pub enum NoAgent {
+    /// No stack could make one.
+    #[error("{0}")]
+    Broken(String),
+    /// This stack has no such model, or it is not configured; another one may.
+    #[error(transparent)]
+    NoModel(#[from] NoModel),
+}
 
 impl Agent {
     /// Makes the entry agent of `descriptor`.
@@ -36,10 +42,10 @@ impl Agent {
     ///
     /// [`NoAgent`] with what is missing or wrong.
     pub fn new(descriptor: &Materialised, models: &dyn Models) -> Result<Self, NoAgent> {
-        let no = |why: &dyn std::fmt::Display| NoAgent(why.to_string());
+        let no = |why: &dyn std::fmt::Display| NoAgent::Broken(why.to_string());
         let agent = descriptor.entry().map_err(|error| no(&error))?;
         let model = descriptor.model(&agent.model).map_err(|error| no(&error))?;
-        let model = models.find(model).map_err(|error| no(&error))?;
+        let model = models.find(model)?;
         let toolbox = descriptor.toolbox(agent).map_err(|error| no(&error))?;
         let tools = Arc::new(toolbox.specs());
         let gateway = Gateway::new(toolbox).map_err(|error| no(&error))?;
@@ -70,8 +76,10 @@ impl Agents {
         if let Some(agent) = kept().get(&run.descriptor_digest) {
             return Ok(Arc::clone(agent));
         }
-        let descriptor: Materialised = serde_json::from_value(run.descriptor.clone())
-            .map_err(|error| NoAgent(format!("the run's descriptor cannot be read: {error}")))?;
+        let descriptor: Materialised =
+            serde_json::from_value(run.descriptor.clone()).map_err(|error| {
+                NoAgent::Broken(format!("the run's descriptor cannot be read: {error}"))
+            })?;
         let agent = Arc::new(Agent::new(&descriptor, models)?);
         let mut kept = kept();
         if kept.len() >= KEPT {

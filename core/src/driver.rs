@@ -15,7 +15,7 @@ use seaworthy_ports::observer::{Fact, ParkReason, RunEnd};
 use seaworthy_ports::sandbox::{Kind as SandboxKind, Owner, Policy, SandboxSession, SandboxSpec};
 use seaworthy_ports::{BoxStream, Effect, Latch, Retry, SignalId, Timestamp, async_trait};
 
-use crate::agent::{Agent, Agents};
+use crate::agent::{Agent, Agents, NoAgent};
 use crate::event::{Event, WaitReason};
 use crate::live::{Live, Relay};
 use crate::log::{self, LogError, Writer};
@@ -82,6 +82,9 @@ impl Driver {
         }
     }
 }
+
+/// How long a run that needs a model this worker does not have is left alone.
+const NO_MODEL_DELAY: Duration = Duration::from_secs(30);
 
 /// Why a turn ended before its run did.
 #[derive(Debug)]
@@ -313,6 +316,11 @@ impl<'a> Held<'a> {
             .of(&self.state().submitted, &*self.driver.ports.models);
         match made {
             Ok(agent) => Ok(Some(agent)),
+            // Another worker may have the model: this one leaves the run as it is.
+            Err(NoAgent::NoModel(error)) => Err(Stop::Later {
+                after: NO_MODEL_DELAY,
+                why: error.to_string(),
+            }),
             Err(error) => {
                 let message = error.to_string();
                 self.writer

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use rustix::time::{ClockId, clock_gettime};
 use seaworthy::ports::state_store::{
-    Append, Appended, Document, DocumentEntry, DocumentKey, DocumentQuery, ExpectedVersion, Head, HeadQuery, Page,
-    PutDocument, Record, Seq, StateStore, StateStoreCapabilities, StateStoreError, StateStoreWatch, Version,
+    Append, Appended, Document, DocumentEntry, DocumentKey, DocumentQuery, ExpectedVersion, Head,
+    HeadQuery, Page, PutDocument, Record, Seq, StateStore, StateStoreCapabilities, StateStoreError,
+    StateStoreWatch, Version,
 };
 use seaworthy::ports::{AdapterInfo, LogId};
 use tokio::sync::Notify;
@@ -37,7 +38,11 @@ pub(crate) struct Counting {
 
 impl Counting {
     pub(crate) fn new(inner: Arc<dyn StateStore>) -> Arc<Self> {
-        Arc::new(Self { inner, seen: Mutex::default(), sealed: Notify::new() })
+        Arc::new(Self {
+            inner,
+            seen: Mutex::default(),
+            sealed: Notify::new(),
+        })
     }
 
     /// The appends since this was last called.
@@ -83,8 +88,18 @@ impl StateStore for Counting {
         let bytes = append.bodies.iter().map(|body| body.len()).sum();
         let seals = append.seal;
         let appended = self.inner.append(append).await?;
-        let seen = Seen { head: appended.head.0, bodies, bytes, seals, at: Instant::now(), cpu: cpu() };
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+        let seen = Seen {
+            head: appended.head.0,
+            bodies,
+            bytes,
+            seals,
+            at: Instant::now(),
+            cpu: cpu(),
+        };
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(seen);
         if seals {
             self.sealed.notify_one();
         }
@@ -115,11 +130,18 @@ impl StateStore for Counting {
         self.inner.put(put).await
     }
 
-    async fn remove(&self, key: &DocumentKey, expected: ExpectedVersion) -> Result<(), StateStoreError> {
+    async fn remove(
+        &self,
+        key: &DocumentKey,
+        expected: ExpectedVersion,
+    ) -> Result<(), StateStoreError> {
         self.inner.remove(key, expected).await
     }
 
-    async fn list_documents(&self, query: DocumentQuery) -> Result<Page<DocumentEntry>, StateStoreError> {
+    async fn list_documents(
+        &self,
+        query: DocumentQuery,
+    ) -> Result<Page<DocumentEntry>, StateStoreError> {
         self.inner.list_documents(query).await
     }
 

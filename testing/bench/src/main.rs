@@ -3,7 +3,11 @@
 //!
 //! Everything runs on the adapters that the command line uses. Only the model is another one: it answers at once and in
 //! constant time, so that nothing of it is measured.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is a command line"
+)]
 
 mod counting;
 mod model;
@@ -52,7 +56,9 @@ fn main() -> ExitCode {
 }
 
 fn measured(args: &Args) -> Result<Report, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let report = runtime.block_on(measure(args))?;
     let json = format!("{:#}\n", report.json());
     std::fs::write(&args.report, &json)?;
@@ -70,7 +76,9 @@ async fn measure(args: &Args) -> Result<Report, Failure> {
         _ => ".".as_ref(),
     };
     // Not the folder for temporary files, which may well be in memory.
-    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(beside)?;
+    let folder = tempfile::Builder::new()
+        .prefix("bench-")
+        .tempdir_in(beside)?;
     let mut report = Report::new(args.quick);
     run::appends(folder.path(), &mut report).await?;
     run::long(folder.path(), args.quick, &mut report).await?;

@@ -7,8 +7,8 @@ use futures_util::stream::{self, BoxStream};
 use seaworthy::descriptor::ModelSpec;
 use seaworthy::ports::AdapterInfo;
 use seaworthy::ports::model_provider::{
-    BlockKind, Embeddings, Finish, FinishReason, ModelCapabilities, ModelError, ModelEvent, ModelProvider,
-    ModelRequest, Rerank, Usage,
+    BlockKind, Embeddings, Finish, FinishReason, ModelCapabilities, ModelError, ModelEvent,
+    ModelProvider, ModelRequest, Rerank, Usage,
 };
 use seaworthy::{Model, Models, NoModel};
 
@@ -21,13 +21,20 @@ pub(crate) struct Steady {
 
 impl Models for Steady {
     fn find(&self, _spec: &ModelSpec) -> Result<Model, NoModel> {
-        Ok(Model { provider: Arc::new(*self), name: "steady".to_owned() })
+        Ok(Model {
+            provider: Arc::new(*self),
+            name: "steady".to_owned(),
+        })
     }
 }
 
 impl ModelProvider for Steady {
     fn info(&self) -> AdapterInfo {
-        AdapterInfo { id: "steady", package: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") }
+        AdapterInfo {
+            id: "steady",
+            package: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+        }
     }
 
     fn capabilities(&self, _model: &str) -> ModelCapabilities {
@@ -38,22 +45,42 @@ impl ModelProvider for Steady {
         // The input, then an answer and its results for each turn.
         let turn = request.messages.len() / 2;
         let is_last = turn.saturating_add(1) >= self.turns;
-        let mut events = vec![ModelEvent::Started { request_id: None, model: None }];
+        let mut events = vec![ModelEvent::Started {
+            request_id: None,
+            model: None,
+        }];
         let mut block = |block: u32, kind: BlockKind, delta: &str| {
             events.push(ModelEvent::BlockStarted { block, kind });
-            events.push(ModelEvent::BlockDelta { block, delta: delta.to_owned() });
+            events.push(ModelEvent::BlockDelta {
+                block,
+                delta: delta.to_owned(),
+            });
             events.push(ModelEvent::BlockEnded { block });
         };
-        block(0, BlockKind::Text, "A sentence of about the length that models say before they call a tool.");
+        block(
+            0,
+            BlockKind::Text,
+            "A sentence of about the length that models say before they call a tool.",
+        );
         if !is_last {
             for call in 1..=self.calls {
-                let kind = BlockKind::ToolCall { id: format!("call_{turn}_{call}"), name: "list".to_owned() };
+                let kind = BlockKind::ToolCall {
+                    id: format!("call_{turn}_{call}"),
+                    name: "list".to_owned(),
+                };
                 block(call, kind, r#"{"path":"."}"#);
             }
         }
-        let reason = if is_last { FinishReason::Stop } else { FinishReason::ToolCalls };
+        let reason = if is_last {
+            FinishReason::Stop
+        } else {
+            FinishReason::ToolCalls
+        };
         events.push(ModelEvent::Usage(Usage::default()));
-        events.push(ModelEvent::Finish(Finish { reason, raw_reason: None }));
+        events.push(ModelEvent::Finish(Finish {
+            reason,
+            raw_reason: None,
+        }));
         stream::iter(events.into_iter().map(Ok)).boxed()
     }
 

@@ -86,6 +86,6 @@ async fn transaction(
     clippy::cast_sign_loss,
     reason = "counts: small, and never below zero"
 )]
-fn whole(value: f64) -> usize {
+pub(crate) fn whole(value: f64) -> usize {
     value as usize
 }

@@ -44,17 +44,36 @@ impl Limit {
 
 impl Report {
     pub(crate) const fn new(quick: bool) -> Self {
-        Self { quick, figures: Vec::new() }
+        Self {
+            quick,
+            figures: Vec::new(),
+        }
     }
 
     /// Adds a figure that nothing is expected of.
     pub(crate) fn add(&mut self, name: &'static str, value: f64, unit: &'static str) {
-        self.figures.push(Figure { name, value, unit, limit: None });
+        self.figures.push(Figure {
+            name,
+            value,
+            unit,
+            limit: None,
+        });
     }
 
     /// Adds a figure with what is expected of it.
-    pub(crate) fn hold(&mut self, name: &'static str, value: f64, unit: &'static str, limit: Limit) {
-        self.figures.push(Figure { name, value, unit, limit: Some(limit) });
+    pub(crate) fn hold(
+        &mut self,
+        name: &'static str,
+        value: f64,
+        unit: &'static str,
+        limit: Limit,
+    ) {
+        self.figures.push(Figure {
+            name,
+            value,
+            unit,
+            limit: Some(limit),
+        });
     }
 
     /// Whether every limit holds.

@@ -43,7 +43,11 @@ struct Silent;
 
 impl Observer for Silent {
     fn info(&self) -> AdapterInfo {
-        AdapterInfo { id: "silent", package: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") }
+        AdapterInfo {
+            id: "silent",
+            package: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+        }
     }
 
     fn observe(&self, _fact: &Fact) {}
@@ -82,7 +86,14 @@ impl Stack {
         // More than a descriptor may ask for: runs are made as long as the measurement needs.
         descriptor.runtime.max_turns = u32::try_from(model.turns)?;
         let harness = Harness::new(ports, Settings::default());
-        Ok(Self { harness, store, sqlite, database, workspace, descriptor })
+        Ok(Self {
+            harness,
+            store,
+            sqlite,
+            database,
+            workspace,
+            descriptor,
+        })
     }
 
     /// Creates the run `id` without advancing it.
@@ -105,8 +116,12 @@ impl Stack {
         let mut index = self.database.clone().into_os_string();
         index.push("-shm");
         let header = std::fs::read(index)?;
-        let field = header.get(8..12).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-        Ok(u32::from_ne_bytes(field.ok_or("the index of the write-ahead log is too short")?))
+        let field = header
+            .get(8..12)
+            .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+        Ok(u32::from_ne_bytes(
+            field.ok_or("the index of the write-ahead log is too short")?,
+        ))
     }
 
     pub(crate) async fn close(self) {

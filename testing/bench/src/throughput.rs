@@ -1,12 +1,16 @@
 //! Many runs at once, against what SQLite itself reaches with transactions of the same size.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::future::try_join_all;
 use seaworthy::harness::worker;
 use seaworthy::ports::durable_runtime::Scope;
-use seaworthy::ports::{Latch, WorkerId};
+use seaworthy::ports::state_store::{Append, Expected, Labels, StateStore as _};
+use seaworthy::ports::{AppendId, Latch, LogId, RunId, WorkerId};
+use tokio::task::JoinSet;
 
 use crate::Failure;
 use crate::counting::{Seen, cpu};
@@ -21,6 +25,7 @@ const RUNS: usize = 64;
 #[derive(Clone, Copy, Debug)]
 struct Round {
     appends_a_second: f64,
+    store_alone: f64,
     ceiling: f64,
     shape: Shape,
     cpu: f64,
@@ -33,24 +38,51 @@ impl Round {
 }
 
 /// Measures several rounds and reports the median one.
-pub(crate) async fn measure(folder: &Path, quick: bool, report: &mut Report) -> Result<(), Failure> {
+pub(crate) async fn measure(
+    folder: &Path,
+    quick: bool,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let (rounds, turns) = if quick { (1, 10) } else { (5, 40) };
     let mut measured = Vec::new();
     for round in 0..rounds {
         measured.push(one(folder, round, turns).await?);
     }
     measured.sort_by(|one, two| one.ratio().total_cmp(&two.ratio()));
-    let Some(median) = measured.get(measured.len() / 2) else { return Ok(()) };
-    report.add("64 runs at once on SQLite, synchronous = FULL: appends", median.appends_a_second, "/s");
+    let Some(median) = measured.get(measured.len() / 2) else {
+        return Ok(());
+    };
+    report.add(
+        "64 runs at once on SQLite, synchronous = FULL: appends",
+        median.appends_a_second,
+        "/s",
+    );
     report.add("  appends in a transaction", median.shape.group, "");
     report.add("  records in an append", median.shape.bodies, "");
     report.add("  bytes in a record", median.shape.bytes, "");
     report.add("  cores used", median.cpu, "");
-    report.add("raw SQLite, the same transactions: appends", median.ceiling, "/s");
+    report.add(
+        "the store alone, 64 writers of such appends",
+        median.store_alone,
+        "/s",
+    );
+    report.add(
+        "raw SQLite, the same transactions: appends",
+        median.ceiling,
+        "/s",
+    );
     report.hold("  runs / raw", median.ratio(), "", Limit::Least(0.5));
     let mut spread = measured.iter().map(Round::ratio);
-    report.add("  the least ratio of all rounds", spread.next().unwrap_or(f64::NAN), "");
-    report.add("  the largest", spread.next_back().unwrap_or_else(|| median.ratio()), "");
+    report.add(
+        "  the least ratio of all rounds",
+        spread.next().unwrap_or(f64::NAN),
+        "",
+    );
+    report.add(
+        "  the largest",
+        spread.next_back().unwrap_or_else(|| median.ratio()),
+        "",
+    );
     Ok(())
 }
 
@@ -79,13 +111,59 @@ async fn one(folder: &Path, round: usize, turns: usize) -> Result<Round, Failure
         bodies: bodies as f64 / appends,
         bytes: bytes as f64 / bodies as f64,
     };
+    let store_alone = alone(folder, round, shape, seen.len()).await?;
     let ceiling = raw::ceiling(&folder.join(format!("raw-{round}.db")), shape, seen.len()).await?;
     Ok(Round {
         appends_a_second: appends / took.as_secs_f64(),
+        store_alone,
         ceiling,
         shape,
         cpu: computed.as_secs_f64() / took.as_secs_f64(),
     })
+}
+
+/// Appends a second of the store without a harness: what is between this and the runs is the harness, what is between
+/// this and SQLite is the adapter.
+async fn alone(folder: &Path, round: usize, shape: Shape, appends: usize) -> Result<f64, Failure> {
+    let steady = Steady { turns: 1, calls: 1 };
+    let stack = Stack::open(folder, &format!("alone-{round}"), steady).await?;
+    let each = appends.div_ceil(RUNS);
+    let body = Bytes::from(vec![b'x'; raw::whole(shape.bytes).max(1)]);
+    let bodies = vec![body; raw::whole(shape.bodies.round()).max(1)];
+    let labels: Labels = [
+        ("status", "running"),
+        ("agent", "steady"),
+        ("updated_at", "now"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    let began = Instant::now();
+    let mut writers = JoinSet::new();
+    for number in 0..RUNS {
+        let (store, bodies, labels) = (Arc::clone(&stack.store), bodies.clone(), labels.clone());
+        let log = LogId::run(&RunId::new(format!("w{number}"))?);
+        writers.spawn(async move {
+            let mut expected = Expected::Absent;
+            for append in 0..each {
+                let append = Append {
+                    log: log.clone(),
+                    id: AppendId::new(format!("{number}.{append}"))?,
+                    expected,
+                    bodies: bodies.clone(),
+                    labels: labels.clone(),
+                    seal: false,
+                };
+                expected = Expected::Head(store.append(append).await?.head);
+            }
+            Ok::<(), Failure>(())
+        });
+    }
+    while let Some(ended) = writers.join_next().await {
+        ended??;
+    }
+    let took = began.elapsed();
+    stack.close().await;
+    Ok((each * RUNS) as f64 / took.as_secs_f64())
 }
 
 fn until_last(seen: &[Seen], began: Instant) -> Option<Duration> {

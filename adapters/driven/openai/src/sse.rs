@@ -72,7 +72,9 @@ impl Decoder {
 
     /// What was not finished by an empty line: some servers end with one too few. It may be cut off.
     pub(crate) fn rest(mut self) -> Option<Event> {
-        self.end_line(&mut Vec::new()).ok()?;
+        if !self.line.is_empty() {
+            self.end_line(&mut Vec::new()).ok()?;
+        }
         self.take()
     }
 

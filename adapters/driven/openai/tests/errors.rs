@@ -1,9 +1,6 @@
 //! What endpoints answer when they do not answer.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests fail by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod support;
 

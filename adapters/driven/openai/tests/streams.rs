@@ -1,9 +1,6 @@
 //! Answers as endpoints stream them, byte by byte.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests fail by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod support;
 
@@ -384,12 +381,17 @@ async fn cancelling_closes_the_connection() {
         request.cancel = latch;
         let mut stream = server.model().stream(request);
         if said_something {
-            while !matches!(stream.next().await, Some(Ok(ModelEvent::BlockDelta { .. }))) {}
+            while !matches!(
+                stream.next().await.unwrap(),
+                Ok(ModelEvent::BlockDelta { .. })
+            ) {}
+            setter.set();
         }
-        let rest = tokio::spawn(stream.collect::<Vec<_>>());
-        server.requests.recv().await.unwrap();
-        setter.set();
-        let mut events = rest.await.unwrap();
+        let cancel = async {
+            server.requests.recv().await.unwrap();
+            setter.set();
+        };
+        let (mut events, ()) = tokio::join!(stream.collect::<Vec<_>>(), cancel);
         let error = events.pop().unwrap().unwrap_err();
         assert_eq!(
             (error.kind(), error.response_started),

@@ -1,38 +1,36 @@
-//! What a script sees of a conversation.
+//! What a script sees of a conversation. Nothing is copied or parsed before a template asks for it, so that a turn costs
+//! the same however long the conversation is.
 
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use minijinja::Value;
+use minijinja::value::{Enumerator, Object, ObjectRepr, Serde};
 use seaworthy_ports::model_provider::{Block, Message, Role, ToolResultBlock};
-use serde::Serialize;
-use serde_json::Value;
 
 /// The conversation since the user last spoke.
-#[derive(Debug)]
-pub(crate) struct Conversation<'a> {
-    /// What the user said.
-    pub(crate) input: String,
-    since: &'a [Message],
+pub(crate) struct Conversation {
+    messages: Arc<Vec<Message>>,
+    /// The message in which the user last spoke.
+    spoken: Option<usize>,
+    results: OnceLock<Vec<Place>>,
 }
 
-/// A tool's answer, as templates see it.
-#[derive(Debug, Serialize)]
-pub(crate) struct ToolResult<'a> {
-    tool: &'a str,
-    text: &'a str,
-    output: Value,
-    is_error: bool,
-}
-
-impl<'a> ToolResult<'a> {
-    fn of(result: &'a ToolResultBlock) -> Self {
-        let text = result.content.as_str();
-        let output =
-            serde_json::from_str(text).unwrap_or_else(|_error| Value::String(text.to_owned()));
-        Self {
-            tool: &result.name,
-            text,
-            output,
-            is_error: result.is_error,
-        }
+impl fmt::Debug for Conversation {
+    /// Without content: it is not for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Conversation({} messages)", self.messages.len())
     }
+}
+
+/// Where a result is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    message: usize,
+    block: usize,
+    /// How many answers of the model came before it.
+    answers: usize,
 }
 
 fn is_spoken(message: &Message) -> bool {
@@ -43,62 +41,156 @@ fn is_spoken(message: &Message) -> bool {
             .any(|block| matches!(block, Block::Text { .. }))
 }
 
-fn results(message: &Message) -> impl Iterator<Item = ToolResult<'_>> {
-    message.blocks.iter().filter_map(|block| match block {
-        Block::ToolResult(result) => Some(ToolResult::of(result)),
-        Block::Text { .. }
-        | Block::Reasoning { .. }
-        | Block::ToolCall(_)
-        | Block::Refusal { .. } => None,
-    })
-}
-
-impl<'a> Conversation<'a> {
-    pub(crate) fn of(messages: &'a [Message]) -> Self {
+impl Conversation {
+    pub(crate) fn of(messages: &Arc<Vec<Message>>) -> Self {
         let spoken = messages.iter().rposition(is_spoken);
-        let (input, from) =
-            match spoken.and_then(|at| messages.get(at).map(|message| (message, at))) {
-                Some((message, at)) => (message.text(), at.saturating_add(1)),
-                None => (String::new(), 0),
-            };
         Self {
-            input,
-            since: messages.get(from..).unwrap_or_default(),
+            messages: Arc::clone(messages),
+            spoken,
+            results: OnceLock::new(),
         }
+    }
+
+    /// The messages after the user's, with their places.
+    fn since(&self) -> impl Iterator<Item = (usize, &Message)> {
+        self.messages
+            .iter()
+            .enumerate()
+            .skip(self.spoken.map_or(0, |at| at.saturating_add(1)))
     }
 
     /// How often the model has answered.
     pub(crate) fn answers(&self) -> usize {
-        self.since
-            .iter()
-            .filter(|message| message.role == Role::Assistant)
+        self.since()
+            .filter(|(_at, message)| message.role == Role::Assistant)
             .count()
     }
 
-    /// The results that were there before the answer number `answer`, from 0.
-    pub(crate) fn results_before(&self, answer: usize) -> Vec<ToolResult<'a>> {
-        let mut answers = 0_usize;
-        self.since
-            .iter()
-            .take_while(|message| {
-                answers = answers.saturating_add(usize::from(message.role == Role::Assistant));
-                answers <= answer
-            })
-            .flat_map(results)
-            .collect()
+    fn results(&self) -> &[Place] {
+        self.results.get_or_init(|| {
+            let mut places = Vec::new();
+            let mut answers = 0_usize;
+            for (message, said) in self.since() {
+                answers = answers.saturating_add(usize::from(said.role == Role::Assistant));
+                let is_result =
+                    |(block, content)| matches!(content, &Block::ToolResult(_)).then_some(block);
+                let blocks = said.blocks.iter().enumerate().filter_map(is_result);
+                places.extend(blocks.map(|block| Place {
+                    message,
+                    block,
+                    answers,
+                }));
+            }
+            places
+        })
     }
 
-    /// The results right before the answer number `answer`, from 0.
-    pub(crate) fn last_before(&self, answer: usize) -> Vec<ToolResult<'a>> {
-        let mut answers = 0_usize;
-        let mut last = Vec::new();
-        for message in self.since {
-            match message.role {
-                Role::Assistant if answers == answer => break,
-                Role::Assistant => answers = answers.saturating_add(1),
-                Role::User => last = results(message).collect(),
-            }
+    fn result(&self, place: Place) -> Option<&ToolResultBlock> {
+        match self.messages.get(place.message)?.blocks.get(place.block)? {
+            Block::ToolResult(result) => Some(result),
+            Block::Text { .. }
+            | Block::Reasoning { .. }
+            | Block::ToolCall(_)
+            | Block::Refusal { .. } => None,
         }
-        last
+    }
+}
+
+/// The names that templates know.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    pub(crate) conversation: Arc<Conversation>,
+    /// The answer that is to be given, from 0: only what was there before it is seen.
+    pub(crate) answer: usize,
+    pub(crate) turn: usize,
+    pub(crate) iteration: usize,
+}
+
+impl Scope {
+    fn results(&self, from_answer: usize) -> Value {
+        let places = self.conversation.results();
+        let first = places.partition_point(|place| place.answers < from_answer);
+        let end = places.partition_point(|place| place.answers <= self.answer);
+        Value::from_object(Results {
+            conversation: Arc::clone(&self.conversation),
+            places: first..end,
+        })
+    }
+}
+
+impl Object for Scope {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        match key.as_str()? {
+            "input" => {
+                let spoken = self
+                    .conversation
+                    .spoken
+                    .and_then(|at| self.conversation.messages.get(at));
+                Some(Value::from(spoken.map(Message::text).unwrap_or_default()))
+            }
+            "results" => Some(self.results(0)),
+            "last" => Some(self.results(self.answer)),
+            "turn" => Some(Value::from(self.turn)),
+            "iteration" => Some(Value::from(self.iteration)),
+            _ => None,
+        }
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Str(&["input", "results", "last", "turn", "iteration"])
+    }
+}
+
+/// A list of results.
+#[derive(Debug)]
+struct Results {
+    conversation: Arc<Conversation>,
+    places: Range<usize>,
+}
+
+impl Object for Results {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Seq
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let at = self.places.clone().nth(key.as_usize()?)?;
+        let place = *self.conversation.results().get(at)?;
+        Some(Value::from_object(ToolResult {
+            conversation: Arc::clone(&self.conversation),
+            place,
+        }))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Seq(self.places.len())
+    }
+}
+
+/// A tool's answer, as templates see it.
+#[derive(Debug)]
+struct ToolResult {
+    conversation: Arc<Conversation>,
+    place: Place,
+}
+
+impl Object for ToolResult {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let result = self.conversation.result(self.place)?;
+        let text = || Value::from(result.content.as_str());
+        match key.as_str()? {
+            "tool" => Some(Value::from(result.name.as_str())),
+            "text" => Some(text()),
+            "output" => {
+                let parsed = serde_json::from_str::<serde_json::Value>(&result.content);
+                Some(parsed.map_or_else(|_error| text(), |json| Value::from(Serde(json))))
+            }
+            "is_error" => Some(Value::from(result.is_error)),
+            _ => None,
+        }
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Str(&["tool", "text", "output", "is_error"])
     }
 }

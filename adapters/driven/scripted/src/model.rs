@@ -13,9 +13,9 @@ use seaworthy_ports::model_provider::{
     ModelProvider, ModelRequest, Rerank, Usage, check_history,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, Latch, PortError};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::conversation::Conversation;
+use crate::conversation::{Conversation, Scope};
 use crate::script::{Arguments, Script, ScriptError, Turn};
 use crate::template::{Template, Templates};
 
@@ -78,8 +78,21 @@ impl ScriptedModel {
 
     /// The events of the answer, and how long it takes.
     fn answer(&self, request: &ModelRequest) -> Result<(Vec<ModelEvent>, Duration), ModelError> {
+        if request.cancel.is_set() {
+            return Err(PortError::new(
+                Kind::Cancelled,
+                ADAPTER,
+                "stream",
+                "the caller ended the call",
+            )
+            .into());
+        }
+        if request.output_schema.is_some() {
+            let why = "a script keeps to no output schema";
+            return Err(PortError::new(Kind::Unsupported, ADAPTER, "stream", why).into());
+        }
         check_history(&request.messages).map_err(|fault| Self::refuse(fault.to_string()))?;
-        let conversation = Conversation::of(&request.messages);
+        let conversation = Arc::new(Conversation::of(&request.messages));
         let playing = self.find(&conversation)?;
         let text = self.fill(&playing.turn.text, &conversation, &playing)?;
         let text = text
@@ -105,7 +118,7 @@ impl ScriptedModel {
     }
 
     /// The turn after those that were answered; turns whose `when` was false at their time do not count.
-    fn find(&self, conversation: &Conversation<'_>) -> Result<Playing<'_>, ModelError> {
+    fn find(&self, conversation: &Arc<Conversation>) -> Result<Playing<'_>, ModelError> {
         let answers = conversation.answers();
         let mut answer = 0_usize;
         for (index, turn) in self.script.turns.iter().enumerate() {
@@ -142,20 +155,18 @@ impl ScriptedModel {
     fn fill(
         &self,
         template: &Template,
-        conversation: &Conversation<'_>,
+        conversation: &Arc<Conversation>,
         playing: &Playing<'_>,
     ) -> Result<Value, ModelError> {
         if let Template::Constant(text) = template {
             return Ok(Value::String(text.clone()));
         }
-        let context = serde_json::from_value(json!({
-            "input": conversation.input,
-            "results": conversation.results_before(playing.answer),
-            "last": conversation.last_before(playing.answer),
-            "turn": playing.index,
-            "iteration": playing.iteration,
-        }))
-        .map_err(|error| Self::refuse(error.to_string()))?;
+        let context = minijinja::Value::from_object(Scope {
+            conversation: Arc::clone(conversation),
+            answer: playing.answer,
+            turn: playing.index,
+            iteration: playing.iteration,
+        });
         self.templates.value(template, &context).map_err(|why| {
             Self::refuse(format!(
                 "{}: turn {}: {why}",
@@ -168,7 +179,7 @@ impl ScriptedModel {
     fn arguments(
         &self,
         arguments: &Arguments,
-        conversation: &Conversation<'_>,
+        conversation: &Arc<Conversation>,
         playing: &Playing<'_>,
     ) -> Result<Value, ModelError> {
         Ok(match arguments {

@@ -9,11 +9,14 @@ use serde_json::Value;
 pub(crate) enum Template {
     /// It does not.
     Constant(String),
-    /// One expression and nothing else: it keeps its type.
-    Expression(String),
+    /// One expression and nothing else: it keeps its type. By its name in [`Templates`], with its text.
+    Expression { name: String, text: String },
     /// Text with expressions in it, by its name in [`Templates`].
-    Text(String),
+    Text { name: String, text: String },
 }
+
+/// What templates see of a conversation.
+const NAMES: [&str; 5] = ["input", "results", "last", "turn", "iteration"];
 
 /// All templates of a script.
 #[derive(Debug)]
@@ -39,45 +42,91 @@ impl Templates {
         if !["{{", "{%", "{#"].iter().any(|mark| text.contains(mark)) {
             return Ok(Template::Constant(text));
         }
-        if let Some(expression) = only_expression(&text) {
-            self.environment
-                .compile_expression(expression)
-                .map_err(|error| words(&error))?;
-            return Ok(Template::Expression(expression.to_owned()));
-        }
         self.count = self.count.saturating_add(1);
         let name = format!("template {}", self.count);
+        let (template, source) = match only_expression(&text) {
+            // An expression cannot be kept compiled beside its environment; a template that sets a variable can.
+            Some(expression) => {
+                self.environment
+                    .compile_expression(expression)
+                    .map_err(|error| words(&error))?;
+                let source = format!("{{% set value = ({expression}) %}}");
+                (
+                    Template::Expression {
+                        name: name.clone(),
+                        text: expression.to_owned(),
+                    },
+                    source,
+                )
+            }
+            None => (
+                Template::Text {
+                    name: name.clone(),
+                    text: text.clone(),
+                },
+                text,
+            ),
+        };
         self.environment
-            .add_template_owned(name.clone(), text)
+            .add_template_owned(name.clone(), source)
             .map_err(|error| words(&error))?;
-        Ok(Template::Text(name))
+        self.check_names(&name)?;
+        Ok(template)
+    }
+
+    /// A name that nothing gives is a slip that need not wait for a run.
+    fn check_names(&self, template: &str) -> Result<(), String> {
+        let template = self
+            .environment
+            .get_template(template)
+            .map_err(|error| words(&error))?;
+        let mut unknown: Vec<_> = template.undeclared_variables(false).into_iter().collect();
+        unknown.retain(|name| {
+            !NAMES.contains(&name.as_str())
+                && !self
+                    .environment
+                    .globals()
+                    .any(|(global, _value)| global == name)
+        });
+        unknown.sort_unstable();
+        match unknown.first() {
+            Some(name) => Err(format!(
+                "there is no `{name}`; there are {}",
+                NAMES.join(", ")
+            )),
+            None => Ok(()),
+        }
     }
 
     /// The template's value for `context`; a text unless the template is one expression.
+    ///
+    /// What is wrong with a value is not repeated, only where: values come from the conversation.
     pub(crate) fn value(
         &self,
         template: &Template,
         context: &minijinja::Value,
     ) -> Result<Value, String> {
+        let failed = |text: &str, why: &dyn std::fmt::Display| format!("{text:?}: {why}");
         match template {
             Template::Constant(text) => Ok(Value::String(text.clone())),
-            Template::Expression(expression) => {
+            Template::Expression { name, text } => {
                 let value = self
                     .environment
-                    .compile_expression(expression)
-                    .and_then(|expression| expression.eval(context))
-                    .map_err(|error| words(&error))?;
-                if value.is_undefined() {
-                    return Err(format!("{expression} is undefined"));
-                }
-                serde_json::to_value(value).map_err(|error| error.to_string())
+                    .get_template(name)
+                    .and_then(|template| template.render_captured(context))
+                    .map(|captured| captured.state().lookup("value"))
+                    .map_err(|error| failed(text, &error.kind()))?;
+                let value = value.filter(|value| !value.is_undefined());
+                let value = value.ok_or_else(|| failed(text, &"undefined value"))?;
+                serde_json::to_value(value)
+                    .map_err(|_error| failed(text, &"the value is none that JSON has"))
             }
-            Template::Text(name) => self
+            Template::Text { name, text } => self
                 .environment
                 .get_template(name)
                 .and_then(|template| template.render(context))
                 .map(Value::String)
-                .map_err(|error| words(&error)),
+                .map_err(|error| failed(text, &error.kind())),
         }
     }
 }

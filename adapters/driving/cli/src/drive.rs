@@ -17,7 +17,7 @@ use crate::output::{Output, Paint, clean, json, say, text};
 use crate::progress::{Follower, POLL, Shown};
 use crate::stack::Stack;
 use crate::stop::Stop;
-use crate::store::flag_for;
+use crate::store::{Store, flag_for};
 
 /// How long a live turn may take after Ctrl-C: an answer that is nearly there should count.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -60,19 +60,12 @@ pub(crate) async fn drive(
     mut shown: Shown,
 ) -> Result<Exit, CliError> {
     let stop = Stop::listen()?;
-
     let mut idle = (seaworthy::ports::state_store::Seq::ZERO, 0_u32);
     loop {
         let follower = Follower::start(&stack.harness, &stack.observer, run, output, shown);
         shown = serve(stack, run, &stop, follower).await?;
         let view = stack.harness.view(run).await?;
-        if view.state.outcome.is_none()
-            && let Some(exit) = stop.exit()
-        {
-            let flag = flag_for(&stack.store);
-            output.note(&format!(
-                "stopped; nothing is lost: seaworthy resume {run}{flag}"
-            ));
+        if let Some(exit) = stopped(stack, output, &view, &stop) {
             return Ok(exit);
         }
         let head = view.state.link.seq;
@@ -81,7 +74,11 @@ pub(crate) async fn drive(
         } else {
             (head, 0)
         };
-        match need(stack, output, &view, &drive).await? {
+        let need = need(stack, output, &view, &drive, &stop).await?;
+        if let Some(exit) = stopped(stack, output, &view, &stop) {
+            return Ok(exit);
+        }
+        match need {
             Need::Nothing | Need::Person => return conclude(stack, output, &view, &shown),
             Need::Time => wait(stack, &view.state, &stop).await?,
             Need::Serve if idle.1 > MAX_IDLE => {
@@ -93,6 +90,24 @@ pub(crate) async fn drive(
             Need::Serve => {}
         }
     }
+}
+
+/// Says how to go on with a run that has not ended, if this process was asked to stop.
+fn stopped(stack: &Stack, output: Output, view: &View, stop: &Stop) -> Option<Exit> {
+    if view.state.outcome.is_some() {
+        return None;
+    }
+    let exit = stop.exit()?;
+    if output.json {
+        // Where nobody reads, nothing is lost.
+        let _closed = output.json(&json::Run::of(view));
+    }
+    let run = view.state.run();
+    let flag = flag_for(&stack.store);
+    output.note(&format!(
+        "stopped; nothing is lost: seaworthy resume {run}{flag}"
+    ));
+    Some(exit)
 }
 
 /// Serves `run` until it is parked or done, this process is asked to stop, or there is no hope.
@@ -132,7 +147,13 @@ async fn serve(
     followed
 }
 
-async fn need(stack: &Stack, output: Output, view: &View, drive: &Drive) -> Result<Need, CliError> {
+async fn need(
+    stack: &Stack,
+    output: Output,
+    view: &View,
+    drive: &Drive,
+    stop: &Stop,
+) -> Result<Need, CliError> {
     let state = &view.state;
     if state.outcome.is_some() {
         return Ok(Need::Nothing);
@@ -151,7 +172,7 @@ async fn need(stack: &Stack, output: Output, view: &View, drive: &Drive) -> Resu
         let (granted, by) = if let Some(by) = drive.grants_all {
             (true, by)
         } else if output.can_ask {
-            match ask(output, call).await? {
+            match ask(output, call, stop).await? {
                 Some(granted) => (granted, drive.user.as_str()),
                 None => return Ok(Need::Person),
             }
@@ -178,7 +199,7 @@ fn open_approvals(state: &RunState) -> impl Iterator<Item = &Call> {
 }
 
 /// Asks whoever sits at the terminal. `None`: not now.
-async fn ask(output: Output, call: &Call) -> Result<Option<bool>, CliError> {
+async fn ask(output: Output, call: &Call, stop: &Stop) -> Result<Option<bool>, CliError> {
     let proposal = &call.proposal;
     let risk = serde_json::to_value(proposal.risk)
         .ok()
@@ -201,8 +222,11 @@ async fn ask(output: Output, call: &Call) -> Result<Option<bool>, CliError> {
                 .read_line(&mut line)
                 .map(|read| (read > 0).then_some(line))
         });
+        let line = tokio::select! {
+            line = line => line,
+            () = stop.latch.wait() => return Ok(None),
+        };
         let line = line
-            .await
             .map_err(|error| CliError::io("ask", std::io::Error::other(error)))?
             .map_err(|source| CliError::io("read the answer", source))?;
         match line
@@ -262,7 +286,7 @@ pub(crate) fn conclude(
     let said = if output.json {
         output.json(&json::Run::of(view))
     } else {
-        say_outcome(stack, output, state, shown)
+        say_outcome(output, state, shown)
     };
     match said {
         // Nobody reads; the outcome is in the exit code all the same.
@@ -277,17 +301,15 @@ pub(crate) fn conclude(
             ));
         }
         Some(_) => {}
+        None if stack.store == Store::Memory => {
+            output.note("the store was memory: the run ends with this process; answer with --yes, or name a file with --store");
+        }
         None => advise(output, state, &flag),
     }
     Ok(exit)
 }
 
-fn say_outcome(
-    stack: &Stack,
-    output: Output,
-    state: &RunState,
-    shown: &Shown,
-) -> Result<(), CliError> {
+fn say_outcome(output: Output, state: &RunState, shown: &Shown) -> Result<(), CliError> {
     let run = state.run();
     let scripted = chosen(&state.submitted.descriptor).is_some_and(|model| model.is_scripted());
     let by = if scripted {
@@ -337,9 +359,6 @@ fn say_outcome(
                 output.paint(Paint::Attention, "waiting")
             ));
         }
-    }
-    if stack.store == crate::store::Store::Memory && state.outcome.is_none() {
-        output.note("the store was memory: the run ends with this process");
     }
     Ok(())
 }

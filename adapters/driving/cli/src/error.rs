@@ -7,7 +7,7 @@ use seaworthy::harness::HarnessError;
 use seaworthy::log::LogError;
 use seaworthy::ports::RunId;
 use seaworthy::ports::durable_runtime::RuntimeError;
-use seaworthy::ports::state_store::StateStoreError;
+use seaworthy::ports::state_store::{Kind, StateStoreError};
 
 /// What the process ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +165,11 @@ fn explain(error: &HarnessError) -> String {
         HarnessError::Log(LogError::Record { run, .. } | LogError::Fold { run, .. }) => {
             format!(
                 "{error}\n`seaworthy verify {run}` says more; other runs of the store are not affected"
+            )
+        }
+        HarnessError::Log(LogError::Store(store)) if store.kind() == Kind::Unavailable => {
+            format!(
+                "{error}\nonce that is mended, repeat the command: nothing is lost and nothing happens twice"
             )
         }
         _ => error.to_string(),

@@ -1,5 +1,11 @@
 //! The program from end to end: each test runs the real binary in a folder of its own.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what fails in a helper fails its test"
+)]
+
 mod bad_input;
 mod crash;
 mod decisions;

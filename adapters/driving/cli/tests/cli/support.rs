@@ -1,5 +1,4 @@
 //! A folder of its own for each test, with agents in it, and the program under test.
-#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
