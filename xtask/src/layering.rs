@@ -78,7 +78,9 @@ impl Layer {
             Core => &[Fakes],
             Driven | Support | Decorator => &[Contract, Fakes],
             Driving => &[Facade, Fakes],
-            Cli | Facade | Example | Contract => &[Fakes],
+            // The mutants are an adapter that keeps every clause, with one fault in front.
+            Contract => &[Fakes, Driven],
+            Cli | Facade | Example => &[Fakes],
         }
     }
 

@@ -19,9 +19,23 @@ pub(crate) struct Shape {
     pub(crate) bytes: f64,
 }
 
+/// How records are inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Insert {
+    /// All records of a transaction with one statement: the ceiling.
+    Together,
+    /// Each record with a statement of its own, as one would write it first.
+    OneByOne,
+}
+
 /// Appends a second when `appends` of them are committed in transactions of that shape. Each inserts its records and
-/// moves the head of its log, which is the least that the port promises; all records of a transaction share a statement.
-pub(crate) async fn ceiling(path: &Path, shape: Shape, appends: usize) -> Result<f64, Failure> {
+/// moves the head of its log, which is the least that the port promises.
+pub(crate) async fn ceiling(
+    path: &Path,
+    shape: Shape,
+    appends: usize,
+    insert: Insert,
+) -> Result<f64, Failure> {
     let mut connection = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
@@ -47,7 +61,12 @@ pub(crate) async fn ceiling(path: &Path, shape: Shape, appends: usize) -> Result
         let group = whole(due).saturating_sub(done);
         records_due += shape.bodies * group as f64;
         let records = whole(records_due).saturating_sub(records_done).max(1);
-        transaction(&mut connection, group, records, &body).await?;
+        match insert {
+            Insert::Together => transaction(&mut connection, group, &[records], &body).await?,
+            Insert::OneByOne => {
+                transaction(&mut connection, group, &vec![1; records], &body).await?;
+            }
+        }
         done += group;
         records_done += records;
     }
@@ -59,18 +78,20 @@ pub(crate) async fn ceiling(path: &Path, shape: Shape, appends: usize) -> Result
 async fn transaction(
     connection: &mut SqliteConnection,
     group: usize,
-    records: usize,
+    statements: &[usize],
     body: &[u8],
 ) -> Result<(), Failure> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let rows = vec!["(?)"; records].join(", ");
-    let insert = format!("INSERT INTO records (body) VALUES {rows}");
-    // Nothing but placeholders is put together here.
-    let mut query = sqlx::query(sqlx::AssertSqlSafe(insert));
-    for _ in 0..records {
-        query = query.bind(body);
+    for &records in statements {
+        let rows = vec!["(?)"; records].join(", ");
+        let insert = format!("INSERT INTO records (body) VALUES {rows}");
+        // Nothing but placeholders is put together here.
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(insert));
+        for _ in 0..records {
+            query = query.bind(body);
+        }
+        query.execute(&mut *transaction).await?;
     }
-    query.execute(&mut *transaction).await?;
     for head in 0..group {
         sqlx::query("UPDATE heads SET seq = seq + 1 WHERE id = ?")
             .bind(i64::try_from(head % 64)? + 1)

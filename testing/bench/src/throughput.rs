@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::Failure;
 use crate::counting::{Seen, cpu};
 use crate::model::Steady;
-use crate::raw::{self, Shape};
+use crate::raw::{self, Insert, Shape};
 use crate::report::{Limit, Report};
 use crate::stack::Stack;
 
@@ -26,6 +26,7 @@ const RUNS: usize = 64;
 struct Round {
     appends_a_second: f64,
     store_alone: f64,
+    one_by_one: f64,
     ceiling: f64,
     shape: Shape,
     cpu: f64,
@@ -64,6 +65,11 @@ pub(crate) async fn measure(
     report.add(
         "the store alone, 64 writers of such appends",
         median.store_alone,
+        "/s",
+    );
+    report.add(
+        "raw SQLite, the same transactions, a statement for each row",
+        median.one_by_one,
         "/s",
     );
     report.add(
@@ -112,10 +118,16 @@ async fn one(folder: &Path, round: usize, turns: usize) -> Result<Round, Failure
         bytes: bytes as f64 / bodies as f64,
     };
     let store_alone = alone(folder, round, shape, seen.len()).await?;
-    let ceiling = raw::ceiling(&folder.join(format!("raw-{round}.db")), shape, seen.len()).await?;
+    let raw = async |name: &str, insert| {
+        let path = folder.join(format!("{name}-{round}.db"));
+        raw::ceiling(&path, shape, seen.len(), insert).await
+    };
+    let one_by_one = raw("one-by-one", Insert::OneByOne).await?;
+    let ceiling = raw("together", Insert::Together).await?;
     Ok(Round {
         appends_a_second: appends / took.as_secs_f64(),
         store_alone,
+        one_by_one,
         ceiling,
         shape,
         cpu: computed.as_secs_f64() / took.as_secs_f64(),

@@ -19,8 +19,8 @@
 //! Templates are those of [minijinja](https://docs.rs/minijinja). They see `input`, what the user said last; `results`, all
 //! tool results since then, oldest first, each with `tool`, `text`, `output` (the text as JSON if it is JSON) and
 //! `is_error`; `last`, the results of the newest answer; `turn`, the number of the turn from 0; and `iteration` of a
-//! repeated turn from 0. A text that is one expression and nothing else keeps the type of its value. An undefined name or
-//! a turn beyond the last fails the call.
+//! repeated turn from 0. A text that is one expression and nothing else keeps the type of its value. A name that
+//! nothing gives makes the script wrong; a value that is not there and a turn beyond the last fail the call.
 //!
 //! The answer depends on the conversation alone, so a run that goes on in another process goes on in the script.
 

@@ -21,7 +21,7 @@ use crate::template::{Template, Templates};
 
 const ADAPTER: &str = "scripted";
 /// How many pieces a text with latency comes in.
-const PIECES: u32 = 12;
+const PIECES: usize = 12;
 
 /// A model that follows a script. Clones share it.
 #[derive(Clone)]
@@ -261,18 +261,11 @@ fn slowly(
         match event {
             ModelEvent::BlockDelta { block, delta } if is_text => {
                 let letters: Vec<char> = delta.chars().collect();
-                let size = letters
-                    .len()
-                    .div_ceil(usize::try_from(PIECES).unwrap_or(1))
-                    .max(1);
-                pieces.extend(letters.chunks(size).map(|piece| {
-                    (
-                        latency / PIECES,
-                        ModelEvent::BlockDelta {
-                            block,
-                            delta: piece.iter().collect(),
-                        },
-                    )
+                let chunks = letters.chunks(letters.len().div_ceil(PIECES).max(1));
+                let delay = latency / u32::try_from(chunks.len()).unwrap_or(1).max(1);
+                pieces.extend(chunks.map(|piece| {
+                    let delta = piece.iter().collect();
+                    (delay, ModelEvent::BlockDelta { block, delta })
                 }));
             }
             other => {

@@ -162,7 +162,8 @@ fn the_same_conversation_gets_the_same_answer_in_any_process() {
 fn a_script_that_is_over_and_an_undefined_name_fail_the_call() {
     for script in [
         "turns: [{ text: a, calls: [{ tool: t }] }]",
-        "turns: [{ text: '{{ nobody }}' }]",
+        "turns: [{ text: '{{ results[0].nothing }}' }]",
+        "turns: [{ text: a, calls: [{ tool: t, arguments: { of: '{{ last[7] }}' } }] }]",
     ] {
         let model = ScriptedModel::from_yaml(script, "s.yaml").unwrap();
         let mut messages = vec![Message::user("go")];
@@ -225,10 +226,154 @@ fn a_wrong_script_is_refused_with_its_place() {
         other => panic!("{other:?}"),
     };
     assert_eq!(turn("turns: [{ text: a }, { text: '{{ 1 + }}' }]"), 2);
+    assert_eq!(turn("turns: [{ text: '{{ nobody }}' }]"), 1);
     assert_eq!(turn("turns: [{ text: a, latency: 5 minutes }]"), 1);
     assert_eq!(turn("turns: [{ text: a, repeat: 0 }]"), 1);
     assert!(matches!(
         ScriptedModel::from_yaml("turns: []", "s.yaml"),
         Err(ScriptError::Whole { .. })
     ));
+}
+
+#[test]
+fn an_expression_alone_keeps_its_type_and_text_around_it_makes_text() {
+    let script = r#"
+turns:
+  - calls: [{ tool: t }]
+  - calls:
+      - tool: t
+        arguments:
+          list: "{{ results[0].output.of }}"
+          whole: "{{ results[-1] }}"
+          count: "{{ results[0].output.of | length }}"
+          is: "{{ results[0].is_error }}"
+          text: "{{ results[0].output.of[0] }}!"
+          both: "{{ turn }}{{ iteration }}"
+          names: "{{ results | map(attribute='tool') | list }}"
+          lines: "{{ 'a b' | trim | split(' ') | join('/') }}"
+"#;
+    let model = ScriptedModel::from_yaml(script, "s.yaml").unwrap();
+    let mut messages = vec![Message::user("go")];
+    let reply = say(&model, &messages).unwrap();
+    answer(&mut messages, &reply, &[(json!({"of": [1, "zwei"]}), true)]);
+    let output = json!({"of": [1, "zwei"]});
+    let whole =
+        json!({"tool": "t", "text": output.to_string(), "output": output, "is_error": true});
+    assert_eq!(
+        arguments(&say(&model, &messages).unwrap()),
+        [json!({
+            "list": [1, "zwei"], "whole": whole, "count": 2, "is": true, "text": "1!", "both": "10",
+            "names": ["t"], "lines": "a/b",
+        })]
+    );
+}
+
+#[test]
+fn ids_of_calls_are_unique_in_a_conversation() {
+    let model = ScriptedModel::from_yaml(
+        "turns: [{ repeat: 3, calls: [{ tool: a }, { tool: b }] }]",
+        "s.yaml",
+    )
+    .unwrap();
+    let mut messages = Vec::new();
+    for _round in 0..2 {
+        messages.push(Message::user("go"));
+        for _turn in 0..3 {
+            let reply = say(&model, &messages).unwrap();
+            answer(
+                &mut messages,
+                &reply,
+                &[(json!(1), false), (json!(2), false)],
+            );
+        }
+    }
+    let ids: Vec<_> = messages
+        .iter()
+        .flat_map(Message::tool_calls)
+        .map(|call| &call.id)
+        .collect();
+    let different: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert_eq!((ids.len(), different.len()), (12, 12));
+}
+
+#[test]
+fn what_the_conversation_holds_is_in_no_error() {
+    for script in [
+        "turns: [{ text: '{{ input + 1 }}' }]",
+        "turns: [{ text: '{{ input | int }} words' }]",
+        "turns: [{ text: '{{ input }}', when: '{{ input.canary.x }}' }]",
+    ] {
+        let model = ScriptedModel::from_yaml(script, "s.yaml").unwrap();
+        let error = say(&model, &[Message::user("canary")]).err().unwrap();
+        assert_eq!(error.kind(), Kind::InvalidRequest);
+        let shown = format!("{error} {error:?} {model:?}");
+        assert!(
+            !shown.replace("input.canary", "").contains("canary"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn a_cancelled_call_is_not_answered() {
+    let model = ScriptedModel::from_yaml("turns: [{ text: a }]", "s.yaml").unwrap();
+    let (setter, cancel) = Latch::new();
+    setter.set();
+    let request = ModelRequest {
+        cancel,
+        ..request(vec![Message::user("go")])
+    };
+    assert_eq!(
+        block_on(model.complete(request)).err().unwrap().kind(),
+        Kind::Cancelled
+    );
+}
+
+#[test]
+fn cancelling_ends_the_latency() {
+    let model = ScriptedModel::from_yaml("turns: [{ text: some words, latency: 5s }]", "s.yaml")
+        .unwrap()
+        .with_clock(Arc::new(FakeClock::new()));
+    let (setter, cancel) = Latch::new();
+    let request = ModelRequest {
+        cancel,
+        ..request(vec![Message::user("go")])
+    };
+    let call = std::thread::spawn(move || block_on(model.complete(request)).err().unwrap().kind());
+    setter.set();
+    assert_eq!(call.join().unwrap(), Kind::Cancelled);
+}
+
+#[test]
+fn an_output_schema_is_refused() {
+    let model = ScriptedModel::from_yaml("turns: [{ text: a }]", "s.yaml").unwrap();
+    let output_schema = Some(Arc::new(json!({ "type": "object" })));
+    let request = ModelRequest {
+        output_schema,
+        ..request(vec![Message::user("go")])
+    };
+    assert_eq!(
+        block_on(model.complete(request)).err().unwrap().kind(),
+        Kind::Unsupported
+    );
+}
+
+#[test]
+fn tmp_timing() {
+    let script = "turns: [{ repeat: 100000, text: 'r {{ iteration }} {{ last[0].output.x }}', calls: [{ tool: t, arguments: { a: '{{ results[-1].output.x }}' } }], when: '{{ true }}' }]".replace(", when: '{{ true }}'", "");
+    let script = format!(
+        "turns: [{{ calls: [{{tool: a}}] }}, {}",
+        script.strip_prefix("turns: [").unwrap()
+    );
+    let model = ScriptedModel::from_yaml(&script, "s.yaml").unwrap();
+    let mut messages = vec![Message::user("go")];
+    let filler = json!({"x": "y".repeat(2000)});
+    for n in 0..3000 {
+        let started = std::time::Instant::now();
+        let reply = say(&model, &messages).unwrap();
+        if n % 1000 < 2 {
+            eprintln!("turn {n}: {:?}", started.elapsed());
+        }
+        answer(&mut messages, &reply, &[(filler.clone(), false)]);
+    }
 }
