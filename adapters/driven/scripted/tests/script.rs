@@ -357,23 +357,3 @@ fn an_output_schema_is_refused() {
         Kind::Unsupported
     );
 }
-
-#[test]
-fn tmp_timing() {
-    let script = "turns: [{ repeat: 100000, text: 'r {{ iteration }} {{ last[0].output.x }}', calls: [{ tool: t, arguments: { a: '{{ results[-1].output.x }}' } }], when: '{{ true }}' }]".replace(", when: '{{ true }}'", "");
-    let script = format!(
-        "turns: [{{ calls: [{{tool: a}}] }}, {}",
-        script.strip_prefix("turns: [").unwrap()
-    );
-    let model = ScriptedModel::from_yaml(&script, "s.yaml").unwrap();
-    let mut messages = vec![Message::user("go")];
-    let filler = json!({"x": "y".repeat(2000)});
-    for n in 0..3000 {
-        let started = std::time::Instant::now();
-        let reply = say(&model, &messages).unwrap();
-        if n % 1000 < 2 {
-            eprintln!("turn {n}: {:?}", started.elapsed());
-        }
-        answer(&mut messages, &reply, &[(filler.clone(), false)]);
-    }
-}
