@@ -49,6 +49,11 @@
 //!
 //! Underneath is `run::<Harness>()` of each module, which needs no test runner and returns a [`Report`].
 
+#![expect(
+    clippy::missing_errors_doc,
+    reason = "a scenario is a sentence; its error is what contradicts it"
+)]
+
 pub mod blob_store;
 pub mod checkpoint_store;
 pub mod clock;

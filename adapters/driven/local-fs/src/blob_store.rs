@@ -190,12 +190,9 @@ impl BlobStore for LocalFsBlobStore {
     }
 }
 
-/// Gives the synced temporary file its name. The bytes are the same whoever comes first.
+/// Gives the synced temporary file its name. It replaces what is there: the same bytes, or damaged ones.
 fn keep(file: NamedTempFile, path: &Path) -> Result<(), BlobError> {
     let fail = |source| error::blob("put", path, source);
-    if path.exists() {
-        return Ok(());
-    }
     file.as_file().sync_all().map_err(fail)?;
     let folder = path.parent().unwrap_or(path);
     let is_new = !folder.exists();
@@ -252,7 +249,8 @@ fn list(
     let from = after.map(|digest| digest.to_hex()).unwrap_or_default();
     let mut items = Vec::new();
     'folders: for first in names(folder)? {
-        if first.as_str() < from.get(..2).unwrap_or_default() {
+        let is_ours = first.len() == 2 && first.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_ours || first.as_str() < from.get(..2).unwrap_or_default() {
             continue;
         }
         for rest in names(&folder.join(&first))? {

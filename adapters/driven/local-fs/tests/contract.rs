@@ -1,5 +1,7 @@
 //! The contract suite on a directory, and what only a directory can go wrong in.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be built is a failed test")]
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;

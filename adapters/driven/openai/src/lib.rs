@@ -1,6 +1,6 @@
 //! OpenAI Chat Completions and every endpoint compatible with it.
 //!
-//! ```
+//! ```no_run
 //! use seaworthy_openai::{OpenAi, OpenAiConfig};
 //! use seaworthy_ports::Secret;
 //!

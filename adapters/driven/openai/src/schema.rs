@@ -12,7 +12,9 @@ pub(crate) struct OutputSchema(Validator);
 impl OutputSchema {
     /// Compiles `schema`; nothing is fetched for it.
     pub(crate) fn compile(schema: &Value) -> Result<Self, ModelError> {
-        jsonschema::validator_for(schema)
+        jsonschema::options()
+            .offline()
+            .build(schema)
             .map(Self)
             .map_err(|_error| {
                 refused(

@@ -1,10 +1,13 @@
-//! The contract suite of the state store.
+//! The contract suites of state store and checkpoint store.
+
+#![expect(clippy::expect_used, reason = "what cannot be built is a failed test")]
 
 mod support;
 
 use std::sync::{Arc, Mutex};
 
 use seaworthy_contract::state_store::Harness;
+use seaworthy_ports::checkpoint_store::CheckpointStore;
 use seaworthy_ports::state_store::StateStore;
 use seaworthy_ports::{LogId, async_trait};
 use seaworthy_sqlite::{Sqlite, SqliteConfig};
@@ -89,3 +92,30 @@ seaworthy_contract::state_store_contract! {
         a_lost_reply_is_resolved_by_repeating_the_append: "a file in the same process has no reply to lose",
     }
 }
+
+struct Checkpoints {
+    folder: TempDir,
+    opened: Sqlite,
+}
+
+#[async_trait]
+impl seaworthy_contract::checkpoint_store::Harness for Checkpoints {
+    async fn start() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        Sqlite::migrate(&OnSqlite::config(&folder))
+            .await
+            .expect("a fresh database");
+        let opened = OnSqlite::open(&folder).await;
+        Self { folder, opened }
+    }
+
+    fn store(&self) -> Arc<dyn CheckpointStore> {
+        self.opened.checkpoint_store()
+    }
+
+    async fn reopen(&self) -> Option<Arc<dyn CheckpointStore>> {
+        Some(OnSqlite::open(&self.folder).await.checkpoint_store())
+    }
+}
+
+seaworthy_contract::checkpoint_store_contract! { harness: Checkpoints }
