@@ -57,7 +57,6 @@
 pub mod blob_store;
 pub mod checkpoint_store;
 pub mod clock;
-pub mod durable_runtime;
 pub mod entropy;
 mod outcome;
 mod report;
