@@ -13,6 +13,7 @@ use seaworthy_ports::durable_runtime::{Advance, Next, Signal, Then, Turn};
 use seaworthy_ports::model_provider::Message;
 use seaworthy_ports::observer::{Fact, ParkReason, RunEnd};
 use seaworthy_ports::sandbox::{Kind as SandboxKind, Owner, Policy, SandboxSession, SandboxSpec};
+use seaworthy_ports::state_store::Seq;
 use seaworthy_ports::{BoxStream, Effect, Latch, Retry, SignalId, Timestamp, async_trait};
 
 use crate::agent::{Agent, Agents, NoAgent};
@@ -173,14 +174,14 @@ impl Advance for Driver {
 
 impl Driver {
     async fn work(&self, turn: Turn, consumed: &mut Vec<SignalId>) -> Result<Then, Stop> {
-        let Some(state) = log::load(&self.ports, &turn.run).await? else {
+        let Some((state, snapshot)) = log::load_to_write(&self.ports, &turn.run).await? else {
             return Ok(Then::Done);
         };
         if state.outcome.is_some() {
             consumed.extend(turn.signals.into_iter().map(|signal| signal.id));
             return Ok(Then::Done);
         }
-        let mut held = Held::take(self, state, turn, consumed).await?;
+        let mut held = Held::take(self, state, snapshot, turn, consumed).await?;
         held.run().await
     }
 }
@@ -217,6 +218,7 @@ impl<'a> Held<'a> {
     async fn take(
         driver: &'a Driver,
         state: RunState,
+        snapshot: Seq,
         turn: Turn,
         consumed: &'a mut Vec<SignalId>,
     ) -> Result<Self, Stop> {
@@ -227,7 +229,8 @@ impl<'a> Held<'a> {
             Some(id) => Some(session::load(&driver.ports, id, state.session_through).await?),
             None => None,
         };
-        let mut writer = Writer::new(&driver.ports, state, attempt, nonce.clone());
+        let mut writer =
+            Writer::new(&driver.ports, state, attempt, nonce.clone()).with_snapshot(snapshot);
         writer
             .record(Event::AttemptStarted {
                 worker: driver.worker.clone(),

@@ -11,7 +11,7 @@ use seaworthy_ports::state_store::{
     Head, HeadQuery, Labels, Order, Page, PageToken, Seq, StateStoreError,
 };
 use seaworthy_ports::{
-    BoxStream, CallId, Digest, InvalidId, Latch, LogKind, QueueName, RunId, SessionId,
+    BoxStream, CallId, Digest, InvalidId, Latch, LogKind, QueueName, RunId, SessionId, Timestamp,
 };
 
 use crate::descriptor::Materialised;
@@ -19,7 +19,7 @@ use crate::driver::{Driver, Settings};
 use crate::event::{Event, Resolution, RunSubmitted};
 use crate::live::{Relay, Watch};
 use crate::log::{self, Loaded, LogError, Writer};
-use crate::record::Link;
+use crate::record::{self, Link};
 use crate::signal::Told;
 use crate::stack::Ports;
 use crate::state::{Call, CallStatus, Outcome, RunState, Status, call_run};
@@ -315,6 +315,19 @@ impl Harness {
             page,
         };
         Ok(self.ports.state_store.list(query).await?)
+    }
+
+    /// When the newest record of a listed run was written.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn updated_at(&self, head: &Head) -> Result<Option<Timestamp>, HarnessError> {
+        let before = Seq(head.seq.0.saturating_sub(1));
+        let newest = self.ports.state_store.read(&head.log, before).next().await;
+        Ok(newest
+            .transpose()?
+            .and_then(|newest| record::written_at(&newest.body)))
     }
 
     /// One page of the approvals that runs wait for.

@@ -100,16 +100,32 @@ pub(crate) async fn resolve(ports: &Ports, mut envelope: Envelope) -> Result<Env
 
 /// The data as a record holds it: itself, or a reference where it is large.
 pub(crate) async fn store_large(ports: &Ports, data: Value) -> Result<Value, LogError> {
-    let canonical = record::canonical(&data)?;
-    if canonical.len() <= MAX_INLINE_BYTES {
+    let mut size = Size(0);
+    serde_json::to_writer(&mut size, &data)?;
+    if size.0 <= MAX_INLINE_BYTES {
         return Ok(data);
     }
+    let canonical = record::canonical(&data)?;
     let bytes = canonical.len() as u64;
     let digest = ports
         .blob_store
         .put(stream::iter([Ok(Bytes::from(canonical))]).boxed())
         .await?;
     Ok(serde_json::to_value(BlobRef { digest, bytes })?)
+}
+
+/// Counts what is written to it.
+struct Size(usize);
+
+impl std::io::Write for Size {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self.0.saturating_add(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 async fn fetch(ports: &Ports, blob: BlobRef) -> Result<Value, LogError> {
@@ -137,13 +153,30 @@ struct Snapshot {
 ///
 /// A log that cannot be read, or is corrupt.
 pub async fn load(ports: &Ports, run: &RunId) -> Result<Option<RunState>, LogError> {
+    Ok(load_to_write(ports, run)
+        .await?
+        .map(|(state, _snapshot)| state))
+}
+
+/// The state of `run`, and the position of the snapshot it was read from ([`Seq::ZERO`]: from none).
+///
+/// # Errors
+///
+/// A log that cannot be read, or is corrupt.
+pub async fn load_to_write(
+    ports: &Ports,
+    run: &RunId,
+) -> Result<Option<(RunState, Seq)>, LogError> {
     if let Some(snapshot) = snapshot(ports, run).await {
+        let at = snapshot.link.seq;
         // A snapshot the log does not continue is only a lost optimisation.
         if let Ok(Some(state)) = fold(ports, run, Some(snapshot)).await {
-            return Ok(Some(state));
+            return Ok(Some((state, at)));
         }
     }
-    fold(ports, run, None).await
+    Ok(fold(ports, run, None)
+        .await?
+        .map(|state| (state, Seq::ZERO)))
 }
 
 /// The state of `run` from its records alone.
@@ -248,6 +281,13 @@ impl<'a> Writer<'a> {
             unsent: Vec::new(),
             snapshot: committed.seq,
         }
+    }
+
+    /// The same writer, which knows the newest snapshot.
+    #[must_use]
+    pub fn with_snapshot(mut self, snapshot: Seq) -> Self {
+        self.snapshot = snapshot;
+        self
     }
 
     /// The position of the newest record that is durable.
@@ -433,6 +473,7 @@ pub fn is_taken_over(error: &LogError) -> bool {
     matches!(error, LogError::Store(error) if matches!(error.kind(), Kind::Conflict { .. } | Kind::Sealed | Kind::Gone))
 }
 
+/// What a run is found by. Nothing here changes with every append: labels are indexed.
 fn labels(state: &RunState) -> Labels {
     let mut labels = Labels::new();
     let mut add = |name: &str, value: &str| {
@@ -449,7 +490,6 @@ fn labels(state: &RunState) -> Labels {
     add("status", state.status().as_str());
     add("agent", &state.submitted.agent);
     add("created_at", &state.created_at.to_string());
-    add("updated_at", &state.updated_at.to_string());
     if let Some(session) = &state.submitted.session {
         add("session", session.as_str());
     }

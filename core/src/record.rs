@@ -203,6 +203,18 @@ pub fn open(after: Link, seq: Seq, body: &Bytes) -> Result<(Envelope, Link), Rec
     ))
 }
 
+/// When the record in `body` was written, as far as it says so. Nothing else of it is checked.
+#[must_use]
+pub fn written_at(body: &[u8]) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Written {
+        at: Timestamp,
+    }
+    serde_json::from_slice(body)
+        .ok()
+        .map(|written: Written| written.at)
+}
+
 impl Envelope {
     /// The reference, where the data lies in the blob store.
     #[must_use]

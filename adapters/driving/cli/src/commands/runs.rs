@@ -49,7 +49,8 @@ async fn list(stack: &Stack, args: &RunsArgs) -> Result<Vec<Listed>, CliError> {
         for head in heads.items {
             let status = status(stack, &head).await?;
             if args.status.as_ref().is_none_or(|wanted| *wanted == status) {
-                listed.push(Listed::of(&head, status));
+                let updated_at = stack.harness.updated_at(&head).await?;
+                listed.push(Listed::of(&head, status, updated_at));
             }
             if listed.len() >= limit {
                 return Ok(listed);

@@ -163,21 +163,21 @@ pub(crate) struct Listed {
     pub(crate) status: String,
     pub(crate) agent: Option<String>,
     pub(crate) created_at: Option<String>,
-    pub(crate) updated_at: Option<String>,
+    pub(crate) updated_at: Option<Timestamp>,
     pub(crate) session: Option<String>,
     pub(crate) waiting_for: Option<String>,
 }
 
 impl Listed {
     /// What the store's listing knows of a run.
-    pub(crate) fn of(head: &Head, status: String) -> Self {
+    pub(crate) fn of(head: &Head, status: String, updated_at: Option<Timestamp>) -> Self {
         let label = |name: &str| head.labels.get(name).cloned();
         Self {
             run_id: head.log.name.to_string(),
             status,
             agent: label("agent"),
             created_at: label("created_at"),
-            updated_at: label("updated_at"),
+            updated_at,
             session: label("session"),
             waiting_for: label("waiting"),
         }

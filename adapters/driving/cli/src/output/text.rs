@@ -122,7 +122,8 @@ pub(crate) fn listed(run: &Listed) -> String {
         "{:<24}  {:<9}  {}  {}{}",
         clean(&run.run_id),
         clean(&run.status),
-        or_dash(&run.updated_at),
+        run.updated_at
+            .map_or_else(|| "-".to_owned(), |at| at.to_string()),
         or_dash(&run.agent),
         clean(&waiting)
     )
