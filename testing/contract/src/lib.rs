@@ -7,7 +7,7 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use seaworthy_contract::entropy;
+//! use seaworthy_contract::entropy as en;
 //! use seaworthy_ports::async_trait;
 //! use seaworthy_ports::entropy::Entropy;
 //! # use seaworthy_ports::AdapterInfo;
@@ -21,7 +21,7 @@
 //! struct Harness;
 //!
 //! #[async_trait]
-//! impl entropy::Harness for Harness {
+//! impl en::Harness for Harness {
 //!     async fn start() -> Self {
 //!         Self
 //!     }
