@@ -190,21 +190,19 @@ impl BlobStore for LocalFsBlobStore {
     }
 }
 
-/// Gives the synced temporary file its name. It replaces what is there: the same bytes, or damaged ones.
+/// Gives the synced temporary file its name. One that is there already is replaced: the bytes are the same whoever comes
+/// first, unless it was damaged, which this heals.
 fn keep(file: NamedTempFile, path: &Path) -> Result<(), BlobError> {
     let fail = |source| error::blob("put", path, source);
     file.as_file().sync_all().map_err(fail)?;
     let folder = path.parent().unwrap_or(path);
-    let is_new = !folder.exists();
     fs::create_dir_all(folder).map_err(fail)?;
     file.persist(path).map_err(|persist| fail(persist.error))?;
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(fail)?;
-    if is_new && let Some(above) = folder.parent() {
-        File::open(above)
-            .and_then(|above| above.sync_all())
-            .map_err(fail)?;
+    // The folder above too: another put may have created this one and not have synced it yet.
+    for folder in [Some(folder), folder.parent()].into_iter().flatten() {
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| fail(source).with_unknown_effect())?;
     }
     Ok(())
 }
