@@ -135,22 +135,6 @@ async fn a_takeover_ends_the_commands_of_a_worker_that_sleeps_and_fences_it_when
 }
 
 #[tokio::test]
-async fn a_takeover_ends_commands_that_are_stopped_with_their_supervisor() {
-    let bench = Bench::new().await;
-    let session = bench.open(1).await;
-    let script = "echo $$ >a; kill -STOP $PPID; kill -STOP $$";
-    let stopped = session.spawn(sh(script)).await.unwrap();
-    let pid = pid_in(&bench.work().join("a")).await;
-    until("it is stopped", || {
-        fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "))
-    })
-    .await;
-    bench.open(2).await;
-    assert!(!runs(pid));
-    drop(stopped);
-}
-
-#[tokio::test]
 async fn an_earlier_attempt_is_refused_and_the_later_one_works_on() {
     let bench = Bench::new().await;
     let first = bench.open(1).await;
