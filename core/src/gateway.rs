@@ -8,8 +8,8 @@ use seaworthy_ports::model_provider::ToolCallBlock;
 use seaworthy_ports::{CallId, Digest, RunId, ToolName};
 use serde_json::{Value, json};
 
+use crate::canonical_json;
 use crate::event::{Decision, Event, ToolProposed};
-use crate::record::canonical;
 use crate::state::CallNumber;
 use crate::tool::{ApprovalRule, Risk, SideEffect, Tool, ToolDefinition, Toolbox, code};
 
@@ -98,7 +98,7 @@ impl Gateway {
         let shown = arguments
             .clone()
             .unwrap_or_else(|| Value::String(wish.arguments.chars().take(4096).collect()));
-        let proposal = Digest::of(&canonical(&json!({
+        let proposal = Digest::of(&canonical_json::to_vec(&json!({
             "run": run, "call": call, "tool": wish.name, "arguments": shown, "definition": definition_digest,
         }))?);
         let proposed = ToolProposed {
@@ -219,7 +219,7 @@ pub enum ProposeError {
 }
 
 fn digest_of(tool: &ToolDefinition) -> Result<Digest, serde_json::Error> {
-    canonical(&json!({
+    canonical_json::to_vec(&json!({
         "name": tool.name, "description": tool.description, "input_schema": tool.input_schema,
         "side_effect": tool.side_effect, "risk": tool.risk, "approval": tool.approval,
     }))

@@ -5,6 +5,7 @@
 //! through ports and puts it on [`record`]. This crate has no clock, no I/O, no randomness and no threads of its own.
 
 pub mod agent;
+pub mod canonical_json;
 pub mod descriptor;
 pub mod driver;
 pub mod event;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
 
+use crate::canonical_json;
 use crate::event::Event;
 use crate::record::{self, BlobRef, Envelope, Link, MAX_INLINE_BYTES, RecordError};
 use crate::stack::Ports;
@@ -105,7 +106,7 @@ pub(crate) async fn store_large(ports: &Ports, data: Value) -> Result<Value, Log
     if size.0 <= MAX_INLINE_BYTES {
         return Ok(data);
     }
-    let canonical = record::canonical(&data)?;
+    let canonical = canonical_json::to_vec(&data)?;
     let bytes = canonical.len() as u64;
     let digest = ports
         .blob_store
@@ -433,9 +434,13 @@ async fn encode(
     attempt: u32,
     event: &Event,
 ) -> Result<(Bytes, Link), LogError> {
-    let (kind, data) = record::data_of(event)?;
-    let data = store_large(ports, data).await?;
-    let sealed = record::seal(after, at, attempt, kind, data)?;
+    let mut sealed = record::seal_event(after, at, attempt, event)?;
+    // A body that is small enough cannot hold data that is too large.
+    if sealed.body.len() > MAX_INLINE_BYTES {
+        let (kind, data) = record::data_of(event)?;
+        let data = store_large(ports, data).await?;
+        sealed = record::seal(after, at, attempt, &kind, &data)?;
+    }
     Ok((sealed.body, sealed.link))
 }
 

@@ -11,6 +11,7 @@ use seaworthy_ports::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::canonical_json;
 use crate::event::Event;
 
 /// The version of the record format that is written.
@@ -99,15 +100,6 @@ pub struct Sealed {
     pub link: Link,
 }
 
-/// The JSON of an event's data, canonical.
-///
-/// # Errors
-///
-/// Data that JSON cannot hold, such as a number that is not finite.
-pub fn canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json_canonicalizer::to_vec(value)
-}
-
 /// The data a record would hold for `event`.
 ///
 /// # Errors
@@ -131,6 +123,20 @@ pub fn data_of(event: &Event) -> Result<(String, Value), serde_json::Error> {
     }
 }
 
+/// Makes the record that follows `after`, with `event` in it whatever its size.
+///
+/// # Errors
+///
+/// Data that JSON cannot hold.
+pub fn seal_event(
+    after: Link,
+    at: Timestamp,
+    attempt: u32,
+    event: &Event,
+) -> Result<Sealed, serde_json::Error> {
+    write(after, at, attempt, event)
+}
+
 /// Makes the record that follows `after`.
 ///
 /// # Errors
@@ -140,20 +146,44 @@ pub fn seal(
     after: Link,
     at: Timestamp,
     attempt: u32,
-    kind: String,
-    data: Value,
+    kind: &str,
+    data: &Value,
 ) -> Result<Sealed, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Content<'a> {
+        #[serde(rename = "type")]
+        kind: &'a str,
+        data: &'a Value,
+    }
+    write(after, at, attempt, &Content { kind, data })
+}
+
+fn write<C: Serialize>(
+    after: Link,
+    at: Timestamp,
+    attempt: u32,
+    content: &C,
+) -> Result<Sealed, serde_json::Error> {
+    /// An [`Envelope`] whose type and data come from the content itself, without a copy in between.
+    #[derive(Serialize)]
+    struct Written<'a, C> {
+        at: Timestamp,
+        attempt: u32,
+        #[serde(flatten)]
+        content: &'a C,
+        prev: Option<Digest>,
+        seq: Seq,
+        v: u32,
+    }
     let seq = after.seq.next();
-    let envelope = Envelope {
-        v: VERSION,
-        seq,
+    let body = Bytes::from(canonical_json::to_vec(&Written {
         at,
-        kind,
         attempt,
-        data,
+        content,
         prev: after.digest,
-    };
-    let body = Bytes::from(canonical(&envelope)?);
+        seq,
+        v: VERSION,
+    })?);
     let digest = Some(Digest::of(&body));
     Ok(Sealed {
         body,

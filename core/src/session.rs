@@ -100,13 +100,7 @@ pub(crate) async fn add(
             messages: messages.to_vec(),
         };
         let data = crate::log::store_large(ports, serde_json::to_value(added)?).await?;
-        let sealed = record::seal(
-            found.link,
-            ports.clock.now(),
-            0,
-            MESSAGES_APPENDED.to_owned(),
-            data,
-        )?;
+        let sealed = record::seal(found.link, ports.clock.now(), 0, MESSAGES_APPENDED, &data)?;
         let head = found.link.seq;
         let append = Append {
             log: LogId::session(session),

@@ -16,8 +16,8 @@ fn sealed(after: Link, event: &Event) -> record::Sealed {
         after,
         Timestamp::from_millis(1_790_000_000_123),
         3,
-        kind,
-        data,
+        &kind,
+        &data,
     )
     .unwrap()
 }

@@ -6,6 +6,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
+const PREFIX: &str = "sha256:";
+const TEXT_BYTES: usize = PREFIX.len() + 64;
+
 /// The SHA-256 of some bytes, written `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
@@ -28,6 +31,17 @@ impl Digest {
         Self(sum)
     }
 
+    /// Its one form, written into `text`.
+    fn text<'a>(&self, text: &'a mut [u8; TEXT_BYTES]) -> &'a str {
+        let (prefix, digits) = text.split_at_mut(PREFIX.len());
+        prefix.copy_from_slice(PREFIX.as_bytes());
+        match hex::encode_to_slice(self.0, digits) {
+            Ok(()) => str::from_utf8(text).unwrap_or_default(),
+            // Not with two digits a byte.
+            Err(_other_length) => "",
+        }
+    }
+
     /// The 64 hexadecimal digits alone.
     #[must_use]
     pub fn to_hex(&self) -> String {
@@ -37,7 +51,8 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.to_hex())
+        let mut text = [0; TEXT_BYTES];
+        f.write_str(self.text(&mut text))
     }
 }
 
@@ -52,7 +67,7 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = || InvalidDigest(text.chars().take(80).collect());
-        let digits = text.strip_prefix("sha256:").ok_or_else(invalid)?;
+        let digits = text.strip_prefix(PREFIX).ok_or_else(invalid)?;
         if digits.len() != 64 || digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(invalid());
         }
@@ -64,15 +79,26 @@ impl FromStr for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        let mut text = [0; TEXT_BYTES];
+        serializer.serialize_str(self.text(&mut text))
     }
 }
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        struct Text;
+        impl de::Visitor<'_> for Text {
+            type Value = Digest;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("sha256: and 64 lower-case hexadecimal digits")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Digest, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 

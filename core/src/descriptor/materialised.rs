@@ -167,7 +167,7 @@ impl Materialised {
     /// The digest of the canonical JSON of all of it: schemas, instructions and scripts included.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        match serde_json_canonicalizer::to_vec(self) {
+        match crate::canonical_json::to_vec(self) {
             Ok(bytes) => Digest::of(&bytes),
             // Only a number that is not finite cannot be written, and no JSON value has one. A digest that nothing
             // else has is then better than a panic.

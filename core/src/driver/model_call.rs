@@ -15,9 +15,9 @@ use serde_json::json;
 
 use super::{Held, Stop};
 use crate::agent::Agent;
+use crate::canonical_json;
 use crate::event::{Event, ModelCalled, WaitReason};
 use crate::live::Live;
-use crate::record::canonical;
 
 /// How often a model is tried and how long it is waited for.
 #[derive(Clone, Debug)]
@@ -186,7 +186,8 @@ impl Held<'_> {
             "model": agent.model.name, "instructions": &*agent.instructions,
             "messages": self.state().messages.len(), "log": self.state().link,
         });
-        let request_digest = Digest::of(&canonical(&request).map_err(crate::log::LogError::from)?);
+        let request_digest =
+            Digest::of(&canonical_json::to_vec(&request).map_err(crate::log::LogError::from)?);
         let called = ModelCalled {
             provider: agent.model.provider.info().id.to_owned(),
             model: agent.model.name.clone(),

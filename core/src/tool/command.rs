@@ -57,7 +57,7 @@ impl Command {
         arguments: &Value,
     ) -> Result<ExecOutput, Trouble> {
         let argv = resolve(&context.base_dir, argv)?;
-        let stdin = serde_json_canonicalizer::to_vec(arguments).map_err(|_error| {
+        let stdin = crate::canonical_json::to_vec(arguments).map_err(|_error| {
             Trouble::invalid("The arguments have a number that JSON cannot carry exactly.")
         })?;
         let program = argv.first().cloned().unwrap_or_default();
