@@ -1,5 +1,8 @@
 //! The suite of [`BlobStore`].
 
+use std::ffi::OsString;
+use std::future::Future;
+use std::process::Command;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -9,7 +12,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 use seaworthy_ports::blob_store::{BlobError, BlobStore, Kind};
 use seaworthy_ports::{BoxStream, Digest, Durability};
 
-use crate::outcome::{Halt, Outcome, at_once, broken, holds, limit, ok, refused, same};
+use crate::chance::{Chance, seed};
+use crate::outcome::{
+    Halt, Outcome, at_once, broken, declared, holds, limit, ok, refused, reopened, same,
+};
+use crate::process::{self, Crew, Journal};
 
 /// Makes a store for a scenario, and does to it what no caller can. It owns what must be cleaned up.
 #[async_trait]
@@ -23,6 +30,11 @@ pub trait Harness: Sized + Send + Sync + 'static {
     /// Drops all that the process knows without closing anything in order, and opens the same store again. `None`:
     /// nothing would survive.
     async fn reopen(&self) -> Option<Arc<dyn BlobStore>> {
+        None
+    }
+
+    /// A process that calls [`work`] on the same store. `None`: other processes cannot reach it.
+    fn another_process(&self) -> Option<Command> {
         None
     }
 
@@ -45,6 +57,8 @@ macro_rules! __blob_store_scenarios {
             "BL-2" a_dropped_put_leaves_nothing_visible
             "BL-2" a_put_whose_source_fails_fails_with_its_error_and_leaves_nothing
             "BL-2" a_stored_blob_survives_reopening
+            "BL-2" a_killed_put_leaves_nothing_visible
+            "BL-2" a_killed_process_leaves_whole_blobs_and_all_it_was_acknowledged
             "BL-3" a_hundred_mebibytes_pass_as_a_stream
             "BL-4" an_absent_blob_is_not_found
             "BL-4" a_deleted_blob_is_gone_and_may_come_back
@@ -223,21 +237,17 @@ pub async fn a_put_whose_source_fails_fails_with_its_error_and_leaves_nothing<H:
 
 /// BL-2.
 pub async fn a_stored_blob_survives_reopening<H: Harness>(harness: H) -> Outcome {
+    let durability = harness.store().capabilities().durability;
+    let outcome = survives_reopening(harness, durability).await;
+    declared("durability", durability != Durability::Volatile, outcome)
+}
+
+async fn survives_reopening<H: Harness>(harness: H, durability: Durability) -> Outcome {
     let store = harness.store();
-    let durability = store.capabilities().durability;
     let bytes = pattern(100_000);
     let digest = put(&*store, &bytes, 1 << 16).await?;
     drop(store);
-    let Some(store) = harness.reopen().await else {
-        if durability == Durability::Volatile {
-            return Err(Halt::NotCheckable("nothing is declared to survive"));
-        }
-        return Err(broken(
-            "asked to reopen it",
-            format!("what {durability:?} promises"),
-            "it cannot be reopened",
-        ));
-    };
+    let store = reopened(harness.reopen().await, durability)?;
     let read = get(&*store, &digest).await?;
     holds(
         read == bytes,
@@ -350,6 +360,139 @@ pub async fn digests_are_listed_in_their_order_in_pages<H: Harness>(harness: H) 
             }
         }
         same(format!("listed in pages of {most}"), seen, expected.clone())?;
+    }
+    Ok(())
+}
+
+/// Does in this process what a scenario asks for, until it is killed: puts a blob and stays in the middle of it, or puts
+/// blob after blob and tells of each. Does nothing where no scenario asks. `open` opens the store in the place that the
+/// harness named.
+pub fn work<F: Future<Output = Arc<dyn BlobStore>>>(open: impl FnOnce(OsString) -> F) -> Outcome {
+    process::work(|job| async move {
+        let store = open(job.place).await;
+        let hangs = job.words.first().is_some_and(|word| word == "hang");
+        let work = async {
+            if hangs {
+                hang_in_a_put(&*store, &job.journal).await
+            } else {
+                put_for_ever(&*store, &job.journal).await
+            }
+        };
+        let (work, orphan) = (std::pin::pin!(work), std::pin::pin!(process::let_go()));
+        match future::select(work, orphan).await {
+            future::Either::Left((worked, _)) => worked,
+            future::Either::Right(_) => Ok(()),
+        }
+    })
+}
+
+/// What a process puts, part by part.
+const HALF: usize = 16;
+
+fn part_of_half(number: usize) -> Bytes {
+    Bytes::from(vec![u8::try_from(number % 256).unwrap_or(0); 100_000])
+}
+
+async fn hang_in_a_put(store: &dyn BlobStore, journal: &Journal) -> Outcome {
+    let told = journal.clone();
+    let half = stream::iter(0..HALF).map(|number| Ok(part_of_half(number)));
+    // It is asked for one part more: then it has dealt with all before.
+    let hang = stream::poll_fn(move |_context| {
+        let _the_scenario_would_wait_in_vain = told.write("half");
+        Poll::Pending
+    });
+    let put = store.put(half.chain(hang).boxed()).await;
+    Err(broken("put a blob without an end", "no end", put))
+}
+
+async fn put_for_ever(store: &dyn BlobStore, journal: &Journal) -> Outcome {
+    for number in journal.lines()?.len().. {
+        let bytes = blob_of_a_process(number);
+        let digest = put(store, &bytes, 10_000).await?;
+        same("put a blob", digest, Digest::of(&bytes))?;
+        journal.write(&format!("put {number}"))?;
+    }
+    Ok(())
+}
+
+fn blob_of_a_process(number: usize) -> Bytes {
+    Bytes::from(format!("blob {number} ").repeat(1 + number * 37 % 5_000))
+}
+
+/// BL-2.
+pub async fn a_killed_put_leaves_nothing_visible<H: Harness>(harness: H) -> Outcome {
+    let crew = Crew::new()?;
+    let mut process = crew.start(harness.another_process(), "hang")?;
+    process
+        .until("a process is in the middle of a put", |lines| {
+            !lines.is_empty()
+        })
+        .await?;
+    let during = harness.store();
+    same("listed during another's put", all(&*during).await?, vec![])?;
+    process.kill()?;
+    let store = match harness.reopen().await {
+        Some(store) => store,
+        None => harness.store(),
+    };
+    same("listed after a killed put", all(&*store).await?, vec![])?;
+    let half: Vec<u8> = (0..HALF).flat_map(part_of_half).collect();
+    let size = ok(
+        "asked for what was put by half",
+        store.head(&Digest::of(&half)).await,
+    )?;
+    same("asked for what was put by half", size, None)?;
+    let half = Bytes::from(half);
+    let digest = put(&*store, &half, 100_000).await?;
+    let read = get(&*store, &digest).await?;
+    holds(
+        read == half,
+        "put after a killed put and read",
+        format!("the same {} bytes", half.len()),
+        read.len(),
+    )
+}
+
+/// BL-2.
+pub async fn a_killed_process_leaves_whole_blobs_and_all_it_was_acknowledged<H: Harness>(
+    harness: H,
+) -> Outcome {
+    let durability = harness.store().capabilities().durability;
+    let outcome = kill_putters(&harness).await;
+    declared("durability", durability != Durability::Volatile, outcome)
+}
+
+async fn kill_putters<H: Harness>(harness: &H) -> Outcome {
+    let crew = Crew::new()?;
+    let mut chance = Chance::new(seed());
+    for _round in 0..4 {
+        let before = crew.journal.lines()?.len();
+        let many = before + 5 + usize::try_from(chance.below(20)).unwrap_or(0);
+        let mut process = crew.start(harness.another_process(), "put")?;
+        process
+            .until("a process has put for a while", |lines| lines.len() >= many)
+            .await?;
+        process.kill()?;
+        let store = match harness.reopen().await {
+            Some(store) => store,
+            None => harness.store(),
+        };
+        let told = crew.journal.lines()?.len();
+        let listed = all(&*store).await?;
+        for number in 0..told {
+            let digest = Digest::of(&blob_of_a_process(number));
+            holds(
+                listed.contains(&digest),
+                format!("killed a process and looked for blob {number}"),
+                "every blob that was acknowledged",
+                listed.len(),
+            )?;
+        }
+        for digest in &listed {
+            // Reading verifies: what is there by half is corrupt.
+            let read = get(&*store, digest).await?;
+            same("read what a killed process put", Digest::of(&read), *digest)?;
+        }
     }
     Ok(())
 }

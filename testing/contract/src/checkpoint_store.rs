@@ -1,9 +1,13 @@
 //! The suite of [`CheckpointStore`].
 
+use std::ffi::OsString;
+use std::future::Future;
+use std::process::Command;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::{Either, select, try_join_all};
 use seaworthy_ports::checkpoint_store::{
     Checkpoint, CheckpointEntry, CheckpointKind, CheckpointQuery, CheckpointStore,
     DeleteCheckpoints, Kind,
@@ -11,7 +15,11 @@ use seaworthy_ports::checkpoint_store::{
 use seaworthy_ports::state_store::Seq;
 use seaworthy_ports::{Durability, RunId, SessionId};
 
-use crate::outcome::{Halt, Outcome, at_once, broken, holds, id, limit, ok, refused, same};
+use crate::chance::{Chance, seed};
+use crate::outcome::{
+    Halt, Outcome, at_once, broken, declared, holds, id, limit, ok, refused, reopened, same,
+};
+use crate::process::{self, Crew, Journal};
 
 const KINDS: [CheckpointKind; 4] = [
     CheckpointKind::Summary,
@@ -34,6 +42,11 @@ pub trait Harness: Sized + Send + Sync + 'static {
     async fn reopen(&self) -> Option<Arc<dyn CheckpointStore>> {
         None
     }
+
+    /// A process that calls [`work`] on the same store. `None`: other processes cannot reach it.
+    fn another_process(&self) -> Option<Command> {
+        None
+    }
 }
 
 /// The list of scenarios; everything else is made from it.
@@ -52,6 +65,7 @@ macro_rules! __checkpoint_store_scenarios {
             "CK-3" deletion_takes_what_is_named_and_counts_it
             "CK-4" runs_are_apart
             "CK-4" a_written_checkpoint_survives_reopening
+            "CK-4" a_killed_process_loses_no_checkpoint_it_was_acknowledged
         ] }
     };
 }
@@ -434,8 +448,13 @@ pub async fn runs_are_apart<H: Harness>(harness: H) -> Outcome {
 
 /// CK-4.
 pub async fn a_written_checkpoint_survives_reopening<H: Harness>(harness: H) -> Outcome {
+    let durability = harness.store().capabilities().durability;
+    let outcome = survives_reopening(harness, durability).await;
+    declared("durability", durability != Durability::Volatile, outcome)
+}
+
+async fn survives_reopening<H: Harness>(harness: H, durability: Durability) -> Outcome {
     let (store, run) = (harness.store(), run_id("a")?);
-    let durability = store.capabilities().durability;
     let session = Some(id(SessionId::new("s"))?);
     let kept = Checkpoint {
         session,
@@ -443,19 +462,106 @@ pub async fn a_written_checkpoint_survives_reopening<H: Harness>(harness: H) -> 
     };
     write(&*store, kept.clone()).await?;
     drop(store);
-    let Some(store) = harness.reopen().await else {
-        if durability == Durability::Volatile {
-            return Err(Halt::NotCheckable("nothing is declared to survive"));
-        }
-        return Err(broken(
-            "asked to reopen it",
-            format!("what {durability:?} promises"),
-            "it cannot be reopened",
-        ));
-    };
+    let store = reopened(harness.reopen().await, durability)?;
     same(
         "asked for it after reopening",
         latest(&*store, &run, CheckpointKind::GoalState, 3).await?,
         Some(kept),
     )
+}
+
+const WRITERS: usize = 4;
+
+/// Does in this process what a scenario asks for: writes checkpoints and tells of each acknowledgement, until it is
+/// killed. Does nothing where no scenario asks. `open` opens the store in the place that the harness named.
+pub fn work<F: Future<Output = Arc<dyn CheckpointStore>>>(
+    open: impl FnOnce(OsString) -> F,
+) -> Outcome {
+    process::work(|job| async move {
+        let store = open(job.place).await;
+        let writers = (0..WRITERS).map(|number| write_for_ever(&*store, number, &job.journal));
+        let work = std::pin::pin!(try_join_all(writers));
+        let orphan = std::pin::pin!(process::let_go());
+        match select(work, orphan).await {
+            Either::Left((worked, _)) => worked.map(|_never: Vec<()>| ()),
+            Either::Right(_) => Ok(()),
+        }
+    })
+}
+
+async fn write_for_ever(store: &dyn CheckpointStore, number: usize, journal: &Journal) -> Outcome {
+    let run = run_id(&format!("run{number}"))?;
+    let newest = latest(store, &run, CheckpointKind::Fold, u64::MAX).await?;
+    for seq in newest.map_or(1, |newest| newest.seq.0 + 1).. {
+        write(store, of_a_process(&run, seq)).await?;
+        journal.write(&format!("wrote {number} {seq}"))?;
+    }
+    Ok(())
+}
+
+/// Large enough to be written in several pieces.
+fn of_a_process(run: &RunId, seq: u64) -> Checkpoint {
+    checkpoint(
+        run,
+        CheckpointKind::Fold,
+        seq,
+        &format!("{run} {seq} ").repeat(2_000),
+    )
+}
+
+/// CK-4.
+pub async fn a_killed_process_loses_no_checkpoint_it_was_acknowledged<H: Harness>(
+    harness: H,
+) -> Outcome {
+    let durability = harness.store().capabilities().durability;
+    let outcome = kill_writers(&harness).await;
+    declared("durability", durability != Durability::Volatile, outcome)
+}
+
+async fn kill_writers<H: Harness>(harness: &H) -> Outcome {
+    let crew = Crew::new()?;
+    let mut chance = Chance::new(seed());
+    for _round in 0..3 {
+        let before = crew.journal.lines()?.len();
+        let many = before + 10 + usize::try_from(chance.below(40)).unwrap_or(0);
+        let mut writer = crew.start(harness.another_process(), "write")?;
+        writer
+            .until("a process has written for a while", |lines| {
+                lines.len() >= many
+            })
+            .await?;
+        writer.kill()?;
+        let store = match harness.reopen().await {
+            Some(store) => store,
+            None => harness.store(),
+        };
+        let told = crew.journal.lines()?;
+        for number in 0..WRITERS {
+            let run = run_id(&format!("run{number}"))?;
+            let prefix = format!("wrote {number} ");
+            let acknowledged = told.iter().filter(|line| line.starts_with(&prefix)).count();
+            let found = all(&*store, &run, None, 100).await?;
+            holds(
+                found.len() >= acknowledged,
+                "killed a process and listed what it wrote",
+                format!("the {acknowledged} that were acknowledged, at least"),
+                found.len(),
+            )?;
+            for entry in found {
+                let whole = of_a_process(&run, entry.seq.0);
+                let seen = latest(&*store, &run, CheckpointKind::Fold, entry.seq.0).await?;
+                holds(
+                    seen.as_ref() == Some(&whole),
+                    "killed a process and read what it wrote",
+                    format!(
+                        "{} bytes of the checkpoint {}",
+                        whole.content.len(),
+                        entry.seq
+                    ),
+                    seen.map(|seen| (seen.seq, seen.content.len())),
+                )?;
+            }
+        }
+    }
+    Ok(())
 }

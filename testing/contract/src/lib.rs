@@ -55,10 +55,13 @@
 )]
 
 pub mod blob_store;
+mod chance;
 pub mod checkpoint_store;
 pub mod clock;
+pub mod durable_runtime;
 pub mod entropy;
 mod outcome;
+pub mod process;
 mod report;
 pub mod state_store;
 #[doc(hidden)]

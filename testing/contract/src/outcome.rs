@@ -2,13 +2,25 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use seaworthy_ports::{ErrorKind, InvalidId, PortError};
+use seaworthy_ports::{Durability, ErrorKind, InvalidId, PortError};
 use tokio::task::JoinSet;
 
+/// In milliseconds.
+static PATIENCE: AtomicU64 = AtomicU64::new(30_000);
+
 /// Nothing that a scenario waits for takes this long, unless it never comes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) fn patience() -> Duration {
+    Duration::from_millis(PATIENCE.load(Ordering::Relaxed))
+}
+
+/// Makes every scenario of this process give up sooner, where many are known to wait for what never comes.
+pub(crate) fn set_patience(patience: Duration) {
+    let millis = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+    PATIENCE.store(millis, Ordering::Relaxed);
+}
 /// How much of what was seen is shown.
 const LONGEST: usize = 600;
 
@@ -134,6 +146,37 @@ pub(crate) fn refused<T: fmt::Debug, K: ErrorKind>(
     }
 }
 
+/// Judges what an adapter may declare, both ways: what it declares must hold, and what holds must be declared.
+pub(crate) fn declared(capability: &str, is_declared: bool, outcome: Outcome) -> Outcome {
+    match outcome {
+        _ if is_declared => outcome,
+        Err(Halt::NotCheckable(reason)) => Err(Halt::NotCheckable(reason)),
+        Err(Halt::Broken { .. }) => {
+            Err(Halt::NotCheckable("it is not declared, and does not hold"))
+        }
+        Ok(()) => Err(broken(
+            "compared what it declares with what holds",
+            format!("{capability} declared, for it holds"),
+            "it is not declared",
+        )),
+    }
+}
+
+/// What was opened again, where something is declared to survive.
+pub(crate) fn reopened<T>(store: Option<T>, durability: Durability) -> Result<T, Halt> {
+    match store {
+        Some(store) => Ok(store),
+        None if durability == Durability::Volatile => {
+            Err(Halt::NotCheckable("nothing is declared to survive"))
+        }
+        None => Err(broken(
+            "asked to reopen it",
+            format!("what {durability:?} promises"),
+            "it cannot be reopened",
+        )),
+    }
+}
+
 /// An id that the scenario made up.
 pub(crate) fn id<T>(parsed: Result<T, InvalidId>) -> Result<T, Halt> {
     parsed.map_err(|error| broken("made up an id", "a valid id", error))
@@ -158,7 +201,7 @@ pub(crate) async fn at_once<T: Send + 'static, F: Future<Output = T> + Send + 's
 
 /// It must come to an end.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T, Halt> {
-    tokio::time::timeout(PATIENCE, future)
+    tokio::time::timeout(patience(), future)
         .await
-        .map_err(|_late| broken(what, "an end", "none in 30 seconds"))
+        .map_err(|_late| broken(what, "an end", "none in good time"))
 }

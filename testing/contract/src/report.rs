@@ -79,14 +79,13 @@ impl fmt::Display for Report {
         for verdict in &self.verdicts {
             match verdict {
                 Verdict::Passed { clause, scenario } => {
-                    writeln!(f, "{clause:<6} passed         {scenario}")?
+                    writeln!(f, "{clause:<6} passed         {scenario}")?;
                 }
                 Verdict::Failed(violation) => {
-                    writeln!(
-                        f,
-                        "{:<6} FAILED         {}",
-                        violation.clause, violation.scenario
-                    )?;
+                    let Violation {
+                        clause, scenario, ..
+                    } = violation;
+                    writeln!(f, "{clause:<6} FAILED         {scenario}")?;
                 }
                 Verdict::NotCheckable {
                     clause,
@@ -96,6 +95,9 @@ impl fmt::Display for Report {
                     writeln!(f, "{clause:<6} not checkable  {scenario}: {reason}")?;
                 }
             }
+        }
+        for violation in self.violations() {
+            writeln!(f, "\n{violation}")?;
         }
         let (passed, failed, not_checkable) = self.counts();
         write!(

@@ -5,8 +5,11 @@ mod deletion;
 mod documents;
 mod handles;
 mod labels;
+mod model;
+mod processes;
 mod reading;
 
+use std::process::Command;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -24,6 +27,8 @@ pub use deletion::*;
 pub use documents::*;
 pub use handles::*;
 pub use labels::*;
+pub use model::*;
+pub use processes::*;
 pub use reading::*;
 
 /// Makes a store for a scenario, and does to it what no caller can. It owns what must be cleaned up.
@@ -43,6 +48,11 @@ pub trait Harness: Sized + Send + Sync + 'static {
 
     /// Another handle on the same store, as another process would have. `None`: there is no such thing.
     async fn second_handle(&self) -> Option<Arc<dyn StateStore>> {
+        None
+    }
+
+    /// A process that calls [`work`] on the same store. `None`: other processes cannot reach it.
+    fn another_process(&self) -> Option<Command> {
         None
     }
 
@@ -67,6 +77,7 @@ macro_rules! __state_store_scenarios {
             "SS-1" an_append_writes_its_bodies_labels_and_seal
             "SS-1" sequences_are_contiguous_from_one
             "SS-1" an_append_of_no_bodies_is_rejected
+            "SS-1" a_killed_process_leaves_no_part_of_an_append
             "SS-2" an_append_with_a_head_to_an_absent_log_conflicts
             "SS-2" an_append_to_a_present_log_that_expects_none_conflicts
             "SS-2" an_append_that_expects_another_head_conflicts_and_writes_nothing
@@ -77,7 +88,7 @@ macro_rules! __state_store_scenarios {
             "SS-4" thirty_two_copies_of_one_append_write_once
             "SS-4" an_append_repeated_after_reopening_returns_the_first_outcome
             "SS-5" a_sealed_log_refuses_every_append
-            "SS-5" repeating_the_append_that_sealed_returns_its_outcome
+            "SS-4" repeating_the_append_that_sealed_returns_its_outcome
             "SS-6" an_absent_log_reads_as_empty
             "SS-6" bodies_come_back_bit_for_bit
             "SS-6" reading_starts_strictly_after_the_given_sequence
@@ -93,6 +104,7 @@ macro_rules! __state_store_scenarios {
             "SS-8" appends_that_fail_do_not_fail_those_beside_them
             "SS-8" names_that_differ_in_case_alone_are_different_logs
             "SS-9" an_acknowledged_append_survives_reopening
+            "SS-9" a_killed_process_loses_nothing_it_was_acknowledged
             "SS-10" deletion_removes_records_labels_and_documents
             "SS-10" a_deleted_log_refuses_every_append_for_ever
             "SS-10" deleting_twice_and_deleting_what_is_absent_are_fine
@@ -119,6 +131,15 @@ crate::__state_store_scenarios! { __runner state_store }
 macro_rules! state_store_contract {
     (harness: $harness:ty $(, not_checkable: $excluded:tt)? $(,)?) => {
         $crate::__state_store_scenarios! { __tests ($) state_store, $harness, $($excluded)? }
+
+        mod state_store_model {
+            use super::*;
+
+            #[test]
+            fn random_operations_agree_with_a_model() {
+                $crate::__judged!(state_store, $harness, "SS-1 to SS-13", random_operations_agree_with_a_model, demand);
+            }
+        }
     };
 }
 

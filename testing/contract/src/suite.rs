@@ -39,6 +39,11 @@ pub async fn judge(
     }
 }
 
+/// Makes every scenario of this process give up after this long. For suites that run broken adapters.
+pub fn set_patience(patience: Duration) {
+    crate::outcome::set_patience(patience);
+}
+
 /// Runs `future` on a runtime of its own with two threads.
 ///
 /// # Panics

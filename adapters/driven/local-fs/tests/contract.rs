@@ -3,13 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be built is a failed test")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use seaworthy_contract::blob_store as bl;
+use seaworthy_contract::{Outcome, blob_store as bl, process};
 use seaworthy_local_fs::{LocalFs, LocalFsConfig};
 use seaworthy_ports::blob_store::{BlobError, BlobStore, Kind};
 use seaworthy_ports::{BoxStream, Digest, async_trait};
@@ -21,8 +22,8 @@ struct Folder {
 }
 
 impl Folder {
-    async fn open(folder: &TempDir) -> Arc<dyn BlobStore> {
-        let config = LocalFsConfig::new(folder.path());
+    async fn open(folder: &Path) -> Arc<dyn BlobStore> {
+        let config = LocalFsConfig::new(folder);
         LocalFs::connect(config).await.unwrap().blob_store()
     }
 
@@ -37,7 +38,7 @@ impl Folder {
 impl bl::Harness for Folder {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Self::open(&folder).await;
+        let store = Self::open(folder.path()).await;
         Self { folder, store }
     }
 
@@ -46,7 +47,11 @@ impl bl::Harness for Folder {
     }
 
     async fn reopen(&self) -> Option<Arc<dyn BlobStore>> {
-        Some(Self::open(&self.folder).await)
+        Some(Self::open(self.folder.path()).await)
+    }
+
+    fn another_process(&self) -> Option<Command> {
+        process::this_test("a_process_of_a_scenario", self.folder.path())
     }
 
     async fn corrupt(&self, digest: &Digest) -> bool {
@@ -59,6 +64,12 @@ impl bl::Harness for Folder {
 }
 
 seaworthy_contract::blob_store_contract! { harness: Folder }
+
+#[test]
+#[ignore = "scenarios start it in a process of its own"]
+fn a_process_of_a_scenario() -> Outcome {
+    bl::work(async |folder| Folder::open(Path::new(&folder)).await)
+}
 
 fn content(bytes: &'static [u8]) -> BoxStream<'static, Result<Bytes, BlobError>> {
     stream::iter([Ok(Bytes::from_static(bytes))]).boxed()
@@ -114,7 +125,7 @@ async fn opening_sweeps_what_a_killed_put_left_an_hour_ago_and_nothing_younger()
         .unwrap()
         .set_modified(before)
         .unwrap();
-    Folder::open(&harness.folder).await;
+    Folder::open(harness.folder.path()).await;
     assert!(!old.exists());
     assert!(young.exists());
 }

@@ -1,13 +1,19 @@
 //! The contract suites on the memory adapters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use seaworthy_contract::{blob_store as bl, checkpoint_store as ck, state_store as ss};
-use seaworthy_memory::{MemoryBlobStore, MemoryCheckpointStore, MemoryStateStore};
-use seaworthy_ports::async_trait;
+use seaworthy_contract::{
+    blob_store as bl, checkpoint_store as ck, durable_runtime as dr, state_store as ss,
+};
+use seaworthy_fakes::FakeClock;
+use seaworthy_memory::{MemoryBlobStore, MemoryCheckpointStore, MemoryRuntime, MemoryStateStore};
 use seaworthy_ports::blob_store::BlobStore;
 use seaworthy_ports::checkpoint_store::CheckpointStore;
+use seaworthy_ports::clock::Clock as _;
+use seaworthy_ports::durable_runtime::DurableRuntime;
 use seaworthy_ports::state_store::StateStore;
+use seaworthy_ports::{Timestamp, async_trait};
 
 struct Logs(MemoryStateStore);
 
@@ -33,6 +39,8 @@ seaworthy_contract::state_store_contract! {
         an_acknowledged_append_survives_reopening: "it lives in memory",
         a_damaged_log_is_corrupt_and_others_stay_usable: "nothing outside can reach its memory",
         a_lost_reply_is_resolved_by_repeating_the_append: "it answers within the process",
+        a_killed_process_leaves_no_part_of_an_append: "no other process can reach it",
+        a_killed_process_loses_nothing_it_was_acknowledged: "no other process can reach it",
     }
 }
 
@@ -54,6 +62,8 @@ seaworthy_contract::blob_store_contract! {
     not_checkable: {
         a_damaged_blob_is_corrupt_and_never_ends_well: "nothing outside can reach its memory",
         a_stored_blob_survives_reopening: "it lives in memory",
+        a_killed_put_leaves_nothing_visible: "no other process can reach it",
+        a_killed_process_leaves_whole_blobs_and_all_it_was_acknowledged: "no other process can reach it",
     }
 }
 
@@ -74,5 +84,45 @@ seaworthy_contract::checkpoint_store_contract! {
     harness: Checkpoints,
     not_checkable: {
         a_written_checkpoint_survives_reopening: "it lives in memory",
+        a_killed_process_loses_no_checkpoint_it_was_acknowledged: "no other process can reach it",
+    }
+}
+
+struct Runs {
+    clock: FakeClock,
+    runtime: MemoryRuntime,
+}
+
+#[async_trait]
+impl dr::Harness for Runs {
+    async fn start() -> Self {
+        let clock = FakeClock::new();
+        let runtime = MemoryRuntime::new(Arc::new(clock.clone()));
+        Self { clock, runtime }
+    }
+
+    fn runtime(&self) -> Arc<dyn DurableRuntime> {
+        Arc::new(self.runtime.clone())
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+}
+
+seaworthy_contract::durable_runtime_contract! {
+    harness: Runs,
+    not_checkable: {
+        an_accepted_signal_survives_reopening: "it lives in memory",
+        a_claim_that_had_to_wait_gets_a_full_lease: "nobody holds its lock for longer than a call",
+        work_given_through_another_handle_is_found_at_the_next_poll: "all its handles share their notifications",
+        clocks_of_workers_that_are_off_change_nothing: "all workers share the one clock it was given",
+        a_killed_process_is_replaced_by_another: "no other process can reach it",
+        a_process_stopped_past_its_lease_sees_it_and_changes_nothing: "no other process can reach it",
+        processes_killed_and_stopped_at_random_serve_every_run: "no other process can reach it",
     }
 }

@@ -1,0 +1,335 @@
+//! DR-3, DR-4 and DR-10: leases, and the end of workers.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use seaworthy_ports::Latch;
+use seaworthy_ports::durable_runtime::{ScheduleState, Served, Worker};
+
+use super::Harness;
+use super::stage::{
+    DONE, PARK, POLL, Serving, advance_under_lease, by_hand, consumed, does, is_finished, names,
+    next, nothing_but_a_probe, schedule, send, signal, state, submission, submit, until, worker,
+};
+use crate::outcome::{Halt, Outcome, broken, holds, ok, patience, same, within};
+
+/// DR-3.
+pub async fn a_turn_of_ten_lease_times_keeps_its_lease<H: Harness>(harness: H) -> Outcome {
+    let runtime = harness.runtime();
+    submit(&runtime, submission("r")?).await?;
+    let (advance, mut turns) = by_hand();
+    let holder = Serving::start(
+        &runtime,
+        Worker {
+            concurrency: 1,
+            ..worker(&harness, "holder")?
+        },
+        advance,
+    );
+    let live = turns.of("r", 1).await?;
+    let (advance, mut stolen) = by_hand();
+    let thief = Serving::start(&runtime, worker(&harness, "thief")?, advance);
+    advance_under_lease(&harness, &runtime, "r", 10 * harness.lease()).await?;
+    nothing_but_a_probe(&runtime, &mut stolen, "probe").await?;
+    same(
+        "asked whether the lease is gone",
+        live.turn.revoked.is_set(),
+        false,
+    )?;
+    live.answer(next(DONE));
+    is_finished(&runtime, "r").await?;
+    let served = holder.stop().await?;
+    same(
+        "counted",
+        served,
+        Served {
+            turns: 1,
+            panicked: 0,
+            revoked: 0,
+        },
+    )?;
+    same(
+        "counted the other worker's turns",
+        thief.stop().await?.turns,
+        1,
+    )
+}
+
+/// DR-3. The lease counts from when it is granted, not from when it was asked for.
+pub async fn a_claim_that_had_to_wait_gets_a_full_lease<H: Harness>(harness: H) -> Outcome {
+    let runtime = harness.runtime();
+    submit(&runtime, submission("r")?).await?;
+    let held_up = harness
+        .hold_up()
+        .await
+        .ok_or(Halt::NotCheckable("nothing holds it up"))?;
+    let (advance, mut turns) = by_hand();
+    let serving = Serving::start(&runtime, worker(&harness, "w")?, advance);
+    // Nothing shows that the claim waits; if it is later than this, the scenario sees less.
+    tokio::time::sleep(patience() / 300).await;
+    harness.advance(2 * harness.lease()).await;
+    let released = harness.now();
+    drop(held_up);
+    let live = turns.of("r", 1).await?;
+    let leased = state(&runtime, "r").await?;
+    let full = released.plus(harness.lease());
+    holds(
+        matches!(leased, Some(ScheduleState::Leased { expires, .. }) if expires >= full),
+        "held up a claim for two lease times",
+        format!("a lease until {full} at least"),
+        leased,
+    )?;
+    same(
+        "asked whether the lease is gone",
+        live.turn.revoked.is_set(),
+        false,
+    )?;
+    live.answer(next(DONE));
+    is_finished(&runtime, "r").await?;
+    let served = serving.stop().await?;
+    same("counted", (served.turns, served.revoked), (1, 0))
+}
+
+/// DR-4.
+pub async fn a_worker_that_died_is_replaced_within_lease_and_poll<H: Harness>(
+    harness: H,
+) -> Outcome {
+    let runtime = harness.runtime();
+    submit(&runtime, submission("r")?).await?;
+    for name in ["s1", "s2", "s3"] {
+        send(&runtime, "r", signal(name)?).await?;
+    }
+    let (advance, mut turns) = by_hand();
+    let victim = Serving::start(&runtime, worker(&harness, "victim")?, advance);
+    let _live = turns.of("r", 1).await?;
+    let (advance, mut turns) = by_hand();
+    let heir = Serving::start(&runtime, worker(&harness, "heir")?, advance);
+    victim.kill().await;
+    harness.advance(harness.lease()).await;
+    harness.advance(POLL).await;
+    let live = turns.of("r", 2).await?;
+    let signals = live.turn.signals.clone();
+    same(
+        "was given a dead worker's run",
+        names(&signals),
+        ["s1", "s2", "s3"].map(String::from).to_vec(),
+    )?;
+    live.answer(consumed(&signals, DONE));
+    is_finished(&runtime, "r").await?;
+    same("counted the turns", heir.stop().await?.turns, 1)
+}
+
+/// DR-4. The worker's thread is blocked in its turn, heartbeat and all, as SIGSTOP would do it.
+pub async fn a_worker_paused_past_its_lease_sees_it_and_changes_nothing<H: Harness>(
+    harness: H,
+) -> Outcome {
+    let runtime = harness.runtime();
+    submit(&runtime, submission("r")?).await?;
+    for name in ["s1", "s2"] {
+        send(&runtime, "r", signal(name)?).await?;
+    }
+    let (paused, mut was_paused) = tokio::sync::mpsc::unbounded_channel();
+    let (go_on, goes_on) = mpsc::channel::<()>();
+    let goes_on = std::sync::Mutex::new(goes_on);
+    let (tell, told_revoked) = mpsc::channel::<bool>();
+    let advance = does(move |turn| {
+        let _scenario_is_over = paused.send(());
+        let waits = goes_on
+            .lock()
+            .map(|goes_on| goes_on.recv_timeout(patience()));
+        let _awake = waits.map(|woken| woken.is_ok());
+        let tell = tell.clone();
+        async move {
+            let revoked = std::pin::pin!(turn.revoked.wait());
+            let late = std::pin::pin!(tokio::time::sleep(patience() / 2));
+            let is_revoked = matches!(select(revoked, late).await, Either::Left(_));
+            let _scenario_is_over = tell.send(is_revoked);
+            // What it would leave behind if anybody listened.
+            consumed(&turn.signals, DONE)
+        }
+    });
+    let zombie = {
+        let runtime = Arc::clone(&runtime);
+        let worker = Worker {
+            concurrency: 1,
+            drain: patience(),
+            ..worker(&harness, "zombie")?
+        };
+        let (stop, stopped) = Latch::new();
+        let thread = std::thread::spawn(move || {
+            let alone = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            alone.map(|alone| alone.block_on(runtime.serve(worker, advance, stopped)))
+        });
+        (stop, thread)
+    };
+    within("waited for a worker to be paused", was_paused.recv()).await?;
+    let (advance, mut turns) = by_hand();
+    let heir = Serving::start(&runtime, worker(&harness, "heir")?, advance);
+    harness.advance(harness.lease()).await;
+    harness.advance(POLL).await;
+    let live = turns.of("r", 2).await?;
+    let before = schedule(&runtime, "r").await?;
+    let (stop, thread) = zombie;
+    // It takes nothing else once it is awake.
+    stop.set();
+    let _asleep = go_on.send(());
+    let ended = within("waited for the paused worker to end", async {
+        while !thread.is_finished() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        thread.join()
+    })
+    .await?;
+    let served = match ended {
+        Ok(Ok(served)) => ok("served", served)?,
+        Ok(Err(error)) => return Err(broken("made a runtime for a worker", "a runtime", error)),
+        Err(_panic) => return Err(broken("served", "no panic", "a panic")),
+    };
+    // A turn that was dropped can tell nothing: that is as good.
+    let is_revoked = told_revoked.try_recv().unwrap_or(true);
+    same(
+        "asked the paused turn whether it saw that its lease is gone",
+        is_revoked,
+        true,
+    )?;
+    same("counted the paused worker's lost leases", served.revoked, 1)?;
+    let after = schedule(&runtime, "r").await?;
+    let told = |schedule: &Option<_>| {
+        schedule
+            .as_ref()
+            .map(|s: &seaworthy_ports::durable_runtime::Schedule| (s.deliveries, s.signals))
+    };
+    same(
+        "compared the run before and after the late end of a turn",
+        told(&after),
+        told(&before),
+    )?;
+    let holder = match after.map(|schedule| schedule.state) {
+        Some(ScheduleState::Leased { worker, .. }) => worker.to_string(),
+        other => {
+            return Err(broken(
+                "let a paused worker end its turn",
+                "the heir's lease",
+                other,
+            ));
+        }
+    };
+    same("asked who holds the run", holder, "heir".to_owned())?;
+    same(
+        "was given its signals",
+        names(&live.turn.signals),
+        vec!["s1".into(), "s2".into()],
+    )?;
+    same(
+        "asked whether the heir's lease is gone",
+        live.turn.revoked.is_set(),
+        false,
+    )?;
+    live.answer(next(DONE));
+    is_finished(&runtime, "r").await?;
+    same("counted the heir's turns", heir.stop().await?.turns, 1)
+}
+
+struct Dropped(Arc<AtomicU32>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// DR-10.
+pub async fn stopping_starts_no_turn_ends_live_ones_and_frees_their_leases<H: Harness>(
+    harness: H,
+) -> Outcome {
+    const LIVE: u32 = 20;
+    let runtime = harness.runtime();
+    let (finish, finishes) = Latch::new();
+    let (live, started) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let advance = {
+        let (live, started) = (Arc::clone(&live), Arc::clone(&started));
+        does(move |turn| {
+            let number = started.fetch_add(1, Ordering::SeqCst);
+            live.fetch_add(1, Ordering::SeqCst);
+            let (guard, finishes) = (Dropped(Arc::clone(&live)), finishes.clone());
+            async move {
+                let _guard = guard;
+                let _turn = turn;
+                finishes.wait().await;
+                if number.is_multiple_of(2) {
+                    next(PARK)
+                } else {
+                    std::future::pending().await
+                }
+            }
+        })
+    };
+    for number in 0..LIVE {
+        submit(&runtime, submission(&format!("live{number}"))?).await?;
+    }
+    let crowd = Worker {
+        concurrency: LIVE as usize,
+        ..worker(&harness, "w")?
+    };
+    let drain = crowd.drain;
+    let serving = Serving::start(&runtime, crowd, advance);
+    until("all turns are live", || {
+        std::future::ready(Ok(live.load(Ordering::SeqCst) == LIVE))
+    })
+    .await?;
+    for number in 0..5 {
+        submit(&runtime, submission(&format!("waits{number}"))?).await?;
+    }
+    serving.request_stop();
+    finish.set();
+    until("half of the turns have ended", || {
+        std::future::ready(Ok(live.load(Ordering::SeqCst) == LIVE / 2))
+    })
+    .await?;
+    let served = serving.end_of_drain(&harness, drain).await?;
+    same(
+        "counted turns that were still alive when serve returned",
+        live.load(Ordering::SeqCst),
+        0,
+    )?;
+    same(
+        "counted the turns that started",
+        started.load(Ordering::SeqCst),
+        LIVE,
+    )?;
+    same(
+        "counted the turns that ended",
+        served.turns,
+        u64::from(LIVE / 2),
+    )?;
+    for number in 0..LIVE {
+        let name = format!("live{number}");
+        let left = state(&runtime, &name).await?;
+        let is_free = matches!(
+            left,
+            Some(ScheduleState::Due { .. } | ScheduleState::Parked { .. })
+        );
+        holds(
+            is_free,
+            format!("asked how {name} stands after the stop"),
+            "no lease",
+            left,
+        )?;
+    }
+    for number in 0..5 {
+        let name = format!("waits{number}");
+        let deliveries = schedule(&runtime, &name)
+            .await?
+            .map(|schedule| schedule.deliveries);
+        same(
+            format!("asked for {name}, which was due"),
+            deliveries,
+            Some(0),
+        )?;
+    }
+    Ok::<(), Halt>(())
+}

@@ -1,0 +1,193 @@
+//! SS-1 and SS-9 across the death of a process.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, select, try_join_all};
+use seaworthy_ports::Durability;
+use seaworthy_ports::state_store::{Append, ExpectedVersion, Seq, StateStore};
+
+use super::documents::{document, key, put};
+use super::{Harness, append, head, labels, log, records, written};
+use crate::chance::{Chance, seed};
+use crate::outcome::{Halt, Outcome, broken, declared, holds, ok, same};
+use crate::process::{self, Crew, Job, Journal};
+
+const LOGS: usize = 4;
+const ROUNDS: usize = 4;
+
+/// Does in this process what a scenario asks for: grows logs and tells of each acknowledgement, until it is killed. Does
+/// nothing where no scenario asks. `open` opens the store in the place that the harness named.
+pub fn work<F: Future<Output = Arc<dyn StateStore>>>(open: impl FnOnce(OsString) -> F) -> Outcome {
+    process::work(|job| async move {
+        let Job { place, journal, .. } = job;
+        let store = open(place).await;
+        let writers = (0..LOGS).map(|number| write_for_ever(&*store, number, &journal));
+        let work = std::pin::pin!(try_join_all(writers));
+        let orphan = std::pin::pin!(process::let_go());
+        match select(work, orphan).await {
+            Either::Left((worked, _)) => worked.map(|_never: Vec<()>| ()),
+            Either::Right(_) => Ok(()),
+        }
+    })
+}
+
+/// Two records, a label that says how many there are, and a document beside them, again and again.
+async fn write_for_ever(store: &dyn StateStore, number: usize, journal: &Journal) -> Outcome {
+    let log = log(&format!("log{number}"))?;
+    loop {
+        let at = head(store, &log).await?.map_or(0, |head| head.seq.0);
+        let appended = written(store, growth(&log.name.to_string(), at)?).await?;
+        journal.write(&format!("append {number} {}", appended.head.0))?;
+        let version = put(
+            store,
+            &key(&log, "beside")?,
+            ExpectedVersion::Any,
+            &"x".repeat(1_000),
+        )
+        .await?;
+        journal.write(&format!("put {number} {}", version.0))?;
+    }
+}
+
+fn growth(name: &str, at: u64) -> Result<Append, Halt> {
+    let count = (at + 2).to_string();
+    Ok(Append {
+        labels: labels([("count", &count)]),
+        ..append(&log(name)?, at, &[&(at + 1).to_string(), &count])?
+    })
+}
+
+/// The highest number that was acknowledged for each log.
+fn acknowledged(lines: &[String], what: &str) -> BTreeMap<usize, u64> {
+    let mut highest = BTreeMap::new();
+    for line in lines {
+        let mut words = line.split(' ');
+        if words.next() == Some(what)
+            && let (Some(Ok(log)), Some(Ok(number))) = (
+                words.next().map(str::parse),
+                words.next().map(str::parse::<u64>),
+            )
+        {
+            let known = highest.entry(log).or_default();
+            *known = number.max(*known);
+        }
+    }
+    highest
+}
+
+/// Lets a process write and kills it, again and again, and hands each time to `look` what is left, and what the journal
+/// says was acknowledged.
+async fn kill_writers<H: Harness, F: Future<Output = Outcome>>(
+    harness: &H,
+    look: impl Fn(Arc<dyn StateStore>, Vec<String>) -> F,
+) -> Outcome {
+    let crew = Crew::new()?;
+    let mut chance = Chance::new(seed());
+    for _round in 0..ROUNDS {
+        let before = crew.journal.lines()?.len();
+        let many = before + 20 + usize::try_from(chance.below(80)).unwrap_or(0);
+        let mut writer = crew.start(harness.another_process(), "write")?;
+        writer
+            .until("a process has written for a while", |lines| {
+                lines.len() >= many
+            })
+            .await?;
+        writer.kill()?;
+        let store = match harness.reopen().await {
+            Some(store) => store,
+            None => harness.store(),
+        };
+        look(store, crew.journal.lines()?).await?;
+    }
+    Ok(())
+}
+
+/// SS-1.
+pub async fn a_killed_process_leaves_no_part_of_an_append<H: Harness>(harness: H) -> Outcome {
+    let durability = harness.store().capabilities().durability;
+    let outcome = kill_writers(&harness, |store, _lines| async move {
+        let mut grown = 0;
+        for number in 0..LOGS {
+            let log = log(&format!("log{number}"))?;
+            let found = records(&*store, &log, 0).await?;
+            let count = found.len() as u64;
+            holds(
+                count.is_multiple_of(2),
+                "killed a process that appends two records at a time, and read",
+                "whole appends",
+                count,
+            )?;
+            for (record, expected) in found.iter().zip(1_u64..) {
+                same(
+                    "read what a killed process wrote",
+                    record.body.clone(),
+                    expected.to_string().into(),
+                )?;
+            }
+            let Some(head) = head(&*store, &log).await? else {
+                continue;
+            };
+            same("compared the head with the records", head.seq, Seq(count))?;
+            same(
+                "compared the label with the records",
+                head.labels,
+                labels([("count", &count.to_string())]),
+            )?;
+            // Whoever sent it may not have heard of it, and asks again.
+            let newest = growth(log.name.as_str(), count.saturating_sub(2))?;
+            let again = ok("repeated the newest append", store.append(newest).await)?;
+            same("repeated the newest append", again.head, Seq(count))?;
+            grown += 1;
+        }
+        holds(
+            grown > 0,
+            "looked at the logs of a killed process",
+            "at least one",
+            grown,
+        )
+    })
+    .await;
+    declared("durability", durability != Durability::Volatile, outcome)
+}
+
+/// SS-9.
+pub async fn a_killed_process_loses_nothing_it_was_acknowledged<H: Harness>(harness: H) -> Outcome {
+    let durability = harness.store().capabilities().durability;
+    let outcome = kill_writers(&harness, |store, lines| {
+        async move {
+            for (number, told) in acknowledged(&lines, "append") {
+                let seen = head(&*store, &log(&format!("log{number}"))?).await?;
+                let seen = seen.map_or(0, |head| head.seq.0);
+                holds(
+                    seen >= told,
+                    "killed a process and asked for the head of its log",
+                    format!("at least {told}, which was acknowledged"),
+                    seen,
+                )?;
+            }
+            let puts = acknowledged(&lines, "put");
+            if puts.is_empty() {
+                return Err(broken("let a process write", "documents", lines.len()));
+            }
+            for (number, told) in puts {
+                let key = key(&log(&format!("log{number}"))?, "beside")?;
+                let seen = document(&*store, &key).await?;
+                let seen = seen.map_or(0, |document| document.version.0);
+                holds(
+                    seen >= told,
+                    "killed a process and asked for the document of its log",
+                    format!("at least version {told}, which was acknowledged"),
+                    seen,
+                )?;
+            }
+            Ok(())
+        }
+        .boxed()
+    })
+    .await;
+    declared("durability", durability != Durability::Volatile, outcome)
+}

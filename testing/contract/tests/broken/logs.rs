@@ -1,0 +1,430 @@
+//! State stores with a bug.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use seaworthy_contract::state_store::Harness;
+use seaworthy_memory::MemoryStateStore;
+use seaworthy_ports::state_store::{
+    Append, Appended, Document, DocumentEntry, DocumentKey, DocumentQuery, Expected,
+    ExpectedVersion, Head, HeadQuery, Kind, Labels, Page, PageToken, PutDocument, Record, Seq,
+    StateStore, StateStoreCapabilities, StateStoreError, StateStoreWatch, Version,
+};
+use seaworthy_ports::{
+    AdapterInfo, AppendId, BoxStream, Durability, LogId, LogName, WriterId, async_trait,
+};
+
+pub(crate) const NONE: u8 = 0;
+pub(crate) const TORN_APPEND: u8 = 1;
+pub(crate) const WRITES_BEFORE_CHECK: u8 = 2;
+pub(crate) const STALE_CONFLICT: u8 = 3;
+pub(crate) const UNLOCKED_CHECK: u8 = 4;
+pub(crate) const FORGETS_IDS: u8 = 5;
+pub(crate) const FORGETS_CONTENT: u8 = 6;
+pub(crate) const LOST_SEAL: u8 = 7;
+pub(crate) const BODIES_AS_TEXT: u8 = 8;
+pub(crate) const READS_FROM: u8 = 9;
+pub(crate) const LABELS_ADD_UP: u8 = 10;
+pub(crate) const PAGES_BY_OFFSET: u8 = 11;
+pub(crate) const ONE_LABEL: u8 = 12;
+pub(crate) const FAILS_TOGETHER: u8 = 13;
+pub(crate) const NO_TOMBSTONE: u8 = 14;
+pub(crate) const KEEPS_DOCUMENTS: u8 = 15;
+pub(crate) const NO_LIMIT: u8 = 16;
+pub(crate) const LOST_WRITER: u8 = 17;
+pub(crate) const ANY_VERSION: u8 = 18;
+pub(crate) const STALE_HANDLE: u8 = 19;
+pub(crate) const SECRET_WATCH: u8 = 20;
+pub(crate) const TORN_BY_DEATH: u8 = 21;
+
+const SEAL: &str = "sealed";
+
+pub(crate) struct Broken<const BUG: u8>(Arc<Store<BUG>>);
+
+#[async_trait]
+impl<const BUG: u8> Harness for Broken<BUG> {
+    async fn start() -> Self {
+        Self(Arc::default())
+    }
+
+    fn store(&self) -> Arc<dyn StateStore> {
+        Arc::<Store<BUG>>::clone(&self.0)
+    }
+
+    async fn second_handle(&self) -> Option<Arc<dyn StateStore>> {
+        Some(Arc::new(Store::<BUG> {
+            is_second: true,
+            ..Store::over(Arc::clone(&self.0.inner))
+        }))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Store<const BUG: u8> {
+    inner: Arc<dyn StateStore>,
+    is_second: bool,
+    number: AtomicUsize,
+    in_flight: AtomicUsize,
+    failed: Mutex<Option<LogId>>,
+    generations: Mutex<BTreeMap<LogId, usize>>,
+    cached: Mutex<BTreeMap<LogId, Option<Head>>>,
+}
+
+impl<const BUG: u8> Default for Store<BUG> {
+    fn default() -> Self {
+        Self::over(Arc::new(MemoryStateStore::default()))
+    }
+}
+
+impl<const BUG: u8> Store<BUG> {
+    pub(super) fn over(inner: Arc<dyn StateStore>) -> Self {
+        Self {
+            inner,
+            is_second: false,
+            number: AtomicUsize::default(),
+            in_flight: AtomicUsize::default(),
+            failed: Mutex::default(),
+            generations: Mutex::default(),
+            cached: Mutex::default(),
+        }
+    }
+
+    /// The log's name in the store beneath.
+    fn real(&self, log: &LogId) -> LogId {
+        match self.generations.lock().unwrap().get(log) {
+            Some(generation) => LogId::new(
+                log.kind.clone(),
+                LogName::new(format!("{}.again{generation}", log.name)).unwrap(),
+            ),
+            None => log.clone(),
+        }
+    }
+
+    fn scope(key: &DocumentKey) -> DocumentKey {
+        DocumentKey {
+            scope: Self::documents(&key.scope),
+            path: key.path.clone(),
+        }
+    }
+
+    fn documents(scope: &LogId) -> LogId {
+        if BUG != KEEPS_DOCUMENTS {
+            return scope.clone();
+        }
+        LogId::new(
+            scope.kind.clone(),
+            LogName::new(format!("documents-{}", scope.name)).unwrap(),
+        )
+    }
+
+    fn expected(expected: ExpectedVersion) -> ExpectedVersion {
+        if BUG == ANY_VERSION {
+            ExpectedVersion::Any
+        } else {
+            expected
+        }
+    }
+
+    async fn force(&self, append: Append) -> Result<Appended, StateStoreError> {
+        for _try in 0..100 {
+            let head = self.inner.head(&append.log).await?;
+            let expected = head.map_or(Expected::Absent, |head| Expected::Head(head.seq));
+            match self
+                .inner
+                .append(Append {
+                    expected,
+                    ..append.clone()
+                })
+                .await
+            {
+                Err(error) if matches!(error.kind(), Kind::Conflict { .. }) => {}
+                other => return other,
+            }
+        }
+        panic!("a hundred races lost");
+    }
+}
+
+#[async_trait]
+impl<const BUG: u8> StateStore for Store<BUG> {
+    fn info(&self) -> AdapterInfo {
+        self.inner.info()
+    }
+
+    fn capabilities(&self) -> StateStoreCapabilities {
+        let mut capabilities = self.inner.capabilities();
+        if BUG == NO_LIMIT {
+            capabilities.max_append_bytes = 1 << 20;
+        }
+        capabilities.watch = BUG != SECRET_WATCH;
+        if BUG == super::MODEST {
+            capabilities.durability = Durability::Volatile;
+        }
+        capabilities
+    }
+
+    async fn append(&self, append: Append) -> Result<Appended, StateStoreError> {
+        let mut append = Append {
+            log: self.real(&append.log),
+            ..append
+        };
+        match BUG {
+            TORN_APPEND if append.bodies.len() > 2 && append.seal => {
+                append.bodies.truncate(2);
+                self.inner.append(append).await.map(|appended| Appended {
+                    head: appended.head.next(),
+                })
+            }
+            TORN_BY_DEATH if append.bodies.len() == 2 => {
+                let rest = append.bodies.split_off(1);
+                let first = Append {
+                    id: AppendId::new(format!("{}.first", append.id)).unwrap(),
+                    ..append.clone()
+                };
+                let head = self.inner.append(first).await?.head;
+                let (expected, bodies) = (Expected::Head(head), rest);
+                self.inner
+                    .append(Append {
+                        expected,
+                        bodies,
+                        ..append
+                    })
+                    .await
+            }
+            WRITES_BEFORE_CHECK => match self.inner.append(append.clone()).await {
+                Err(error)
+                    if matches!(error.kind(), Kind::Conflict { head: Some(_) }) && append.seal =>
+                {
+                    append.bodies.truncate(1);
+                    append.seal = false;
+                    self.force(append).await?;
+                    Err(error)
+                }
+                other => other,
+            },
+            STALE_CONFLICT => self
+                .inner
+                .append(append)
+                .await
+                .map_err(|error| match error.kind() {
+                    Kind::Conflict {
+                        head: Some(Seq(head)),
+                    } => {
+                        let kind = Kind::Conflict {
+                            head: Some(Seq(head - 1)),
+                        };
+                        StateStoreError::new(kind, "broken", "append", "a stale head")
+                    }
+                    _ => error,
+                }),
+            UNLOCKED_CHECK => {
+                let head = self.inner.head(&append.log).await?;
+                let before = head.as_ref().map(|head| head.seq);
+                let is_expected = match append.expected {
+                    Expected::Absent => before.is_none(),
+                    Expected::Head(seq) => before == Some(seq),
+                };
+                if !is_expected || append.id.as_str().ends_with(".1") {
+                    return self.inner.append(append).await;
+                }
+                let id = append.id.clone();
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                match self.inner.append(append.clone()).await {
+                    Err(error) if matches!(error.kind(), Kind::Conflict { .. }) => {
+                        self.force(Append { id, ..append }).await
+                    }
+                    other => other,
+                }
+            }
+            FORGETS_IDS => {
+                let number = self.number.fetch_add(1, Ordering::SeqCst);
+                let handle = u8::from(self.is_second);
+                append.id = AppendId::new(format!("{}.{handle}.{number}", append.id)).unwrap();
+                self.inner.append(append).await
+            }
+            FORGETS_CONTENT => match self.inner.append(append.clone()).await {
+                Err(error)
+                    if error.kind() == Kind::Rejected
+                        && !append.bodies.is_empty()
+                        && append.labels.len() < 2 =>
+                {
+                    match self.inner.head(&append.log).await? {
+                        Some(head) => Ok(Appended { head: head.seq }),
+                        None => Err(error),
+                    }
+                }
+                other => other,
+            },
+            LOST_SEAL => {
+                // Told to whoever asks, enforced by nobody.
+                if append.seal {
+                    append.labels.insert(SEAL.to_owned(), String::new());
+                }
+                append.seal = false;
+                self.inner.append(append).await
+            }
+            BODIES_AS_TEXT => {
+                let text = |body: &Bytes| Bytes::from(String::from_utf8_lossy(body).into_owned());
+                append.bodies = append.bodies.iter().map(text).collect();
+                self.inner.append(append).await
+            }
+            LABELS_ADD_UP => {
+                if let Some(head) = self.inner.head(&append.log).await? {
+                    let mut labels: Labels = head.labels;
+                    if !labels.contains_key("n") && !labels.contains_key("status") {
+                        labels.extend(append.labels);
+                        append.labels = labels;
+                    }
+                }
+                self.inner.append(append).await
+            }
+            FAILS_TOGETHER => {
+                let alone = self.in_flight.fetch_add(1, Ordering::SeqCst) == 0;
+                tokio::task::yield_now().await;
+                let neighbour = self
+                    .failed
+                    .lock()
+                    .unwrap()
+                    .take_if(|log| *log != append.log);
+                let appended = if neighbour.is_some() {
+                    Err(StateStoreError::new(
+                        Kind::Unavailable,
+                        "broken",
+                        "append",
+                        "the group failed",
+                    ))
+                } else {
+                    self.inner.append(append.clone()).await
+                };
+                if appended.is_err() && !alone && neighbour.is_none() {
+                    *self.failed.lock().unwrap() = Some(append.log);
+                }
+                if self.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 {
+                    *self.failed.lock().unwrap() = None;
+                }
+                appended
+            }
+            _ => self.inner.append(append).await,
+        }
+    }
+
+    fn read(&self, log: &LogId, after: Seq) -> BoxStream<'static, Result<Record, StateStoreError>> {
+        let log = self.real(log);
+        match BUG {
+            READS_FROM => self.inner.read(&log, Seq(after.0.saturating_sub(1))),
+            _ => self.inner.read(&log, after),
+        }
+    }
+
+    async fn head(&self, log: &LogId) -> Result<Option<Head>, StateStoreError> {
+        if BUG == STALE_HANDLE && self.is_second {
+            if let Some(cached) = self.cached.lock().unwrap().get(log) {
+                return Ok(cached.clone());
+            }
+            let head = self.inner.head(log).await?;
+            self.cached
+                .lock()
+                .unwrap()
+                .insert(log.clone(), head.clone());
+            return Ok(head);
+        }
+        let mut head = self.inner.head(&self.real(log)).await?;
+        if let Some(head) = &mut head {
+            head.log = log.clone();
+            head.sealed |= head.labels.remove(SEAL).is_some();
+        }
+        Ok(head)
+    }
+
+    async fn list(&self, query: HeadQuery) -> Result<Page<Head>, StateStoreError> {
+        match BUG {
+            PAGES_BY_OFFSET => {
+                let offset: usize = query
+                    .page
+                    .as_ref()
+                    .map_or(0, |token| token.0.parse().unwrap());
+                let limit = query.limit.get() as usize;
+                let everything = HeadQuery {
+                    page: None,
+                    limit: std::num::NonZeroU32::MAX,
+                    ..query
+                };
+                let all = self.inner.list(everything).await?.items;
+                let more = all.len() > offset + limit;
+                let items = all.into_iter().skip(offset).take(limit).collect();
+                Ok(Page {
+                    items,
+                    next: more.then(|| PageToken((offset + limit).to_string())),
+                })
+            }
+            ONE_LABEL => {
+                let labels = query.labels.into_iter().rev().take(1).collect();
+                self.inner.list(HeadQuery { labels, ..query }).await
+            }
+            _ => self.inner.list(query).await,
+        }
+    }
+
+    async fn delete(&self, log: &LogId) -> Result<(), StateStoreError> {
+        self.inner.delete(&self.real(log)).await?;
+        if BUG == NO_TOMBSTONE && log.name.as_str() != "gone" {
+            *self
+                .generations
+                .lock()
+                .unwrap()
+                .entry(log.clone())
+                .or_default() += 1;
+        }
+        Ok(())
+    }
+
+    async fn get(&self, key: &DocumentKey) -> Result<Option<Document>, StateStoreError> {
+        self.inner.get(&Self::scope(key)).await
+    }
+
+    async fn put(&self, put: PutDocument) -> Result<Version, StateStoreError> {
+        let writer = if BUG == LOST_WRITER {
+            WriterId::new("somebody").unwrap()
+        } else {
+            put.writer
+        };
+        let (key, expected) = (Self::scope(&put.key), Self::expected(put.expected));
+        self.inner
+            .put(PutDocument {
+                key,
+                expected,
+                writer,
+                ..put
+            })
+            .await
+    }
+
+    async fn remove(
+        &self,
+        key: &DocumentKey,
+        expected: ExpectedVersion,
+    ) -> Result<(), StateStoreError> {
+        self.inner
+            .remove(&Self::scope(key), Self::expected(expected))
+            .await
+    }
+
+    async fn list_documents(
+        &self,
+        query: DocumentQuery,
+    ) -> Result<Page<DocumentEntry>, StateStoreError> {
+        self.inner
+            .list_documents(DocumentQuery {
+                scope: Self::documents(&query.scope),
+                ..query
+            })
+            .await
+    }
+
+    fn as_watch(&self) -> Option<&dyn StateStoreWatch> {
+        self.inner.as_watch()
+    }
+}

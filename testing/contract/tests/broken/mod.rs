@@ -1,0 +1,18 @@
+//! Adapters with a bug: the memory adapters behind a wrapper that does one thing wrong. The bug is a const parameter of the
+//! harness, because a harness starts itself.
+
+pub(crate) mod blobs;
+pub(crate) mod checkpoints;
+pub(crate) mod deaths;
+pub(crate) mod logs;
+pub(crate) mod runs;
+
+use std::time::Duration;
+
+/// How long a scenario waits for what a bug keeps from coming.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(6);
+
+/// A bug of any adapter: it declares less than it holds.
+pub(crate) const MODEST: u8 = 200;
+/// A bug of any adapter: its processes have a store of their own, so nobody else sees what they were acknowledged.
+pub(crate) const ELSEWHERE: u8 = 201;

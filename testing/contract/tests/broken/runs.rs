@@ -1,0 +1,229 @@
+//! Durable runtimes with a bug.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use seaworthy_contract::durable_runtime::Harness;
+use seaworthy_fakes::FakeClock;
+use seaworthy_memory::MemoryRuntime;
+use seaworthy_ports::clock::Clock as _;
+use seaworthy_ports::durable_runtime::{
+    Advance, DurableRuntime, Next, RuntimeCapabilities, RuntimeError, Schedule, Scope, Served,
+    Signal, Signalled, Submit, Submitted, Then, Turn, Worker,
+};
+use seaworthy_ports::{AdapterInfo, Latch, RunId, Timestamp, async_trait};
+use tokio::sync::Mutex;
+
+pub(crate) const NONE: u8 = 0;
+pub(crate) const SUBMITS_TWICE: u8 = 1;
+pub(crate) const NO_SESSIONS: u8 = 2;
+pub(crate) const NO_SCOPE: u8 = 3;
+pub(crate) const SHORT_LEASE: u8 = 4;
+pub(crate) const ENDLESS_LEASE: u8 = 5;
+pub(crate) const SILENT_REVOCATION: u8 = 6;
+pub(crate) const CONSUMES_ALL: u8 = 7;
+pub(crate) const REVERSED_SIGNALS: u8 = 8;
+pub(crate) const DROPS_AT_PARK: u8 = 9;
+pub(crate) const FINISHED_ACCEPTS: u8 = 10;
+pub(crate) const WAKES_EARLY: u8 = 11;
+pub(crate) const AGAIN_AT_ONCE: u8 = 12;
+pub(crate) const PANIC_PARKS: u8 = 13;
+pub(crate) const NEVER_DRAINS: u8 = 14;
+pub(crate) const NO_ORDER: u8 = 15;
+pub(crate) const FORGETS_NOTHING: u8 = 16;
+pub(crate) const NO_RESUBMIT: u8 = 17;
+pub(crate) const COUNTS_FROM_ASKING: u8 = 18;
+
+pub(crate) struct Broken<const BUG: u8> {
+    clock: FakeClock,
+    runtime: Arc<Runtime<BUG>>,
+}
+
+#[async_trait]
+impl<const BUG: u8> Harness for Broken<BUG> {
+    async fn start() -> Self {
+        let clock = FakeClock::new();
+        let inner = Arc::new(MemoryRuntime::new(Arc::new(clock.clone())));
+        Self {
+            clock: clock.clone(),
+            runtime: Arc::new(Runtime {
+                inner,
+                clock,
+                gate: Arc::default(),
+            }),
+        }
+    }
+
+    fn runtime(&self) -> Arc<dyn DurableRuntime> {
+        Arc::<Runtime<BUG>>::clone(&self.runtime)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    async fn hold_up(&self) -> Option<Box<dyn Send>> {
+        Some(Box::new(Arc::clone(&self.runtime.gate).lock_owned().await))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Runtime<const BUG: u8> {
+    pub(super) inner: Arc<dyn DurableRuntime>,
+    pub(super) clock: FakeClock,
+    /// Workers that begin to serve pass here.
+    pub(super) gate: Arc<Mutex<()>>,
+}
+
+/// Stands between the runtime and the scenario's turns.
+struct Between<const BUG: u8>(Arc<dyn Advance>, Runtime<BUG>);
+
+#[async_trait]
+impl<const BUG: u8> Advance for Between<BUG> {
+    async fn advance(&self, mut turn: Turn) -> Next {
+        let signals = turn.signals.clone();
+        let (run, delivery) = (turn.run.clone(), turn.delivery);
+        match BUG {
+            SILENT_REVOCATION => turn.revoked = Latch::never(),
+            REVERSED_SIGNALS if signals.len() > 4 => turn.signals.reverse(),
+            _ => {}
+        }
+        let mut next = match BUG {
+            PANIC_PARKS => match AssertUnwindSafe(self.0.advance(turn)).catch_unwind().await {
+                Ok(next) => next,
+                Err(_panic) => Next {
+                    consumed: vec![],
+                    then: Then::Park { wake_at: None },
+                },
+            },
+            _ => self.0.advance(turn).await,
+        };
+        match (BUG, &mut next.then) {
+            (CONSUMES_ALL, _) => {
+                next.consumed = signals.into_iter().map(|signal| signal.id).collect()
+            }
+            (DROPS_AT_PARK, Then::Park { .. }) if delivery > 1 || !signals.is_empty() => {
+                // What arrived meanwhile is taken for seen.
+                let waiting = self
+                    .1
+                    .inner
+                    .describe(&run)
+                    .await
+                    .unwrap()
+                    .map_or(0, |schedule| schedule.signals);
+                for number in 0..waiting.saturating_mul(100) {
+                    next.consumed.push(format!("s{number}").parse().unwrap());
+                    next.consumed.push(format!("m{number}").parse().unwrap());
+                }
+            }
+            (
+                WAKES_EARLY,
+                Then::Park {
+                    wake_at: Some(wake_at),
+                },
+            ) => {
+                let now = self.1.clock.now();
+                *wake_at = now.plus(wake_at.since(now) / 2);
+            }
+            (AGAIN_AT_ONCE, Then::Again { after }) => *after = Duration::ZERO,
+            _ => {}
+        }
+        next
+    }
+}
+
+#[async_trait]
+impl<const BUG: u8> DurableRuntime for Runtime<BUG> {
+    fn info(&self) -> AdapterInfo {
+        self.inner.info()
+    }
+
+    fn capabilities(&self) -> RuntimeCapabilities {
+        let capabilities = self.inner.capabilities();
+        RuntimeCapabilities {
+            distributed: capabilities.distributed && BUG != super::MODEST,
+            ..capabilities
+        }
+    }
+
+    async fn submit(&self, mut submit: Submit) -> Result<Submitted, RuntimeError> {
+        match BUG {
+            SUBMITS_TWICE => {
+                let submitted = self.inner.submit(submit.clone()).await?;
+                if submitted == Submitted::Existing {
+                    self.inner.forget(&submit.run).await?;
+                    self.inner.submit(submit).await?;
+                }
+                return Ok(Submitted::New);
+            }
+            NO_SESSIONS => submit.session = None,
+            NO_ORDER
+                if submit
+                    .not_before
+                    .is_some_and(|due| due < self.clock.now().plus(Duration::from_secs(1))) =>
+            {
+                submit.not_before = None;
+            }
+            _ => {}
+        }
+        self.inner.submit(submit).await
+    }
+
+    async fn resubmit(&self, run: &RunId) -> Result<(), RuntimeError> {
+        if BUG == NO_RESUBMIT {
+            Ok(())
+        } else {
+            self.inner.resubmit(run).await
+        }
+    }
+
+    async fn signal(&self, run: &RunId, signal: Signal) -> Result<Signalled, RuntimeError> {
+        let signalled = self.inner.signal(run, signal).await?;
+        if BUG == FINISHED_ACCEPTS && signalled == Signalled::Finished {
+            return Ok(Signalled::Accepted);
+        }
+        Ok(signalled)
+    }
+
+    async fn describe(&self, run: &RunId) -> Result<Option<Schedule>, RuntimeError> {
+        self.inner.describe(run).await
+    }
+
+    async fn forget(&self, run: &RunId) -> Result<(), RuntimeError> {
+        if BUG == FORGETS_NOTHING {
+            Ok(())
+        } else {
+            self.inner.forget(run).await
+        }
+    }
+
+    async fn serve(
+        &self,
+        mut worker: Worker,
+        advance: Arc<dyn Advance>,
+        stop: Latch,
+    ) -> Result<Served, RuntimeError> {
+        let asked = self.clock.now();
+        drop(self.gate.lock().await);
+        match BUG {
+            COUNTS_FROM_ASKING => {
+                let waited = self.clock.now().since(asked);
+                let rest = worker.lease.saturating_sub(waited);
+                worker.lease = rest.max(Duration::from_millis(1));
+            }
+            NO_SCOPE if matches!(worker.scope, Scope::Queues(_)) => worker.scope = Scope::All,
+            SHORT_LEASE if worker.id.as_str() == "holder" => worker.lease /= 10,
+            ENDLESS_LEASE => worker.lease *= 1_000,
+            NEVER_DRAINS => worker.drain *= 1_000,
+            _ => {}
+        }
+        let between = Between(advance, self.clone());
+        self.inner.serve(worker, Arc::new(between), stop).await
+    }
+}

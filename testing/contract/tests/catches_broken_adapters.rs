@@ -1,0 +1,196 @@
+//! The test of the tests: adapters with one bug each, and the clause that the suite must find broken.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what cannot be built is a failed test"
+)]
+
+mod broken;
+
+use broken::deaths::{self, InFolder};
+use broken::logs::Broken as OnMemory;
+use broken::{blobs, checkpoints, logs, runs};
+use seaworthy_contract::{Outcome, Verdict, Violation};
+
+/// One test for each bug: the clauses that fail must be exactly these.
+macro_rules! breaks {
+    ($suite:ident, $module:ident; $($(#[$note:meta])* $name:ident: $bug:ident => [$($clause:literal),*];)*) => {
+        mod $suite {
+            use super::*;
+
+            $(
+                $(#[$note])*
+                #[test]
+                fn $name() {
+                    seaworthy_contract::suite::set_patience(broken::PATIENCE);
+                    let report =
+                        seaworthy_contract::suite::block_on(seaworthy_contract::$suite::run::<$module::Broken<{ $module::$bug }>>());
+                    let expected: &[&str] = &[$($clause),*];
+                    assert_eq!(report.broken_clauses(), expected, "{report}");
+                }
+            )*
+        }
+    };
+}
+
+breaks! { state_store, logs;
+    a_store_without_a_bug_breaks_nothing: NONE => [];
+    a_torn_append: TORN_APPEND => ["SS-1"];
+    a_refused_append_that_writes_its_first_body: WRITES_BEFORE_CHECK => ["SS-2"];
+    a_conflict_with_a_stale_head: STALE_CONFLICT => ["SS-2"];
+    a_head_check_apart_from_the_write: UNLOCKED_CHECK => ["SS-3"];
+    forgotten_append_ids: FORGETS_IDS => ["SS-4"];
+    append_ids_without_their_content: FORGETS_CONTENT => ["SS-4"];
+    a_lost_seal: LOST_SEAL => ["SS-5"];
+    bodies_as_text: BODIES_AS_TEXT => ["SS-6"];
+    reading_from_instead_of_after: READS_FROM => ["SS-6"];
+    labels_that_add_up: LABELS_ADD_UP => ["SS-7"];
+    pages_by_offset: PAGES_BY_OFFSET => ["SS-7"];
+    one_label_out_of_many: ONE_LABEL => ["SS-7"];
+    a_failure_that_takes_its_neighbour_along: FAILS_TOGETHER => ["SS-8"];
+    a_deleted_log_that_comes_back: NO_TOMBSTONE => ["SS-10"];
+    documents_that_outlive_their_log: KEEPS_DOCUMENTS => ["SS-10"];
+    a_limit_that_is_not_kept: NO_LIMIT => ["SS-11"];
+    a_lost_writer: LOST_WRITER => ["SS-13"];
+    documents_without_versions: ANY_VERSION => ["SS-13"];
+    a_handle_that_reads_from_its_cache: STALE_HANDLE => ["SS-14"];
+    a_watch_that_is_not_declared: SECRET_WATCH => ["SS-15"];
+}
+
+breaks! { durable_runtime, runs;
+    a_runtime_without_a_bug_breaks_nothing: NONE => [];
+    a_submission_that_starts_over: SUBMITS_TWICE => ["DR-1"];
+    a_session_that_holds_nobody_back: NO_SESSIONS => ["DR-2"];
+    a_scope_that_is_ignored: NO_SCOPE => ["DR-2"];
+    a_lease_of_the_callers_choice: SHORT_LEASE => ["DR-3"];
+    a_lease_that_counts_from_the_question: COUNTS_FROM_ASKING => ["DR-3"];
+    a_lease_that_never_ends: ENDLESS_LEASE => ["DR-4"];
+    a_turn_that_is_not_told_of_its_lost_lease: SILENT_REVOCATION => ["DR-4"];
+    signals_that_are_consumed_by_being_seen: CONSUMES_ALL => ["DR-5"];
+    a_mailbox_in_reverse: REVERSED_SIGNALS => ["DR-5"];
+    a_signal_dropped_at_park: DROPS_AT_PARK => ["DR-5"];
+    a_finished_run_that_takes_signals: FINISHED_ACCEPTS => ["DR-6"];
+    a_wake_before_its_time: WAKES_EARLY => ["DR-7"];
+    again_at_once: AGAIN_AT_ONCE => ["DR-8"];
+    a_panic_that_parks: PANIC_PARKS => ["DR-9"];
+    a_stop_that_waits_for_ever: NEVER_DRAINS => ["DR-10"];
+    due_times_that_order_nothing: NO_ORDER => ["DR-13"];
+    a_run_that_is_not_forgotten: FORGETS_NOTHING => ["DR-15"];
+    a_run_that_is_never_due_again: NO_RESUBMIT => ["DR-16"];
+}
+
+breaks! { blob_store, blobs;
+    a_store_without_a_bug_breaks_nothing: NONE => [];
+    a_blob_that_is_not_verified: UNVERIFIED => ["BL-1"];
+    a_put_that_shows_before_its_end: VISIBLE_EARLY => ["BL-2"];
+    a_failed_source_that_ends_the_blob: CUTS_AT_FAILURE => ["BL-2"];
+    a_blob_that_is_read_whole: ONE_PART => ["BL-3"];
+    an_absent_blob_that_is_empty: ABSENT_IS_EMPTY => ["BL-4"];
+    a_page_that_repeats_its_last_digest: REPEATS => ["BL-4"];
+}
+
+breaks! { checkpoint_store, checkpoints;
+    a_store_without_a_bug_breaks_nothing: NONE => [];
+    a_checkpoint_that_is_overwritten: OVERWRITES => ["CK-1"];
+    the_latest_without_a_bound: NO_BOUND => ["CK-2"];
+    sizes_that_are_made_up: NO_SIZES => ["CK-1", "CK-2"];
+    a_deletion_of_every_kind: DELETES_ALL_KINDS => ["CK-3"];
+    runs_whose_case_is_folded: FOLDS_CASE => ["CK-4"];
+}
+
+/// One test for each bug that one scenario finds, with other processes or by chance, and what it misses.
+macro_rules! finds {
+    ($suite:ident, $module:ident; $($name:ident: $harness:ident<$bug:path> in $scenario:ident => $expected:expr;)*) => {
+        mod $module {
+            use super::*;
+
+            $(
+                #[test]
+                fn $name() {
+                    use seaworthy_contract::$suite::{Harness, $scenario};
+
+                    seaworthy_contract::suite::set_patience(broken::PATIENCE);
+                    let verdict = seaworthy_contract::suite::block_on(async {
+                        let harness = <$harness<{ $bug }> as Harness>::start().await;
+                        seaworthy_contract::suite::judge("", stringify!($scenario), $scenario(harness)).await
+                    });
+                    let expected: &[&str] = &$expected;
+                    match &verdict {
+                        Verdict::Passed { .. } if expected.is_empty() => {}
+                        Verdict::Failed(Violation { expected: missed, .. }) => {
+                            assert!(expected.iter().any(|expected| missed.contains(expected)), "{verdict:?}");
+                        }
+                        _ => panic!("{verdict:?}"),
+                    }
+                }
+            )*
+        }
+    };
+}
+
+finds! { state_store, logs_of_processes;
+    appends_in_two_steps: InFolder<logs::TORN_BY_DEATH> in a_killed_process_leaves_no_part_of_an_append => ["whole appends", "success"];
+    appends_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_loses_nothing_it_was_acknowledged => ["which was acknowledged"];
+    logs_that_survive_undeclared: InFolder<broken::MODEST> in a_killed_process_loses_nothing_it_was_acknowledged => ["durability declared"];
+}
+
+finds! { checkpoint_store, checkpoints_of_processes;
+    checkpoints_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_loses_no_checkpoint_it_was_acknowledged => ["that were acknowledged"];
+}
+
+finds! { blob_store, blobs_of_processes;
+    a_put_that_shows_before_its_end: InFolder<blobs::VISIBLE_EARLY> in a_killed_put_leaves_nothing_visible => ["[]"];
+    blobs_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_leaves_whole_blobs_and_all_it_was_acknowledged => ["every blob that was acknowledged"];
+    blobs_that_survive_undeclared: InFolder<broken::MODEST> in a_killed_process_leaves_whole_blobs_and_all_it_was_acknowledged => ["durability declared"];
+}
+
+finds! { durable_runtime, runs_of_processes;
+    runs_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_is_replaced_by_another => ["that it comes about"];
+    workers_of_several_processes_undeclared: InFolder<broken::MODEST> in a_killed_process_is_replaced_by_another => ["distributed declared"];
+    a_zombie_that_is_not_told: InFolder<runs::SILENT_REVOCATION> in a_process_stopped_past_its_lease_sees_it_and_changes_nothing => ["that it comes about"];
+}
+
+finds! { state_store, by_chance;
+    nothing_where_nothing_is_wrong: OnMemory<logs::NONE> in random_operations_agree_with_a_model => [];
+    forgotten_append_ids: OnMemory<logs::FORGETS_IDS> in random_operations_agree_with_a_model => ["Ok(Appended"];
+    a_lost_seal: OnMemory<logs::LOST_SEAL> in random_operations_agree_with_a_model => ["Err(Sealed)"];
+    one_label_out_of_many: OnMemory<logs::ONE_LABEL> in random_operations_agree_with_a_model => ["["];
+    documents_without_versions: OnMemory<logs::ANY_VERSION> in random_operations_agree_with_a_model => ["Err(Conflict"];
+    documents_that_outlive_their_log: OnMemory<logs::KEEPS_DOCUMENTS> in random_operations_agree_with_a_model => ["None", "[]"];
+}
+
+#[test]
+#[ignore = "scenarios start it in a process of its own"]
+fn a_process_with_logs() -> Outcome {
+    seaworthy_contract::state_store::work(deaths::logs_of_process)
+}
+
+#[test]
+#[ignore = "scenarios start it in a process of its own"]
+fn a_process_with_checkpoints() -> Outcome {
+    seaworthy_contract::checkpoint_store::work(deaths::checkpoints_of_process)
+}
+
+#[test]
+#[ignore = "scenarios start it in a process of its own"]
+fn a_process_with_blobs() -> Outcome {
+    seaworthy_contract::blob_store::work(deaths::blobs_of_process)
+}
+
+#[test]
+#[ignore = "scenarios start it in a process of its own"]
+fn a_process_with_runs() -> Outcome {
+    seaworthy_contract::durable_runtime::work(deaths::runs_of_process)
+}
+
+/// A scenario that is added or taken away is an edit here, so that none gets lost.
+#[test]
+fn the_lists_are_as_long_as_they_are_known_to_be() {
+    assert_eq!(seaworthy_contract::state_store::SCENARIOS.len(), 46);
+    assert_eq!(seaworthy_contract::durable_runtime::SCENARIOS.len(), 36);
+    assert_eq!(seaworthy_contract::blob_store::SCENARIOS.len(), 12);
+    assert_eq!(seaworthy_contract::checkpoint_store::SCENARIOS.len(), 11);
+    assert_eq!(seaworthy_contract::clock::SCENARIOS.len(), 6);
+    assert_eq!(seaworthy_contract::entropy::SCENARIOS.len(), 4);
+}
