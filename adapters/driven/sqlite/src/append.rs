@@ -1,265 +1,190 @@
-//! The appends of one group in a fixed number of statements, however many they are.
-//!
-//! Values travel as one JSON array per statement, bodies as one blob that the statement cuts up. SQLite decodes `\u0000`
-//! in JSON text as its end, so nothing that may hold it travels that way: labels go as hexadecimal digits.
+//! The appends of one group: each is decided against the head that the ones before it leave, then all are written
+//! together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
+use seaworthy_ports::LogId;
 use seaworthy_ports::state_store::{
     Append, Appended, Expected, Kind, Labels, Seq, StateStoreError,
 };
-use seaworthy_ports::{AppendId, LogId};
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use sqlx::{Row as _, SqliteConnection};
 
+use crate::bodies::unpack;
 use crate::error::ADAPTER;
+use crate::heads::{Head, Heads, Known};
+use crate::rows::{Before, Rows};
 use crate::writer::AppendMember;
 
-/// The last sequence a log can have: the lower half of a record's key.
-pub(crate) const MAX_SEQ: u64 = 0xffff_ffff;
-/// The last log id: with it, keys stay positive.
-const MAX_LOG: i64 = 0x7fff_ffff;
+/// The last sequence a log can have.
+const MAX_SEQ: u64 = i64::MAX as u64;
 
-/// The key of a log's record. `seq` is at most [`MAX_SEQ`].
-pub(crate) fn record_key(log: i64, seq: u64) -> i64 {
-    (log << 32) | i64::try_from(seq.min(MAX_SEQ)).unwrap_or(i64::MAX)
+/// The labels of a head as stored, or `None` if that is not what they are.
+pub(crate) fn parse_labels(text: &str) -> Option<Labels> {
+    serde_json::from_str(text).ok()
 }
 
-/// The sequence in a record's key.
-pub(crate) fn record_seq(key: i64) -> u64 {
-    u64::try_from(key).unwrap_or(0) & MAX_SEQ
+/// About how many bytes an append holds while it waits.
+pub(crate) fn size(append: &Append) -> usize {
+    append
+        .bodies
+        .iter()
+        .fold(512, |sum, body| sum.saturating_add(body.len()))
 }
 
-const HEADS: &str = "
-SELECT j.key, l.id, l.seq, l.sealed, l.deleted, l.labels, l.append_id, l.append_digest,
-    (SELECT max(r.key) FROM records r WHERE r.key > (l.id << 32) AND r.key <= ((l.id << 32) | 4294967295)),
-    (SELECT max(id) FROM logs)
-FROM json_each(?1) j LEFT JOIN logs l ON l.kind = j.value ->> 0 AND l.name = j.value ->> 1";
-
-const CREATE: &str = "
-INSERT INTO logs (id, kind, name, seq, sealed, deleted, labels, append_id, append_digest)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, 0, value ->> 5, value ->> 6, unhex(value ->> 7)
-FROM json_each(?1)";
-
-const UPDATE: &str = "
-UPDATE logs SET seq = j.value ->> 3, sealed = j.value ->> 4, labels = j.value ->> 5, append_id = j.value ->> 6,
-    append_digest = unhex(j.value ->> 7)
-FROM json_each(?1) j WHERE logs.id = j.value ->> 0";
-
-const CHANGE_LABELS: &str = "
-UPDATE labels SET value = unhex(j.value ->> 3)
-FROM json_each(?1) j
-WHERE labels.kind = j.value ->> 0 AND labels.name = unhex(j.value ->> 1) AND labels.value = unhex(j.value ->> 2)
-    AND labels.log = j.value ->> 4";
-
-/// One at a time: SQLite would look through all labels of the kind for a list, and labels are rarely taken away.
-const REMOVE_LABEL: &str =
-    "DELETE FROM labels WHERE kind = ?1 AND name = ?2 AND value = ?3 AND log = ?4";
-
-const ADD_LABELS: &str = "
-INSERT INTO labels (kind, name, value, log)
-SELECT value ->> 0, unhex(value ->> 1), unhex(value ->> 2), value ->> 3 FROM json_each(?1)";
-
-const RECORDS: &str = "
-INSERT INTO records (key, body)
-SELECT value ->> 0, substr(?2, value ->> 1, value ->> 2) FROM json_each(?1)";
-
-/// An append and the digest of all that makes it this append and no other.
-pub(crate) struct PreparedAppend {
-    append: Append,
-    digest: [u8; 32],
+/// What the group writes, and which heads it changes.
+#[derive(Default)]
+struct Group {
+    rows: Rows,
+    changed: HashMap<LogId, Before>,
 }
 
-impl PreparedAppend {
-    pub(crate) fn new(append: Append) -> Self {
-        let digest = digest(&append);
-        Self { append, digest }
-    }
-
-    /// About how many bytes it holds.
-    pub(crate) fn bytes(&self) -> usize {
-        self.append
-            .bodies
-            .iter()
-            .fold(512, |sum, body| sum.saturating_add(body.len()))
-    }
-}
-
-fn digest(append: &Append) -> [u8; 32] {
-    let mut sum = Sha256::new();
-    let mut part = |bytes: &[u8]| {
-        sum.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_le_bytes());
-        sum.update(bytes);
-    };
-    match append.expected {
-        Expected::Absent => part(b"absent"),
-        Expected::Head(seq) => part(&seq.0.to_le_bytes()),
-    }
-    part(&[u8::from(append.seal)]);
-    part(&append.labels.len().to_le_bytes());
-    for (name, value) in &append.labels {
-        part(name.as_bytes());
-        part(value.as_bytes());
-    }
-    for body in &append.bodies {
-        part(body);
-    }
-    sum.finalize().into()
-}
-
-/// One log of the group: as stored, and as the group's appends leave it.
-struct Log {
-    id: LogId,
-    stored: Option<Stored>,
-    corrupt: bool,
-    /// What the newest append of the group, or before it, made of the log.
-    now: Option<Head>,
-    changed: bool,
-}
-
-struct Stored {
-    row: i64,
-    labels: Labels,
-}
-
-#[derive(Clone)]
-struct Head {
-    seq: u64,
-    sealed: bool,
-    deleted: bool,
-    labels: Labels,
-    newest: Option<(String, Vec<u8>)>,
-}
-
-/// Decides and writes all appends. Each gets its outcome; an error is for the group.
+/// Decides and writes all appends. Each gets its outcome; an error is for the group, and leaves `heads` untrue.
 pub(crate) async fn apply(
     members: &mut [&mut AppendMember],
+    heads: &mut Heads,
     connection: &mut SqliteConnection,
 ) -> Result<(), sqlx::Error> {
     if members.is_empty() {
         return Ok(());
     }
-    let (mut logs, mut last_row) = load(members, connection).await?;
-    let mut rows = Rows::default();
+    let logs = members.iter().map(|member| &member.append.log);
+    heads.load(logs, connection).await?;
+    let mut group = Group::default();
     for member in members.iter_mut() {
         let append = &member.append;
-        let outcome = match logs.get_mut(&append.append.log) {
-            Some(log) => decide(log, append, &mut last_row, &mut rows),
-            None => Err(refusal(Kind::Corrupt, "the log's head could not be read")),
+        let outcome = match repeated(heads, append) {
+            Some(head) => {
+                // What it repeats may be from this very group.
+                group.rows.write_appends(connection).await?;
+                repeat(append, head, connection).await?
+            }
+            None => decide(append, heads, &mut group),
         };
         member.outcome = Some(outcome);
     }
-    for log in logs.values() {
-        rows.add_head(log);
-    }
-    rows.write(connection).await
-}
-
-async fn load(
-    members: &[&mut AppendMember],
-    connection: &mut SqliteConnection,
-) -> Result<(HashMap<LogId, Log>, i64), sqlx::Error> {
-    let mut ids: Vec<LogId> = members
-        .iter()
-        .map(|member| member.append.append.log.clone())
-        .collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let wanted: Vec<[&str; 2]> = ids
-        .iter()
-        .map(|log| [log.kind.as_str(), log.name.as_str()])
-        .collect();
-    let found = sqlx::query(HEADS)
-        .bind(json!(wanted).to_string())
-        .fetch_all(connection)
-        .await?;
-    let mut last_row = 0;
-    let mut logs = HashMap::with_capacity(ids.len());
-    for row in found {
-        let index: i64 = row.try_get(0)?;
-        let Some(id) = usize::try_from(index).ok().and_then(|index| ids.get(index)) else {
-            continue;
-        };
-        last_row = row.try_get::<Option<i64>, _>(9)?.unwrap_or(0);
-        let mut log = Log {
-            id: id.clone(),
-            stored: None,
-            corrupt: false,
-            now: None,
-            changed: false,
-        };
-        if let Some(row_id) = row.try_get::<Option<i64>, _>(1)? {
-            match stored_head(&row) {
-                Some(head) => {
-                    let labels = head.labels.clone();
-                    log.stored = Some(Stored {
-                        row: row_id,
-                        labels,
-                    });
-                    log.now = Some(head);
-                }
-                None => log.corrupt = true,
-            }
+    for (log, before) in &group.changed {
+        if let Some(Known::Present(head)) = heads.get(log) {
+            group.rows.add_head(log, before, head);
         }
-        logs.insert(id.clone(), log);
     }
-    Ok((logs, last_row))
+    group.rows.write(connection).await
 }
 
-/// `None` where the row cannot be one that we wrote.
-fn stored_head(row: &sqlx::sqlite::SqliteRow) -> Option<Head> {
-    let seq = u64::try_from(row.try_get::<i64, _>(2).ok()?).ok()?;
-    let deleted: bool = row.try_get(4).ok()?;
-    let last = row.try_get::<Option<i64>, _>(8).ok()?.map_or(0, record_seq);
-    let id: Option<String> = row.try_get(6).ok()?;
-    let digest: Option<Vec<u8>> = row.try_get(7).ok()?;
-    (last == seq).then_some(())?;
-    Some(Head {
-        seq,
-        sealed: row.try_get(3).ok()?,
-        deleted,
-        labels: parse_labels(&row.try_get::<String, _>(5).ok()?)?,
-        newest: id.zip(digest),
+/// Writes all appends in a transaction of its own and a single round trip, if that can be: where all heads are known, no
+/// labels change, nothing is refused, and nobody else has written since. Returns whether it did; if not, nothing is
+/// written and `heads` is untrue, as it is after an error.
+pub(crate) async fn apply_at_once(
+    members: &mut [&mut AppendMember],
+    heads: &mut Heads,
+    connection: &mut SqliteConnection,
+) -> Result<bool, sqlx::Error> {
+    let Some(data_version) = heads.data_version() else {
+        return Ok(false);
+    };
+    let mut group = Group::default();
+    for member in members.iter_mut() {
+        let append = &member.append;
+        if repeated(heads, append).is_some() {
+            return Ok(false);
+        }
+        let Ok(appended) = decide(append, heads, &mut group) else {
+            return Ok(false);
+        };
+        member.outcome = Some(Ok(appended));
+    }
+    for (log, before) in &group.changed {
+        if let Some(Known::Present(head)) = heads.get(log) {
+            group.rows.add_head(log, before, head);
+        }
+    }
+    group.rows.write_at_once(data_version, connection).await
+}
+
+/// Whether an append is of the common kind: to a log that is known, without a change of labels.
+pub(crate) fn is_common(append: &Append, heads: &Heads) -> bool {
+    matches!(heads.get(&append.log), Some(Known::Present(head)) if head.labels == append.labels)
+}
+
+/// The log's head, if the append that made it has the id of this one.
+fn repeated<'a>(heads: &'a Heads, append: &Append) -> Option<&'a Head> {
+    match heads.get(&append.log) {
+        Some(Known::Present(head)) => head
+            .newest
+            .as_ref()
+            .is_some_and(|newest| newest == append.id.as_str())
+            .then_some(head),
+        _ => None,
+    }
+}
+
+/// The outcome of an append whose id the newest one has: the same again, if it is the same.
+async fn repeat(
+    append: &Append,
+    head: &Head,
+    connection: &mut SqliteConnection,
+) -> Result<Result<Appended, StateStoreError>, sqlx::Error> {
+    let first = head
+        .seq
+        .checked_sub(u64::try_from(append.bodies.len()).unwrap_or(u64::MAX));
+    let expected = match append.expected {
+        Expected::Absent => Some(0),
+        Expected::Head(Seq(0)) => None,
+        Expected::Head(seq) => Some(seq.0),
+    };
+    let same = first.is_some()
+        && first == expected
+        && append.seal == head.sealed
+        && append.labels == head.labels
+        && has_bodies(append, head, connection).await?;
+    Ok(if same {
+        Ok(Appended {
+            head: Seq(head.seq),
+        })
+    } else {
+        Err(refusal(
+            Kind::Rejected,
+            "the newest append has this id and another content",
+        ))
     })
 }
 
-/// The labels of a head as stored, or `None` if that is not what they are.
-pub(crate) fn parse_labels(text: &str) -> Option<Labels> {
-    serde_json::from_str::<BTreeMap<String, String>>(text).ok()
+/// Whether the newest append of the log has the bodies of this one.
+async fn has_bodies(
+    append: &Append,
+    head: &Head,
+    connection: &mut SqliteConnection,
+) -> Result<bool, sqlx::Error> {
+    let stored = sqlx::query("SELECT lengths, bodies FROM appends WHERE log = ?1 AND last = ?2")
+        .bind(head.row)
+        .bind(i64::try_from(head.seq).unwrap_or(i64::MAX))
+        .fetch_optional(connection)
+        .await?;
+    let Some(stored) = stored else {
+        return Ok(false);
+    };
+    let lengths: Option<&[u8]> = stored.try_get(0)?;
+    let bodies = unpack(lengths, stored.try_get(1)?);
+    Ok(bodies.as_deref() == Some(&append.bodies))
 }
 
+/// The outcome of an append that is not a repetition.
 fn decide(
-    log: &mut Log,
-    prepared: &PreparedAppend,
-    last_row: &mut i64,
-    rows: &mut Rows,
+    append: &Append,
+    heads: &mut Heads,
+    group: &mut Group,
 ) -> Result<Appended, StateStoreError> {
-    let append = &prepared.append;
-    if log.corrupt {
-        return Err(refusal(
-            Kind::Corrupt,
-            "the log's head contradicts its records",
-        ));
-    }
-    let before = log.now.as_ref();
+    let before = match heads.get(&append.log) {
+        Some(Known::Present(head)) => Some(head),
+        Some(Known::Absent) => None,
+        Some(Known::Corrupt) | None => {
+            return Err(refusal(
+                Kind::Corrupt,
+                "the log's head contradicts its records",
+            ));
+        }
+    };
     if before.is_some_and(|head| head.deleted) {
         return Err(refusal(Kind::Gone, "the log was deleted"));
-    }
-    if let Some(head) = before
-        && let Some((id, digest)) = &head.newest
-        && *id == append.id.as_str()
-    {
-        return if digest == &prepared.digest {
-            Ok(Appended {
-                head: Seq(head.seq),
-            })
-        } else {
-            Err(refusal(
-                Kind::Rejected,
-                "the newest append has this id and another content",
-            ))
-        };
     }
     if before.is_some_and(|head| head.sealed) {
         return Err(refusal(Kind::Sealed, "the log is sealed"));
@@ -276,163 +201,58 @@ fn decide(
             "the head is not the expected one",
         ));
     }
-    let first = before.map_or(0, |head| head.seq);
-    let count = u64::try_from(append.bodies.len()).unwrap_or(u64::MAX);
-    let seq = first.saturating_add(count);
+    let after = before.map_or(0, |head| head.seq);
+    let seq = after.saturating_add(u64::try_from(append.bodies.len()).unwrap_or(u64::MAX));
     if seq > MAX_SEQ {
         return Err(refusal(Kind::Rejected, "the log is full"));
     }
-    let row = match &log.stored {
-        Some(stored) => stored.row,
-        None if log.now.is_some() => rows.created.get(&log.id).copied().unwrap_or_default(),
-        None if *last_row >= MAX_LOG => {
-            return Err(refusal(Kind::Rejected, "the store has too many logs"));
-        }
-        None => {
-            *last_row += 1;
-            rows.created.insert(log.id.clone(), *last_row);
-            *last_row
-        }
+    let row = match before {
+        Some(head) => head.row,
+        None => heads
+            .new_row()
+            .ok_or_else(|| refusal(Kind::Rejected, "the store has too many logs"))?,
     };
-    let mut next = first;
-    for body in &append.bodies {
-        next += 1;
-        rows.add_record(record_key(row, next), body);
+    group.rows.add_append(row, seq, &append.bodies);
+    if let Some(known) = heads.get_mut(&append.log) {
+        change(known, append, row, seq, &mut group.changed);
     }
-    log.now = Some(Head {
-        seq,
-        sealed: append.seal,
-        deleted: false,
-        labels: append.labels.clone(),
-        newest: Some((append_id(&append.id), prepared.digest.to_vec())),
-    });
-    log.changed = true;
     Ok(Appended { head: Seq(seq) })
 }
 
-fn append_id(id: &AppendId) -> String {
-    id.as_str().to_owned()
-}
-
-struct RemovedLabel {
-    kind: String,
-    name: String,
-    value: String,
-    log: i64,
-}
-
-/// What the group writes, by statement.
-#[derive(Default)]
-struct Rows {
-    created: HashMap<LogId, i64>,
-    create: Vec<Value>,
-    update: Vec<Value>,
-    change_labels: Vec<Value>,
-    remove_labels: Vec<RemovedLabel>,
-    add_labels: Vec<Value>,
-    records: Vec<Value>,
-    bodies: Vec<u8>,
-}
-
-impl Rows {
-    fn add_record(&mut self, key: i64, body: &[u8]) {
-        // SQL counts from 1.
-        self.records
-            .push(json!([key, self.bodies.len() + 1, body.len()]));
-        self.bodies.extend_from_slice(body);
-    }
-
-    fn add_head(&mut self, log: &Log) {
-        let (true, Some(head)) = (log.changed, &log.now) else {
-            return;
-        };
-        let Some(row) = log
-            .stored
-            .as_ref()
-            .map(|stored| stored.row)
-            .or_else(|| self.created.get(&log.id).copied())
-        else {
-            return;
-        };
-        let none = Labels::new();
-        let old = log.stored.as_ref().map_or(&none, |stored| &stored.labels);
-        let kind = log.id.kind.as_str();
-        for (name, value) in &head.labels {
-            let (hex_name, hex_value) = (hex::encode(name), hex::encode(value));
-            match old.get(name) {
-                Some(same) if same == value => {}
-                Some(other) => {
-                    let other = hex::encode(other);
-                    self.change_labels
-                        .push(json!([kind, hex_name, other, hex_value, row]));
+/// Makes what is known of the log what the append leaves, and keeps what the group found.
+fn change(
+    known: &mut Known,
+    append: &Append,
+    row: i64,
+    seq: u64,
+    changed: &mut HashMap<LogId, Before>,
+) {
+    match known {
+        Known::Present(head) => {
+            let before = changed
+                .entry(append.log.clone())
+                .or_insert(Before::Present(None));
+            head.seq = seq;
+            head.sealed = append.seal;
+            head.newest = Some(append.id.as_str().to_owned());
+            if head.labels != append.labels {
+                let old = std::mem::replace(&mut head.labels, append.labels.clone());
+                if let Before::Present(first @ None) = before {
+                    *first = Some(old);
                 }
-                None => self
-                    .add_labels
-                    .push(json!([kind, hex_name, hex_value, row])),
             }
         }
-        for (name, value) in old {
-            if !head.labels.contains_key(name) {
-                self.remove_labels.push(RemovedLabel {
-                    kind: kind.to_owned(),
-                    name: name.clone(),
-                    value: value.clone(),
-                    log: row,
-                });
-            }
+        Known::Absent | Known::Corrupt => {
+            changed.insert(append.log.clone(), Before::Absent);
+            *known = Known::Present(Head {
+                row,
+                seq,
+                sealed: append.seal,
+                deleted: false,
+                labels: append.labels.clone(),
+                newest: Some(append.id.as_str().to_owned()),
+            });
         }
-        let (id, digest) = head.newest.as_ref().map_or((None, None), |(id, digest)| {
-            (Some(id), Some(hex::encode(digest)))
-        });
-        let values = json!([
-            row,
-            kind,
-            log.id.name.as_str(),
-            head.seq,
-            u8::from(head.sealed),
-            json!(head.labels).to_string(),
-            id,
-            digest,
-        ]);
-        if log.stored.is_some() {
-            self.update.push(values);
-        } else {
-            self.create.push(values);
-        }
-    }
-
-    async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        let lists = [
-            (CREATE, self.create),
-            (UPDATE, self.update),
-            (CHANGE_LABELS, self.change_labels),
-            (ADD_LABELS, self.add_labels),
-        ];
-        for (statement, list) in lists {
-            if !list.is_empty() {
-                sqlx::query(statement)
-                    .bind(Value::from(list).to_string())
-                    .execute(&mut *connection)
-                    .await?;
-            }
-        }
-        for label in self.remove_labels {
-            sqlx::query(REMOVE_LABEL)
-                .bind(label.kind)
-                .bind(label.name.into_bytes())
-                .bind(label.value.into_bytes())
-                .bind(label.log)
-                .execute(&mut *connection)
-                .await?;
-        }
-        if !self.records.is_empty() {
-            sqlx::query(RECORDS)
-                .bind(Value::from(self.records).to_string())
-                .bind(self.bodies)
-                .execute(connection)
-                .await?;
-        }
-        Ok(())
     }
 }
 

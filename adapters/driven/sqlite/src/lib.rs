@@ -18,12 +18,16 @@
 //! ```
 
 mod append;
+mod bodies;
 mod checkpoint_store;
 mod config;
 mod durable_runtime;
 mod error;
+mod heads;
 mod lease_storage;
 mod liveness;
+mod read;
+mod rows;
 mod schema;
 mod state_store;
 mod store;

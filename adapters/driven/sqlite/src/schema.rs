@@ -10,7 +10,7 @@ use crate::error::{Class, classify};
 const APPLICATION_ID: i64 = 0x5357_5459;
 
 /// Each step makes the schema of the next version; the first makes version 1. A released step is never changed.
-const STEPS: &[&str] = &[VERSION_1];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2];
 
 const VERSION_1: &str = "
 -- A log's head. Deleted logs keep their row as a tombstone. Ids rise in the order of creation.
@@ -100,6 +100,25 @@ CREATE TABLE checkpoints (
     UNIQUE (run, kind, seq)
 ) STRICT;
 CREATE INDEX checkpoints_by_seq ON checkpoints (run, seq, kind);
+";
+
+const VERSION_2: &str = "
+-- The bodies of one append, end to end: what is written together lies together, in the order of writing, so that a
+-- commit changes few pages however many logs it is about. `last` is the sequence of the append's last body; `lengths`,
+-- 4 bytes each, is null where there is one body. The appends of version 1 become one for each record.
+CREATE TABLE appends (
+    id INTEGER PRIMARY KEY,
+    log INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    lengths BLOB,
+    bodies BLOB NOT NULL
+) STRICT;
+INSERT INTO appends (log, last, bodies) SELECT key >> 32, key & 4294967295, body FROM records ORDER BY key;
+CREATE UNIQUE INDEX appends_by_log ON appends (log, last);
+DROP TABLE records;
+-- A repeated append is compared with its row, so nothing has to be hashed; what version 1 appended has no such row.
+ALTER TABLE logs DROP COLUMN append_digest;
+UPDATE logs SET append_id = NULL;
 ";
 
 /// Why a file is not a store that this version can use.

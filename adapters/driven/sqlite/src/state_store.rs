@@ -1,12 +1,9 @@
 //! Logs and documents.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use seaworthy_ports::state_store::{
     Append, Appended, Document, DocumentEntry, DocumentKey, DocumentQuery, ExpectedVersion, Head,
     HeadQuery, Kind, Labels, MAX_LABEL_BYTES, MAX_LABELS, Order, Page, PageToken, PutDocument,
@@ -17,25 +14,16 @@ use serde_json::json;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
-use crate::append::{MAX_SEQ, PreparedAppend, parse_labels, record_key, record_seq};
+use crate::append::parse_labels;
 use crate::error::{self, ADAPTER, undecodable};
+use crate::read::read;
 use crate::store::Shared;
 use crate::writer::Work;
 
 /// The most bytes of bodies in one append, and of one document.
 const MAX_APPEND_BYTES: usize = 8 * 1024 * 1024;
-/// One page of a log read.
-const READ_RECORDS: u64 = 256;
-const READ_BYTES: usize = 4 * 1024 * 1024;
 /// The longest page of a listing; a longer one that is asked for comes in parts.
 const MAX_PAGE: u32 = 1000;
-
-const HEAD: &str = "
-SELECT id, seq, sealed, labels,
-    (SELECT max(r.key) FROM records r WHERE r.key > (l.id << 32) AND r.key <= ((l.id << 32) | 4294967295))
-FROM logs l WHERE kind = ?1 AND name = ?2 AND deleted = 0";
-
-const RECORDS: &str = "SELECT key, body FROM records WHERE key > ?1 AND key <= ?2 ORDER BY key";
 
 const LIST_OLDEST: &str = "
 SELECT id, seq, sealed, labels, name FROM logs WHERE kind = ?1 AND deleted = 0 AND id > ?2 ORDER BY id LIMIT ?3";
@@ -83,31 +71,15 @@ impl StateStore for SqliteStateStore {
 
     async fn append(&self, append: Append) -> Result<Appended, StateStoreError> {
         check(&append)?;
-        let prepared = PreparedAppend::new(append);
         self.0
             .writer
-            .append(prepared)
+            .append(append)
             .await
             .map_err(|failure| error::state_store("append", failure))?
     }
 
     fn read(&self, log: &LogId, after: Seq) -> BoxStream<'static, Result<Record, StateStoreError>> {
-        let reader = Reader {
-            shared: Arc::clone(&self.0),
-            log: log.clone(),
-            after: after.0,
-            place: Place::Start,
-            page: VecDeque::new(),
-        };
-        stream::unfold(reader, |mut reader| async move {
-            let item = reader.next().await.transpose()?;
-            if item.is_err() {
-                reader.place = Place::End;
-                reader.page.clear();
-            }
-            Some((item, reader))
-        })
-        .boxed()
+        read(Arc::clone(&self.0), log.clone(), after)
     }
 
     async fn head(&self, log: &LogId) -> Result<Option<Head>, StateStoreError> {
@@ -318,7 +290,7 @@ fn refusal(kind: Kind, operation: &'static str, why: &'static str) -> StateStore
     StateStoreError::new(kind, ADAPTER, operation, why)
 }
 
-fn contradiction(operation: &'static str) -> StateStoreError {
+pub(crate) fn contradiction(operation: &'static str) -> StateStoreError {
     refusal(
         Kind::Corrupt,
         operation,
@@ -383,7 +355,7 @@ fn document_entry(row: &SqliteRow) -> Result<DocumentEntry, sqlx::Error> {
     })
 }
 
-fn unsigned(row: &SqliteRow, column: usize) -> Result<u64, sqlx::Error> {
+pub(crate) fn unsigned(row: &SqliteRow, column: usize) -> Result<u64, sqlx::Error> {
     u64::try_from(row.try_get::<i64, _>(column)?)
         .map_err(|_negative| undecodable("a number that cannot be negative"))
 }
@@ -397,155 +369,8 @@ fn writer_id(row: &SqliteRow, column: usize) -> Result<WriterId, sqlx::Error> {
         .map_err(|_invalid| undecodable("a writer's id"))
 }
 
-fn labels(row: &SqliteRow, column: usize) -> Result<Labels, sqlx::Error> {
+pub(crate) fn labels(row: &SqliteRow, column: usize) -> Result<Labels, sqlx::Error> {
     parse_labels(&row.try_get::<String, _>(column)?).ok_or_else(|| undecodable("a head's labels"))
-}
-
-/// A head and whether its records agree with it.
-struct FoundHead {
-    row: i64,
-    seq: u64,
-    sealed: bool,
-    labels: Labels,
-    last_record: u64,
-}
-
-impl FoundHead {
-    fn head(self, log: &LogId, operation: &'static str) -> Result<Head, StateStoreError> {
-        if self.last_record != self.seq {
-            return Err(contradiction(operation));
-        }
-        Ok(Head {
-            log: log.clone(),
-            seq: Seq(self.seq),
-            sealed: self.sealed,
-            labels: self.labels,
-        })
-    }
-}
-
-impl Shared {
-    async fn head(&self, log: &LogId) -> Result<Option<FoundHead>, sqlx::Error> {
-        let row = sqlx::query(HEAD)
-            .bind(log.kind.as_str().to_owned())
-            .bind(log.name.as_str().to_owned())
-            .fetch_optional(&self.readers)
-            .await?;
-        row.map(|row| {
-            Ok(FoundHead {
-                row: row.try_get(0)?,
-                seq: unsigned(&row, 1)?,
-                sealed: row.try_get(2)?,
-                labels: labels(&row, 3)?,
-                last_record: row.try_get::<Option<i64>, _>(4)?.map_or(0, record_seq),
-            })
-        })
-        .transpose()
-    }
-}
-
-/// Reads a log up to the head it had at the start, a page at a time: memory is bounded, and no transaction stays open
-/// while the caller thinks.
-struct Reader {
-    shared: Arc<Shared>,
-    log: LogId,
-    after: u64,
-    place: Place,
-    page: VecDeque<Record>,
-}
-
-#[derive(Clone, Copy)]
-enum Place {
-    Start,
-    Within { row: i64, last: u64 },
-    End,
-}
-
-impl Reader {
-    async fn next(&mut self) -> Result<Option<Record>, StateStoreError> {
-        loop {
-            if let Some(record) = self.page.pop_front() {
-                return Ok(Some(record));
-            }
-            match self.place {
-                Place::Start => {
-                    self.place = match self.head().await? {
-                        Some(found) if found.last_record != found.seq => {
-                            return Err(contradiction("read"));
-                        }
-                        Some(found) => Place::Within {
-                            row: found.row,
-                            last: found.seq,
-                        },
-                        None => Place::End,
-                    };
-                }
-                Place::Within { last, .. } if self.after >= last => self.place = Place::End,
-                Place::Within { row, last } => self.fill(row, last).await?,
-                Place::End => return Ok(None),
-            }
-        }
-    }
-
-    async fn head(&self) -> Result<Option<FoundHead>, StateStoreError> {
-        self.shared
-            .head(&self.log)
-            .await
-            .map_err(|error| error::state_store("read", error))
-    }
-
-    /// Reads the next page and checks that nothing is missing from it.
-    async fn fill(&mut self, row: i64, last: u64) -> Result<(), StateStoreError> {
-        let page = self
-            .records(row, last)
-            .await
-            .map_err(|error| error::state_store("read", error))?;
-        for (seq, body) in page {
-            if seq != self.after + 1 {
-                return self.missing().await;
-            }
-            self.after = seq;
-            self.page.push_back(Record {
-                seq: Seq(seq),
-                body,
-            });
-        }
-        if self.page.is_empty() {
-            return self.missing().await;
-        }
-        Ok(())
-    }
-
-    async fn records(&self, row: i64, last: u64) -> Result<Vec<(u64, Bytes)>, sqlx::Error> {
-        let mut connection = self.shared.readers.acquire().await?;
-        let until = last
-            .min(self.after.saturating_add(READ_RECORDS))
-            .min(MAX_SEQ);
-        let mut rows = sqlx::query(RECORDS)
-            .bind(record_key(row, self.after))
-            .bind(record_key(row, until))
-            .fetch(&mut *connection);
-        let mut page = Vec::new();
-        let mut bytes = 0;
-        while let Some(row) = rows.try_next().await? {
-            let body = Bytes::from(row.try_get::<Vec<u8>, _>(1)?);
-            bytes += body.len();
-            page.push((record_seq(row.try_get(0)?), body));
-            if bytes >= READ_BYTES {
-                break;
-            }
-        }
-        Ok(page)
-    }
-
-    /// Records are missing: because the log was deleted meanwhile, or because it is damaged.
-    async fn missing(&mut self) -> Result<(), StateStoreError> {
-        if self.head().await?.is_some() {
-            return Err(contradiction("read"));
-        }
-        self.place = Place::End;
-        Ok(())
-    }
 }
 
 struct Delete {
@@ -555,6 +380,10 @@ struct Delete {
 #[async_trait]
 impl Work for Delete {
     type Output = ();
+
+    fn changes_heads(&self) -> bool {
+        true
+    }
 
     async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let kind = self.log.kind.as_str().to_owned();
@@ -566,9 +395,8 @@ impl Work for Delete {
             .await?;
         if let Some(before) = before {
             let row: i64 = before.try_get(0)?;
-            sqlx::query("DELETE FROM records WHERE key > ?1 AND key <= ?2")
-                .bind(record_key(row, 0))
-                .bind(record_key(row, MAX_SEQ))
+            sqlx::query("DELETE FROM appends WHERE log = ?1")
+                .bind(row)
                 .execute(&mut *connection)
                 .await?;
             match labels(&before, 1) {
@@ -598,7 +426,7 @@ impl Work for Delete {
         sqlx::query(
             "INSERT INTO logs (kind, name, seq, sealed, deleted, labels) VALUES (?1, ?2, 0, 0, 1, '{}')
             ON CONFLICT (kind, name) DO UPDATE SET
-                seq = 0, sealed = 0, deleted = 1, labels = '{}', append_id = NULL, append_digest = NULL",
+                seq = 0, sealed = 0, deleted = 1, labels = '{}', append_id = NULL",
         )
         .bind(kind.clone())
         .bind(name.clone())

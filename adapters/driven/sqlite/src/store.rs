@@ -92,7 +92,7 @@ impl Sqlite {
     /// Opens a migrated database. `clock` is the runtime's: due times, leases and polls follow it, so all processes that
     /// share the file must tell the same time.
     ///
-    /// Must be called within a Tokio runtime, which then carries the writing task.
+    /// Must be called within a Tokio runtime. Writes have a thread of their own, which ends with the last port.
     ///
     /// # Errors
     ///
@@ -132,9 +132,13 @@ impl Sqlite {
                     .row_buffer_size(8)
                     .pragma("query_only", "ON"),
             );
+        let writer = Writer::start(connection, write_options).map_err(|error| {
+            let why = "no thread can be started for writing";
+            StateStoreError::new(Kind::Unavailable, ADAPTER, OPERATION, why).with_source(error)
+        })?;
         Ok(Self {
             shared: Arc::new(Shared {
-                writer: Writer::start(connection, write_options),
+                writer,
                 readers,
                 clock,
                 hints: Hints::default(),
@@ -218,7 +222,9 @@ fn writing(config: &SqliteConfig, path: &Path) -> SqliteConnectOptions {
     let options = options(config, path)
         .row_buffer_size(512)
         // The newest pages of some thousand live logs, in KiB.
-        .pragma("cache_size", "-16384");
+        .pragma("cache_size", "-16384")
+        // In pages: what is written again soon is copied to the database once. The log grows to some 16 MiB.
+        .pragma("wal_autocheckpoint", "4096");
     match config.max_size {
         // Pages are of SQLite's default size: nothing here changes it.
         Some(bytes) => options.pragma("max_page_count", (bytes / 4096).max(1).to_string()),

@@ -1,16 +1,19 @@
-//! Group commit: one task owns the only connection that writes, and commits everything that waits in one transaction.
+//! Group commit: one thread owns the only connection that writes, and commits everything that waits in one transaction.
+//!
+//! It is a thread and not a task, because a transaction is a series of short questions to SQLite: as a task it would stand
+//! behind everything else that is ready to run before it could ask the next.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use seaworthy_ports::state_store::{Appended, StateStoreError};
+use seaworthy_ports::state_store::{Append, Appended, StateStoreError};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::append::{self, PreparedAppend};
+use crate::append;
 use crate::error::{Class, Failure, classify};
+use crate::heads::Heads;
 
 /// How many writes one transaction takes.
 const MAX_GROUP: usize = 512;
@@ -19,9 +22,6 @@ const QUEUE: usize = 1024;
 /// How many bytes the waiting writes may hold, in [`UNIT`]s.
 const MAX_UNITS: usize = 16 * 1024;
 const UNIT: usize = 4 * 1024;
-/// The longest that a group waits for the writers of the group before it to come back.
-const MAX_GATHER: Duration = Duration::from_micros(500);
-
 /// One write, made of statements in the group's transaction.
 ///
 /// It may be applied twice: when another member of its group fails unexpectedly, the group is rolled back and every
@@ -41,9 +41,14 @@ pub(crate) trait Work: Send + 'static {
     fn bytes(&self) -> usize {
         0
     }
+
+    /// Whether it changes the heads of logs.
+    fn changes_heads(&self) -> bool {
+        false
+    }
 }
 
-/// The way to the writing task. When the last clone is dropped, the task commits what waits and ends.
+/// The way to the writing thread. When the last clone is dropped, the thread commits what waits and ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Writer {
     queue: mpsc::Sender<Queued>,
@@ -58,12 +63,12 @@ struct Queued {
 enum Member {
     Append(Box<AppendMember>),
     Work(Box<dyn Job>),
-    /// Ends the task once everything queued before is committed.
+    /// Ends the thread once everything queued before is committed.
     Close(oneshot::Sender<()>),
 }
 
 pub(crate) struct AppendMember {
-    pub(crate) append: PreparedAppend,
+    pub(crate) append: Append,
     pub(crate) outcome: Option<Result<Appended, StateStoreError>>,
     reply: oneshot::Sender<Result<Result<Appended, StateStoreError>, Failure>>,
 }
@@ -71,6 +76,7 @@ pub(crate) struct AppendMember {
 #[async_trait]
 trait Job: Send {
     fn is_abandoned(&self) -> bool;
+    fn changes_heads(&self) -> bool;
     async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error>;
     fn reply(self: Box<Self>, result: Result<(), Failure>);
 }
@@ -87,6 +93,10 @@ impl<W: Work> Job for WorkMember<W> {
         self.reply.is_closed()
     }
 
+    fn changes_heads(&self) -> bool {
+        self.work.changes_heads()
+    }
+
     async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         self.output = Some(self.work.apply(connection).await?);
         Ok(())
@@ -100,20 +110,28 @@ impl<W: Work> Job for WorkMember<W> {
 }
 
 impl Writer {
-    /// Starts the task on this connection; `options` open another one should it break.
-    pub(crate) fn start(connection: SqliteConnection, options: SqliteConnectOptions) -> Self {
+    /// Starts the thread on this connection; `options` open another one should it break.
+    pub(crate) fn start(
+        connection: SqliteConnection,
+        options: SqliteConnectOptions,
+    ) -> std::io::Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let task = Task {
             waiting,
             options,
             connection: Some(connection),
-            gathering: Gathering::default(),
+            heads: Heads::default(),
         };
-        tokio::spawn(task.run());
-        Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        std::thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || runtime.block_on(task.run()))?;
+        Ok(Self {
             queue,
             units: Arc::new(Semaphore::new(MAX_UNITS)),
-        }
+        })
     }
 
     /// Commits one write and returns its output. Dropping the future leaves the outcome unknown.
@@ -132,9 +150,9 @@ impl Writer {
     /// Commits one append. Dropping the future leaves the outcome unknown.
     pub(crate) async fn append(
         &self,
-        append: PreparedAppend,
+        append: Append,
     ) -> Result<Result<Appended, StateStoreError>, Failure> {
-        let bytes = append.bytes();
+        let bytes = append::size(&append);
         let (reply, outcome) = oneshot::channel();
         let member = Member::Append(Box::new(AppendMember {
             append,
@@ -145,11 +163,11 @@ impl Writer {
         outcome.await.unwrap_or_else(|_gone| Err(Failure::lost()))
     }
 
-    /// Commits what waits, closes the connection and ends the task. Later writes fail.
+    /// Commits what waits, closes the connection and ends the thread. Later writes fail.
     pub(crate) async fn close(&self) {
         let (reply, closed) = oneshot::channel();
         if self.enqueue(Member::Close(reply), 0).await.is_ok() {
-            // An error means that the task is gone, which is what was asked for.
+            // An error means that the thread is gone, which is what was asked for.
             let _gone = closed.await;
         }
     }
@@ -173,15 +191,8 @@ struct Task {
     options: SqliteConnectOptions,
     /// `None` after it broke.
     connection: Option<SqliteConnection>,
-    gathering: Gathering,
-}
-
-/// What the group before was like. Its writers come back together: without a moment's patience the first of them would
-/// get a transaction of its own and the rest would wait for it.
-#[derive(Default)]
-struct Gathering {
-    members: usize,
-    took: Duration,
+    /// As the last transaction that succeeded left them.
+    heads: Heads,
 }
 
 /// At which point a transaction failed.
@@ -196,8 +207,6 @@ impl Task {
         let mut group = Vec::new();
         let mut closing = Vec::new();
         while self.waiting.recv_many(&mut group, MAX_GROUP).await > 0 {
-            self.gather(&mut group).await;
-            let started = Instant::now();
             let mut members = Vec::with_capacity(group.len());
             // The permits are kept until the group is committed: what is being written still takes memory.
             let mut permits = Vec::with_capacity(group.len());
@@ -209,13 +218,8 @@ impl Task {
                     member => members.push(member),
                 }
             }
-            let count = members.len();
             self.commit(members).await;
             drop(permits);
-            self.gathering = Gathering {
-                members: count,
-                took: started.elapsed(),
-            };
             if !closing.is_empty() {
                 self.waiting.close();
             }
@@ -228,19 +232,6 @@ impl Task {
         for reply in closing {
             // Whoever asked may have gone.
             let _gone = reply.send(());
-        }
-    }
-
-    async fn gather(&mut self, group: &mut Vec<Queued>) {
-        let patience = (self.gathering.took / 4).min(MAX_GATHER);
-        let started = Instant::now();
-        while group.len() < self.gathering.members && started.elapsed() < patience {
-            tokio::task::yield_now().await;
-            while group.len() < MAX_GROUP
-                && let Ok(queued) = self.waiting.try_recv()
-            {
-                group.push(queued);
-            }
         }
     }
 
@@ -269,25 +260,31 @@ impl Task {
 
     /// One transaction. On failure it is rolled back, except that a failed commit may yet have reached the disk.
     async fn attempt(&mut self, members: &mut [Member]) -> Result<(), Broken> {
-        if members.is_empty() {
+        if members.is_empty() || self.attempt_at_once(members).await? {
             return Ok(());
         }
+        let mut heads = std::mem::take(&mut self.heads);
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self
-                .options
-                .connect()
-                .await
-                .map_err(|error| Broken::Begin(Arc::new(error)))?,
-        };
-        if let Err(error) = execute(&mut connection, "BEGIN IMMEDIATE").await {
-            // Busy is the only failure that leaves a connection as good as it was.
-            if classify(&error) == Class::Busy {
-                self.connection = Some(connection);
+            None => {
+                heads.forget();
+                self.options
+                    .connect()
+                    .await
+                    .map_err(|error| Broken::Begin(Arc::new(error)))?
             }
-            return Err(Broken::Begin(Arc::new(error)));
+        };
+        match begin(&mut connection).await {
+            Ok(data_version) => heads.at_version(data_version),
+            Err(error) => {
+                // Busy is the only failure that leaves a connection as good as it was.
+                if classify(&error) == Class::Busy {
+                    self.connection = Some(connection);
+                }
+                return Err(Broken::Begin(Arc::new(error)));
+            }
         }
-        if let Err(error) = apply(members, &mut connection).await {
+        if let Err(error) = apply(members, &mut heads, &mut connection).await {
             // If this fails too, SQLite rolled back by itself or is beyond help: a new connection is right for both.
             if execute(&mut connection, "ROLLBACK").await.is_ok() {
                 self.connection = Some(connection);
@@ -300,13 +297,53 @@ impl Task {
             return Err(Broken::Commit(Arc::new(error)));
         }
         self.connection = Some(connection);
+        self.heads = heads;
         Ok(())
     }
 }
 
-/// All appends in a fixed number of statements, then everything else in the order of arrival.
+impl Task {
+    /// The common case of [`Task::attempt`], in one round trip. `false`: it is another case, or nothing was committed.
+    async fn attempt_at_once(&mut self, members: &mut [Member]) -> Result<bool, Broken> {
+        let mut appends = Vec::with_capacity(members.len());
+        for member in members {
+            match member {
+                Member::Append(append) if append::is_common(&append.append, &self.heads) => {
+                    appends.push(&mut **append);
+                }
+                _ => return Ok(false),
+            }
+        }
+        let Some(mut connection) = self.connection.take() else {
+            return Ok(false);
+        };
+        let mut heads = std::mem::take(&mut self.heads);
+        match append::apply_at_once(&mut appends, &mut heads, &mut connection).await {
+            Ok(done) => {
+                self.connection = Some(connection);
+                if done {
+                    self.heads = heads;
+                }
+                Ok(done)
+            }
+            Err(_error) if execute(&mut connection, "ROLLBACK").await.is_ok() => {
+                self.connection = Some(connection);
+                Ok(false)
+            }
+            Err(error) if classify(&error) == Class::Busy => {
+                self.connection = Some(connection);
+                Err(Broken::Begin(Arc::new(error)))
+            }
+            // There is no transaction any more: SQLite rolled it back, or committed it.
+            Err(error) => Err(Broken::Commit(Arc::new(error))),
+        }
+    }
+}
+
+/// All appends together, then everything else in the order of arrival.
 async fn apply(
     members: &mut [Member],
+    heads: &mut Heads,
     connection: &mut SqliteConnection,
 ) -> Result<(), sqlx::Error> {
     let mut appends = Vec::new();
@@ -318,9 +355,12 @@ async fn apply(
             Member::Close(_) => {}
         }
     }
-    append::apply(&mut appends, connection).await?;
+    append::apply(&mut appends, heads, connection).await?;
     for job in jobs {
         job.apply(connection).await?;
+        if job.changes_heads() {
+            heads.forget();
+        }
     }
     Ok(())
 }
@@ -360,6 +400,13 @@ impl Member {
             Self::Close(_) => {}
         }
     }
+}
+
+/// Begins a transaction that may write. Returns the count of what others committed before it.
+async fn begin(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("BEGIN IMMEDIATE; PRAGMA data_version")
+        .fetch_one(connection)
+        .await
 }
 
 async fn execute(

@@ -4,9 +4,12 @@
 
 mod support;
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use seaworthy_contract::state_store::Harness;
+use seaworthy_contract::{Outcome, checkpoint_store as ck, process, state_store as ss};
 use seaworthy_ports::checkpoint_store::CheckpointStore;
 use seaworthy_ports::state_store::StateStore;
 use seaworthy_ports::{LogId, async_trait};
@@ -23,11 +26,11 @@ struct OnSqlite {
 }
 
 impl OnSqlite {
-    fn config(folder: &TempDir) -> SqliteConfig {
-        SqliteConfig::new(folder.path().join("state.db"))
+    fn config(folder: &Path) -> SqliteConfig {
+        SqliteConfig::new(folder.join("state.db"))
     }
 
-    async fn open(folder: &TempDir) -> Sqlite {
+    async fn open(folder: &Path) -> Sqlite {
         Sqlite::connect(Self::config(folder), Arc::new(RealClock))
             .await
             .expect("a migrated database")
@@ -38,10 +41,10 @@ impl OnSqlite {
 impl Harness for OnSqlite {
     async fn start() -> Self {
         let folder = TempDir::new().expect("a folder");
-        Sqlite::migrate(&Self::config(&folder))
+        Sqlite::migrate(&Self::config(folder.path()))
             .await
             .expect("a fresh database");
-        let sqlite = Self::open(&folder).await;
+        let sqlite = Self::open(folder.path()).await;
         let store = sqlite.state_store();
         Self {
             folder,
@@ -60,10 +63,14 @@ impl Harness for OnSqlite {
     }
 
     async fn second_handle(&self) -> Option<Arc<dyn StateStore>> {
-        let sqlite = Self::open(&self.folder).await;
+        let sqlite = Self::open(self.folder.path()).await;
         let store = sqlite.state_store();
         self.opened.lock().expect("no panic").push(sqlite);
         Some(store)
+    }
+
+    fn another_process(&self) -> Option<Command> {
+        process::this_test("a_process_that_writes_logs", self.folder.path())
     }
 
     async fn corrupt(&self, log: &LogId) -> bool {
@@ -73,7 +80,7 @@ impl Harness for OnSqlite {
             .await
             .expect("the database");
         let damaged = sqlx::query(
-            "DELETE FROM records WHERE key IN (SELECT max(key) FROM records WHERE key >> 32 = \
+            "DELETE FROM appends WHERE id IN (SELECT max(id) FROM appends WHERE log = \
              (SELECT id FROM logs WHERE kind = ?1 AND name = ?2))",
         )
         .bind(log.kind.as_str().to_owned())
@@ -93,19 +100,25 @@ seaworthy_contract::state_store_contract! {
     }
 }
 
+#[test]
+#[ignore = "scenarios start it in a process of its own"]
+fn a_process_that_writes_logs() -> Outcome {
+    ss::work(async |folder| OnSqlite::open(Path::new(&folder)).await.state_store())
+}
+
 struct Checkpoints {
     folder: TempDir,
     opened: Sqlite,
 }
 
 #[async_trait]
-impl seaworthy_contract::checkpoint_store::Harness for Checkpoints {
+impl ck::Harness for Checkpoints {
     async fn start() -> Self {
         let folder = TempDir::new().expect("a folder");
-        Sqlite::migrate(&OnSqlite::config(&folder))
+        Sqlite::migrate(&OnSqlite::config(folder.path()))
             .await
             .expect("a fresh database");
-        let opened = OnSqlite::open(&folder).await;
+        let opened = OnSqlite::open(folder.path()).await;
         Self { folder, opened }
     }
 
@@ -114,8 +127,21 @@ impl seaworthy_contract::checkpoint_store::Harness for Checkpoints {
     }
 
     async fn reopen(&self) -> Option<Arc<dyn CheckpointStore>> {
-        Some(OnSqlite::open(&self.folder).await.checkpoint_store())
+        Some(OnSqlite::open(self.folder.path()).await.checkpoint_store())
+    }
+
+    fn another_process(&self) -> Option<Command> {
+        process::this_test("a_process_that_writes_checkpoints", self.folder.path())
     }
 }
 
 seaworthy_contract::checkpoint_store_contract! { harness: Checkpoints }
+
+#[test]
+#[ignore = "scenarios start it in a process of its own"]
+fn a_process_that_writes_checkpoints() -> Outcome {
+    ck::work(async |folder| {
+        let sqlite = OnSqlite::open(Path::new(&folder)).await;
+        sqlite.checkpoint_store()
+    })
+}

@@ -6,7 +6,10 @@ mod support;
 
 use std::sync::Arc;
 
-use seaworthy_ports::state_store::Kind;
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use seaworthy_ports::LogId;
+use seaworthy_ports::state_store::{Kind, Seq, StateStore};
 use seaworthy_sqlite::{Sqlite, SqliteConfig};
 use support::{Database, RealClock, append, raw, sql};
 
@@ -145,4 +148,68 @@ async fn a_path_that_cannot_be_a_file_is_refused() {
         assert!(Sqlite::migrate(&config).await.is_err());
         assert!(Sqlite::connect(config, Arc::new(RealClock)).await.is_err());
     }
+}
+
+async fn read(store: &dyn StateStore, log: &LogId) -> Vec<Bytes> {
+    store
+        .read(log, Seq::ZERO)
+        .map_ok(|record| record.body)
+        .try_collect()
+        .await
+        .expect("readable")
+}
+
+/// The file of version 1 as a program of that version left it.
+async fn of_version_1() -> (tempfile::TempDir, SqliteConfig) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = SqliteConfig::new(folder.path().join("state.db"));
+    let mut raw = raw(&config.path).await;
+    sqlx::raw_sql(include_str!("data/v1.sql"))
+        .execute(&mut raw)
+        .await
+        .expect("the sample");
+    (folder, config)
+}
+
+#[tokio::test]
+async fn a_store_of_version_1_is_refused_until_it_is_migrated_and_loses_nothing() {
+    let (_folder, config) = of_version_1().await;
+    assert_eq!(refusal(&config).await, Kind::Rejected);
+    let stored: Vec<Vec<u8>> = sqlx::query_scalar("SELECT body FROM records ORDER BY key")
+        .fetch_all(&mut raw(&config.path).await)
+        .await
+        .expect("records");
+    Sqlite::migrate(&config).await.expect("migrated");
+    let sqlite = Sqlite::connect(config.clone(), Arc::new(RealClock))
+        .await
+        .expect("connected");
+    let store = sqlite.state_store();
+    let mut kept = Vec::new();
+    for (run, head, sealed) in [("ended", 16, true), ("waiting", 12, false)] {
+        let log = support::log(run);
+        let found = store.head(&log).await.expect("readable").expect("a head");
+        assert_eq!((found.seq, found.sealed), (Seq(head), sealed));
+        let bodies = read(&*store, &log).await;
+        assert_eq!(bodies.len() as u64, head);
+        kept.extend(bodies);
+    }
+    assert_eq!(kept, stored);
+}
+
+#[tokio::test]
+async fn a_run_that_version_1_left_goes_on_after_migrating() {
+    let (_folder, config) = of_version_1().await;
+    Sqlite::migrate(&config).await.expect("migrated");
+    let sqlite = Sqlite::connect(config, Arc::new(RealClock))
+        .await
+        .expect("connected");
+    let store = sqlite.state_store();
+    store
+        .append(append("waiting", 12, &[b"next"]))
+        .await
+        .expect("appended");
+    let waiting = read(&*store, &support::log("waiting")).await;
+    assert_eq!(waiting.last().expect("a record"), "next");
+    let sealed = store.append(append("ended", 16, &[b"late"])).await;
+    assert_eq!(sealed.expect_err("sealed").kind(), Kind::Sealed);
 }

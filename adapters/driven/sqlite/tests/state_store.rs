@@ -13,8 +13,8 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use seaworthy_ports::Effect;
 use seaworthy_ports::state_store::{
-    Appended, DocumentKey, DocumentQuery, Expected, ExpectedVersion, HeadQuery, Kind, Labels,
-    Order, PutDocument, Seq, StateStore, Version,
+    Append, Appended, DocumentKey, DocumentQuery, Expected, ExpectedVersion, HeadQuery, Kind,
+    Labels, Order, PutDocument, Seq, StateStore, Version,
 };
 use seaworthy_ports::{DocumentPath, LogKind, WriterId};
 use seaworthy_sqlite::{Sqlite, SqliteConfig};
@@ -183,6 +183,68 @@ async fn repeating_the_newest_append_gives_its_first_outcome_also_after_reopenin
 }
 
 #[tokio::test]
+async fn repeating_an_append_with_the_end_of_its_bodies_is_no_repetition() {
+    let database = Database::new().await;
+    let store = database.open().await.state_store();
+    let whole = append("log", 0, &[b"a", b"b"]);
+    store.append(whole.clone()).await.expect("appended");
+    let end = Append {
+        expected: Expected::Head(Seq(1)),
+        bodies: whole.bodies[1..].to_vec(),
+        ..whole
+    };
+    let refused = store.append(end).await.expect_err("another content");
+    assert_eq!(refused.kind(), Kind::Rejected);
+}
+
+#[tokio::test]
+async fn an_append_and_its_repetition_may_be_under_way_at_once() {
+    let database = Database::new().await;
+    let store = database.open().await.state_store();
+    for head in 0..20 {
+        let one = append("log", head, &[b"a"]);
+        let (first, again) = tokio::join!(store.append(one.clone()), store.append(one));
+        assert_eq!(first.expect("appended"), again.expect("repeated"));
+    }
+    assert_eq!(bodies(&*store, "log").await.expect("read").len(), 20);
+}
+
+#[tokio::test]
+async fn a_head_that_is_known_is_forgotten_when_another_handle_changes_it() {
+    let database = Database::new().await;
+    let (one, other) = (database.open().await, database.open().await);
+    let (one, other) = (one.state_store(), other.state_store());
+    for head in 0..6 {
+        let writer = if head % 2 == 0 { &one } else { &other };
+        writer
+            .append(append("log", head, &[b"a"]))
+            .await
+            .expect("appended in turns");
+    }
+    let late = one.append(append("log", 4, &[b"late"])).await;
+    let conflict = Kind::Conflict { head: Some(Seq(6)) };
+    assert_eq!(late.expect_err("late").kind(), conflict);
+    other.delete(&log("log")).await.expect("deleted");
+    for head in [0, 6] {
+        let late = one.append(append("log", head, &[b"late"])).await;
+        assert_eq!(late.expect_err("gone").kind(), Kind::Gone);
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_known_is_forgotten_when_this_handle_deletes_its_log() {
+    let database = Database::new().await;
+    let store = database.open().await.state_store();
+    store
+        .append(append("log", 0, &[b"a"]))
+        .await
+        .expect("appended");
+    store.delete(&log("log")).await.expect("deleted");
+    let late = store.append(append("log", 1, &[b"late"])).await;
+    assert_eq!(late.expect_err("gone").kind(), Kind::Gone);
+}
+
+#[tokio::test]
 async fn a_closed_store_refuses_without_effect() {
     let database = Database::new().await;
     let sqlite = database.open().await;
@@ -199,11 +261,13 @@ async fn a_closed_store_refuses_without_effect() {
 
 #[tokio::test]
 async fn a_damaged_log_is_corrupt_and_the_others_are_not() {
-    const DAMAGE: [&str; 6] = [
-        "DELETE FROM records WHERE key = (SELECT id << 32 | 2 FROM logs WHERE name = 'bad')",
-        "DELETE FROM records WHERE key = (SELECT id << 32 | 3 FROM logs WHERE name = 'bad')",
-        "DELETE FROM records WHERE key > (SELECT id << 32 FROM logs WHERE name = 'bad')
-            AND key <= (SELECT id << 32 | 3 FROM logs WHERE name = 'bad')",
+    const DAMAGE: [&str; 9] = [
+        "DELETE FROM appends WHERE last = 1 AND log = (SELECT id FROM logs WHERE name = 'bad')",
+        "UPDATE appends SET lengths = NULL WHERE last = 3 AND log = (SELECT id FROM logs WHERE name = 'bad')",
+        "UPDATE appends SET lengths = x'01000000' WHERE last = 3 AND log = (SELECT id FROM logs WHERE name = 'bad')",
+        "UPDATE appends SET bodies = x'' WHERE last = 3 AND log = (SELECT id FROM logs WHERE name = 'bad')",
+        "DELETE FROM appends WHERE last = 3 AND log = (SELECT id FROM logs WHERE name = 'bad')",
+        "DELETE FROM appends WHERE log = (SELECT id FROM logs WHERE name = 'bad')",
         "UPDATE logs SET seq = 2 WHERE name = 'bad'",
         "UPDATE logs SET seq = -1 WHERE name = 'bad'",
         "UPDATE logs SET labels = 'nonsense' WHERE name = 'bad'",
@@ -213,15 +277,19 @@ async fn a_damaged_log_is_corrupt_and_the_others_are_not() {
         let store = database.open().await.state_store();
         for name in ["before", "bad", "good"] {
             store
-                .append(append(name, 0, &[b"1", b"2", b"3"]))
+                .append(append(name, 0, &[b"1"]))
+                .await
+                .expect("appended");
+            store
+                .append(append(name, 1, &[b"2", b"3"]))
                 .await
                 .expect("appended");
         }
         assert!(sql(&mut database.raw().await, damage).await > 0, "{damage}");
         let read = bodies(&*store, "bad").await;
         assert_eq!(read.expect_err(damage).kind(), Kind::Corrupt);
-        // A hole in the middle shows when it is read.
-        if number > 0 {
+        // What is wrong before or within the newest append shows when it is read.
+        if number > 3 {
             let head = store.head(&log("bad")).await;
             assert_eq!(head.expect_err(damage).kind(), Kind::Corrupt);
             let (next, good) = tokio::join!(
