@@ -18,15 +18,22 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::config::Supervisor;
 use crate::error;
-use crate::leftovers::kill_session;
+use crate::leftovers::kill_family;
 use crate::protocol::{self, CHUNK, HEADER, Job, MAX_JOB, MAX_REPORT, Report, Step};
 use crate::supervisor::MARK;
 
 /// How long a supervisor gets to end a command before the caller is told that it could not.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it gets before the worker helps: the command may be stopping it as fast as it is woken.
+const ALONE: Duration = Duration::from_millis(250);
+
+/// How often a supervisor is woken in case the command, or somebody else, has stopped it.
+const WAKE_EVERY: Duration = Duration::from_secs(1);
 
 /// How many pieces of output wait for whoever reads them. Then the command waits.
 const OUTPUT_QUEUE: usize = 8;
@@ -88,10 +95,18 @@ impl Outcome {
                 let source = io::Error::from_raw_os_error(errno);
                 match step {
                     Step::Run => error::io(operation, "the program could not be run", source),
-                    Step::Adopt | Step::Fence => error::new(
+                    Step::Adopt => error::new(
                         Kind::Unavailable,
                         operation,
-                        "the supervisor cannot do its work here",
+                        "the supervisor cannot adopt what the command starts; it needs /proc, with a kernel that \
+                         has CONFIG_PROC_CHILDREN",
+                    )
+                    .with_source(source),
+                    Step::Fence => error::new(
+                        Kind::Unavailable,
+                        operation,
+                        "the supervisor cannot use the state directory; is it still there, and may this user write \
+                         to it?",
                     )
                     .with_source(source),
                     Step::Watch => error::new(
@@ -181,7 +196,7 @@ pub(crate) fn start(
     operation: &'static str,
 ) -> Result<Running, SandboxError> {
     let message = encode(job, operation)?;
-    let failed = |source| error::io(operation, "no pipe to the supervisor", source);
+    let failed = |source| error::own_means(operation, "no pipe to the supervisor", source);
     let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
     let cut = ours.try_clone().map_err(failed)?;
     ours.set_nonblocking(true).map_err(failed)?;
@@ -189,12 +204,7 @@ pub(crate) fn start(
 
     let child = spawn(supervisor, folder, theirs.into());
     let mut child = child.map_err(|source| {
-        let kind = match error::classify(&source) {
-            Kind::NoSpace => Kind::NoSpace,
-            _ => Kind::Unavailable,
-        };
-        let why = format!("the supervisor cannot be started: {source}");
-        error::new(kind, operation, why).with_source(source)
+        error::own_means(operation, "the supervisor cannot be started", source)
     })?;
 
     let (send_output, output) = mpsc::channel(OUTPUT_QUEUE);
@@ -270,7 +280,12 @@ async fn pump(
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(CHUNK);
-        match pipe.read_buf(&mut buffer).await {
+        let read = tokio::select! {
+            read = pipe.read_buf(&mut buffer) => read,
+            // What has escaped a killed supervisor may hold the other end for ever.
+            () = to.closed() => return,
+        };
+        match read {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
@@ -342,7 +357,7 @@ impl Driver {
         }
         if let (Outcome::Lost, Some(supervisor)) = (outcome, self.supervisor()) {
             // Something killed the supervisor. What is left without it is ended as far as it can be found.
-            let _ended = spawn_blocking(move || kill_session(supervisor)).await;
+            let _ended = spawn_blocking(move || kill_family(supervisor)).await;
         }
         let _reaped = self.child.wait().await;
         self.outcome.send_replace(Some(outcome));
@@ -352,14 +367,17 @@ impl Driver {
     async fn outcome(&mut self) -> Outcome {
         let timeout = tokio::time::sleep(self.ends.timeout);
         tokio::pin!(timeout);
+        let mut wake = interval_at(Instant::now() + WAKE_EVERY, WAKE_EVERY);
+        wake.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let because = loop {
             tokio::select! {
                 biased;
                 report = self.reports.next() => {
-                    if let Some(outcome) = self.judge(report, ExitStatus::Cancelled) {
+                    if let Some(outcome) = self.judge(report) {
                         return outcome;
                     }
                 }
+                _ = wake.tick() => self.wake(),
                 () = self.killed.wait() => break ExitStatus::Cancelled,
                 () = self.ends.cancel.wait() => break ExitStatus::Cancelled,
                 () = self.ends.closing.wait() => break ExitStatus::Cancelled,
@@ -367,21 +385,43 @@ impl Driver {
             }
         };
         let _told = self.cut.shutdown(Shutdown::Write);
-        // It may have been stopped.
+        tokio::time::timeout(KILL_PATIENCE, self.end(because))
+            .await
+            .unwrap_or(Outcome::Stuck)
+    }
+
+    /// Waits for the supervisor to end the command, which it has been told to, and helps if that takes long.
+    async fn end(&mut self, because: ExitStatus) -> Outcome {
+        let mut is_helped = false;
+        loop {
+            self.wake();
+            let Ok(report) = tokio::time::timeout(ALONE, self.reports.next()).await else {
+                if let Some(supervisor) = self.supervisor() {
+                    is_helped = true;
+                    let _killed = spawn_blocking(move || kill_family(supervisor)).await;
+                }
+                continue;
+            };
+            match report {
+                Some(Report::Killed) => return Outcome::Ended(because),
+                // Our own doing.
+                Some(Report::Signal(signal)) if is_helped && signal == Signal::KILL.as_raw() => {
+                    return Outcome::Ended(because);
+                }
+                report => {
+                    if let Some(outcome) = self.judge(report) {
+                        return outcome;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes a supervisor go on that was stopped: it ends nothing while it is. One that was not takes no notice.
+    fn wake(&self) {
         if let Some(supervisor) = self.supervisor() {
             let _woken = kill_process(supervisor, Signal::CONT);
         }
-        let end = async {
-            loop {
-                let report = self.reports.next().await;
-                if let Some(outcome) = self.judge(report, because) {
-                    return outcome;
-                }
-            }
-        };
-        tokio::time::timeout(KILL_PATIENCE, end)
-            .await
-            .unwrap_or(Outcome::Stuck)
     }
 
     /// The supervisor's process id, which is its own until it is waited for.
@@ -392,7 +432,7 @@ impl Driver {
     }
 
     /// What a report means; `None` if another one follows.
-    fn judge(&self, report: Option<Report>, because: ExitStatus) -> Option<Outcome> {
+    fn judge(&self, report: Option<Report>) -> Option<Outcome> {
         Some(match report {
             None => Outcome::Lost,
             Some(Report::Started) => {
@@ -401,7 +441,8 @@ impl Driver {
             }
             Some(Report::Code(code)) => Outcome::Ended(ExitStatus::Code(code)),
             Some(Report::Signal(signal)) => Outcome::Ended(ExitStatus::Signal(signal)),
-            Some(Report::Killed) => Outcome::Ended(because),
+            // It thinks that we have asked for it.
+            Some(Report::Killed) => Outcome::Ended(ExitStatus::Cancelled),
             Some(refused) => Outcome::Refused(refused),
         })
     }

@@ -14,11 +14,12 @@ const MAX_COMMANDS: usize = 64;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ProcessConfig {
-    /// Where fences are kept: one small file and folder for each run that has not ended.
+    /// Where fences are kept: one small file and folder for each run that has not ended, or that ended while no session
+    /// of it was open, for up to a week.
     pub state_dir: PathBuf,
     /// The program that supervises commands.
     pub supervisor: Supervisor,
-    /// How many commands of one session run at once; more wait. At least one.
+    /// How many commands of one session run at once; more wait, each as long as it might take. From one to 65536.
     pub max_commands: usize,
 }
 

@@ -19,11 +19,20 @@ pub(crate) fn io(operation: &'static str, what: &str, source: io::Error) -> Sand
     new(kind, operation, format!("{what}: {source}")).with_source(source)
 }
 
+/// The sandbox's own means fail it: nothing that the caller has named is at fault.
+pub(crate) fn own_means(operation: &'static str, what: &str, source: io::Error) -> SandboxError {
+    let kind = match classify(&source) {
+        Kind::NoSpace => Kind::NoSpace,
+        _ => Kind::Unavailable,
+    };
+    new(kind, operation, format!("{what}: {source}")).with_source(source)
+}
+
 pub(crate) fn fenced(operation: &'static str) -> SandboxError {
     new(
         Kind::Fenced,
         operation,
-        "a later attempt has taken the run over, or the run has ended",
+        "a later attempt has taken the run over, or the run has ended; this session can do nothing more",
     )
 }
 

@@ -7,22 +7,27 @@
 //!   It is written with the lock held exclusively, so after a write nobody acts for an earlier attempt, and whoever
 //!   wakes up later reads an attempt that is not its own.
 //! * `<run>.live/want-<attempt>` says that this attempt is coming: from here on nobody may start to act for an earlier
-//!   one, which is what makes the exclusive lock come free.
+//!   one, which is what makes the exclusive lock come free. Each open session of the attempt holds its lock shared.
 //! * `<run>.live/sup-<attempt>-<pid>` is a pipe that a living supervisor reads: a byte in it means *end*. Unlike a
 //!   process id it cannot be mistaken for another process: a pipe without a reader has no supervisor.
 //!
 //! Nothing here is synced to disk: who could be fenced dies with the operating system.
+//!
+//! The last `close` of a run removes all of it; what runs without one leave is removed by [`sweep`].
+
+mod sweep;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
+pub(crate) use self::sweep::Sweeper;
 use crate::protocol::Fence;
 
 /// How long earlier attempts get to end.
@@ -50,11 +55,15 @@ impl From<io::Error> for Refusal {
 #[derive(Debug)]
 pub(crate) struct Guard(#[expect(dead_code, reason = "dropping it gives the lock back")] File);
 
-/// What one try to take a run over came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taking {
-    /// The run is ours; nobody acts for an earlier attempt.
-    Done,
+/// The sign of an open session, held as long as this lives: its run is not swept.
+#[derive(Debug)]
+pub(crate) struct Claim(#[expect(dead_code, reason = "dropping it gives the lock back")] File);
+
+/// What one try came to.
+#[derive(Debug)]
+pub(crate) enum Progress<T> {
+    /// Nobody acts for the run any more who must not.
+    Done(T),
     /// Somebody still does. They have been told to end; try again.
     Waiting,
 }
@@ -69,29 +78,28 @@ impl Fence {
     }
 
     /// One try to take the run over. It never waits.
-    pub(crate) fn take(&self) -> Result<Taking, Refusal> {
+    pub(crate) fn take(&self) -> Result<Progress<Claim>, Refusal> {
         let live = self.live();
-        let wanted = self.wanted()?;
-        if wanted > Some(self.attempt) {
+        if self.wanted()? > Some(self.attempt) {
             return Err(Refusal::Fenced);
         }
-        if wanted != Some(self.attempt) {
-            announce(&live, self.attempt)?;
-        }
+        let Some(claim) = announce(&live, self.attempt)? else {
+            return Ok(Progress::Waiting);
+        };
         let fence = open_or_create(&self.file())?;
         let held = read_attempt(&fence)?;
-        if held == Some(self.attempt) && wanted == held {
-            return Ok(Taking::Done);
+        if held == Some(self.attempt) && self.wanted()? == held {
+            return Ok(Progress::Done(claim));
         }
         self.end_supervisors(|attempt| attempt < self.attempt)?;
         match fence.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(Taking::Waiting),
+            Err(TryLockError::WouldBlock) => return Ok(Progress::Waiting),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
         // The last close of the run may have removed the file between opening and locking it.
         if !is_at(&fence, &self.file())? {
-            return Ok(Taking::Waiting);
+            return Ok(Progress::Waiting);
         }
         if self.wanted()? > Some(self.attempt) || read_attempt(&fence)? > Some(self.attempt) {
             return Err(Refusal::Fenced);
@@ -102,24 +110,10 @@ impl Fence {
                 remove(&live.join(name))?;
             }
         }
-        Ok(Taking::Done)
+        Ok(Progress::Done(claim))
     }
 
-    /// Permission to act for this attempt. May wait, for a moment only: nobody waits while holding the lock exclusively.
-    pub(crate) fn enter(&self) -> Result<Guard, Refusal> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            if let Some(guard) = self.try_enter()? {
-                return Ok(guard);
-            }
-            if Instant::now() > until {
-                return Err(Refusal::Io(Errno::TIMEDOUT.into()));
-            }
-            std::thread::sleep(PAUSE);
-        }
-    }
-
-    /// Like [`enter`](Self::enter), but `None` instead of waiting.
+    /// Permission to act for this attempt. `None` while somebody holds the lock exclusively, which is for a moment only.
     pub(crate) fn try_enter(&self) -> Result<Option<Guard>, Refusal> {
         let fence = match File::open(self.file()) {
             Ok(fence) => fence,
@@ -137,27 +131,27 @@ impl Fence {
         Ok(Some(Guard(fence)))
     }
 
-    /// One try to forget the run. [`Taking::Done`] as well if it is not this attempt's to forget.
-    pub(crate) fn forget(&self) -> Result<Taking, Refusal> {
+    /// One try to forget the run. [`Progress::Done`] as well if it is not this attempt's to forget.
+    pub(crate) fn forget(&self) -> Result<Progress<()>, Refusal> {
         let fence = match OpenOptions::new().read(true).write(true).open(self.file()) {
             Ok(fence) => fence,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Taking::Done),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Progress::Done(())),
             Err(error) => return Err(error.into()),
         };
         if read_attempt(&fence)? != Some(self.attempt) || self.wanted()? > Some(self.attempt) {
-            return Ok(Taking::Done);
+            return Ok(Progress::Done(()));
         }
         self.end_supervisors(|attempt| attempt <= self.attempt)?;
         match fence.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(Taking::Waiting),
+            Err(TryLockError::WouldBlock) => return Ok(Progress::Waiting),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
         if !is_at(&fence, &self.file())?
             || read_attempt(&fence)? != Some(self.attempt)
             || self.wanted()? > Some(self.attempt)
         {
-            return Ok(Taking::Done);
+            return Ok(Progress::Done(()));
         }
         // Emptied first: whoever has it open already must not read its own attempt in it.
         fence.set_len(0)?;
@@ -168,17 +162,8 @@ impl Fence {
                 remove(&live.join(name))?;
             }
         }
-        match fs::remove_dir(&live) {
-            Err(error)
-                if !matches!(
-                    Errno::from_io_error(&error),
-                    Some(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST)
-                ) =>
-            {
-                Err(error.into())
-            }
-            _ => Ok(Taking::Done),
-        }
+        remove_empty(&live)?;
+        Ok(Progress::Done(()))
     }
 
     /// Tells the supervisors of these attempts to end, and forgets those that have.
@@ -307,18 +292,29 @@ fn entries(live: &Path) -> io::Result<Vec<(String, Entry)>> {
     Ok(found)
 }
 
-/// Announces an attempt. The folder may vanish in between, by the last close of an earlier attempt.
-fn announce(live: &Path, attempt: u32) -> io::Result<()> {
-    let want = live.join(format!("want-{attempt}"));
-    let mut tries = 3;
-    loop {
-        DirBuilder::new().recursive(true).mode(0o700).create(live)?;
-        tries -= 1;
-        match private().create(true).open(&want) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && tries > 0 => {}
-            other => return other.map(drop),
-        }
+/// Announces an attempt, or joins those that have. `None` if what it needs is being swept or forgotten just now.
+fn announce(live: &Path, attempt: u32) -> io::Result<Option<Claim>> {
+    match DirBuilder::new().recursive(true).mode(0o700).create(live) {
+        // It was there a moment ago and is gone.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+        other => other?,
     }
+    let path = live.join(format!("want-{attempt}"));
+    let announcement = match open_or_create(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    claim(announcement, &path)
+}
+
+/// `None` if the announcement is being swept, or was after it had been opened.
+fn claim(announcement: File, path: &Path) -> io::Result<Option<Claim>> {
+    match announcement.try_lock_shared() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    Ok(is_at(&announcement, path)?.then_some(Claim(announcement)))
 }
 
 fn private() -> OpenOptions {
@@ -339,6 +335,21 @@ fn bell(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a folder unless something is in it.
+fn remove_empty(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir(folder) {
+        Err(error)
+            if !matches!(
+                Errno::from_io_error(&error),
+                Some(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST)
+            ) =>
+        {
+            Err(error)
+        }
         _ => Ok(()),
     }
 }
@@ -395,14 +406,25 @@ mod tests {
         }
     }
 
+    impl Fence {
+        /// Nobody is in the way.
+        pub(crate) fn enter(&self) -> Result<Guard, Refusal> {
+            self.try_enter().map(Option::unwrap)
+        }
+    }
+
+    fn is_done<T>(progress: Result<Progress<T>, Refusal>) -> bool {
+        matches!(progress.unwrap(), Progress::Done(_))
+    }
+
     #[test]
     fn a_later_attempt_takes_over_and_the_earlier_one_is_refused() {
         let state = tempfile::tempdir().unwrap();
         let (first, second) = (fence(&state, 1), fence(&state, 2));
-        assert_eq!(first.take().unwrap(), Taking::Done);
-        assert_eq!(first.take().unwrap(), Taking::Done);
+        assert!(is_done(first.take()));
+        assert!(is_done(first.take()));
         drop(first.enter().unwrap());
-        assert_eq!(second.take().unwrap(), Taking::Done);
+        assert!(is_done(second.take()));
         assert!(matches!(first.enter(), Err(Refusal::Fenced)));
         assert!(matches!(first.take(), Err(Refusal::Fenced)));
         drop(second.enter().unwrap());
@@ -412,13 +434,13 @@ mod tests {
     fn a_takeover_waits_for_those_who_act_and_lets_no_more_of_them_in() {
         let state = tempfile::tempdir().unwrap();
         let (first, second) = (fence(&state, 1), fence(&state, 2));
-        assert_eq!(first.take().unwrap(), Taking::Done);
+        assert!(is_done(first.take()));
         let acting = first.enter().unwrap();
-        assert_eq!(second.take().unwrap(), Taking::Waiting);
+        assert!(!is_done(second.take()));
         assert!(matches!(first.enter(), Err(Refusal::Fenced)));
         assert!(matches!(second.enter(), Err(Refusal::Fenced)));
         drop(acting);
-        assert_eq!(second.take().unwrap(), Taking::Done);
+        assert!(is_done(second.take()));
         drop(second.enter().unwrap());
     }
 
@@ -426,13 +448,13 @@ mod tests {
     fn an_attempt_that_died_while_taking_over_does_not_let_the_next_one_skip_the_wait() {
         let state = tempfile::tempdir().unwrap();
         let (first, second, third) = (fence(&state, 1), fence(&state, 2), fence(&state, 3));
-        assert_eq!(first.take().unwrap(), Taking::Done);
+        assert!(is_done(first.take()));
         let acting = first.enter().unwrap();
-        assert_eq!(second.take().unwrap(), Taking::Waiting);
-        assert_eq!(second.take().unwrap(), Taking::Waiting);
-        assert_eq!(third.take().unwrap(), Taking::Waiting);
+        assert!(!is_done(second.take()));
+        assert!(!is_done(second.take()));
+        assert!(!is_done(third.take()));
         drop(acting);
-        assert_eq!(third.take().unwrap(), Taking::Done);
+        assert!(is_done(third.take()));
         assert!(matches!(second.take(), Err(Refusal::Fenced)));
     }
 
@@ -440,31 +462,31 @@ mod tests {
     fn a_supervisor_is_told_to_end_and_a_dead_ones_entry_goes() {
         let state = tempfile::tempdir().unwrap();
         let (first, second) = (fence(&state, 1), fence(&state, 2));
-        assert_eq!(first.take().unwrap(), Taking::Done);
+        assert!(is_done(first.take()));
         let dead = first.live().join("sup-1-4000000");
         mknodat(CWD, &dead, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         let acting = first.enter().unwrap();
         let registration = first.register().unwrap();
-        assert_eq!(second.take().unwrap(), Taking::Waiting);
+        assert!(!is_done(second.take()));
         assert_eq!((&registration.bell).read(&mut [0; 8]).unwrap(), 1);
         assert!(!dead.exists());
         drop((registration, acting));
-        assert_eq!(second.take().unwrap(), Taking::Done);
+        assert!(is_done(second.take()));
     }
 
     #[test]
     fn a_forgotten_run_leaves_no_file_and_admits_nobody() {
         let state = tempfile::tempdir().unwrap();
         let (first, second) = (fence(&state, 1), fence(&state, 2));
-        assert_eq!(first.take().unwrap(), Taking::Done);
-        assert_eq!(second.take().unwrap(), Taking::Done);
-        assert_eq!(first.forget().unwrap(), Taking::Done);
+        assert!(is_done(first.take()));
+        assert!(is_done(second.take()));
+        assert!(is_done(first.forget()));
         drop(second.enter().unwrap());
         let acting = second.enter().unwrap();
-        assert_eq!(second.forget().unwrap(), Taking::Waiting);
+        assert!(!is_done(second.forget()));
         drop(acting);
-        assert_eq!(second.forget().unwrap(), Taking::Done);
-        assert_eq!(second.forget().unwrap(), Taking::Done);
+        assert!(is_done(second.forget()));
+        assert!(is_done(second.forget()));
         assert!(matches!(second.enter(), Err(Refusal::Fenced)));
         assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
     }
@@ -473,10 +495,10 @@ mod tests {
     fn a_torn_fence_admits_nobody_and_stops_nobody() {
         let state = tempfile::tempdir().unwrap();
         let (first, second) = (fence(&state, 1), fence(&state, 2));
-        assert_eq!(first.take().unwrap(), Taking::Done);
+        assert!(is_done(first.take()));
         fs::write(first.file(), "00000").unwrap();
         assert!(matches!(first.enter(), Err(Refusal::Fenced)));
-        assert_eq!(second.take().unwrap(), Taking::Done);
+        assert!(is_done(second.take()));
         drop(second.enter().unwrap());
     }
 }

@@ -13,16 +13,19 @@ use std::ffi::OsString;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::Instant;
 
 use bytes::Bytes;
 use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt as _};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
+use seaworthy_ports::Latch;
 use seaworthy_ports::sandbox::{
     DirEntry, FileContent, FileKind, Kind, Listing, Metadata, SandboxError,
 };
 
 use crate::error;
-use crate::fence::{Guard, Refusal};
+use crate::fence::{Guard, PATIENCE, PAUSE, Refusal};
 use crate::protocol::Fence;
 
 /// The files of a workspace.
@@ -30,22 +33,39 @@ use crate::protocol::Fence;
 pub(crate) struct Files {
     root: Dir,
     fence: Fence,
+    /// The session's end, after which nothing more is changed.
+    closing: Latch,
 }
 
 impl Files {
-    pub(crate) fn new(root: Dir, fence: Fence) -> Self {
-        Self { root, fence }
+    pub(crate) fn new(root: Dir, fence: Fence, closing: Latch) -> Self {
+        Self {
+            root,
+            fence,
+            closing,
+        }
     }
 
-    /// Permission to change something.
+    /// Permission to change something. May wait, for a moment only: nobody waits while holding the lock exclusively.
     fn enter(&self, operation: &'static str) -> Result<Guard, SandboxError> {
-        self.fence.enter().map_err(|refusal| match refusal {
-            Refusal::Fenced => error::fenced(operation),
-            Refusal::Io(source) => {
-                error::new(Kind::Unavailable, operation, "the fence cannot be read")
-                    .with_source(source)
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if self.closing.is_set() {
+                return Err(error::closed(operation));
             }
-        })
+            let source = match self.fence.try_enter() {
+                Ok(Some(guard)) => return Ok(guard),
+                Ok(None) if Instant::now() < until => {
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
+                Ok(None) => io::Error::from(Errno::TIMEDOUT),
+                Err(Refusal::Fenced) => return Err(error::fenced(operation)),
+                Err(Refusal::Io(source)) => source,
+            };
+            let why = "the fence cannot be read; is the state directory still there and readable?";
+            return Err(error::new(Kind::Unavailable, operation, why).with_source(source));
+        }
     }
 
     /// A folder to run a command in.

@@ -1,62 +1,113 @@
-//! What a killed supervisor leaves behind.
+//! Ends what a supervisor cannot end: because it was killed, or because the command keeps stopping it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// A command that forks faster than it is killed is given up on.
-const ROUNDS: usize = 100;
+/// What forks faster than it is killed is given up on after this time: the caller waits, and asks again if it likes.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Kills all processes of the session that `leader` leads or led.
+/// Kills all processes of the session that `supervisor` leads or led, and all that descend from it, but not itself.
 ///
-/// Call it before `leader` is waited for: until then its number cannot become that of another session.
-pub(crate) fn kill_session(leader: Pid) {
-    for _ in 0..ROUNDS {
-        if !kill_once(leader).unwrap_or(false) {
+/// Once the supervisor is dead, what has left its session no longer descends from it and is not found.
+///
+/// Call it before `supervisor` is waited for: until then its number cannot become that of another process.
+pub(crate) fn kill_family(supervisor: Pid) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let mut found = false;
+        for member in members(&processes(), supervisor.as_raw_nonzero().get()) {
+            found |= kill(member);
+        }
+        if !found || Instant::now() > until {
             return;
         }
     }
 }
 
 /// Whether there was anything to kill.
-fn kill_once(leader: Pid) -> io::Result<bool> {
-    let mut found = false;
-    for entry in fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let pid = name.to_str().and_then(|name| name.parse().ok());
-        let Some(pid) = pid.and_then(Pid::from_raw) else {
-            continue;
-        };
-        if !is_alive_in(pid, leader) {
-            continue;
-        }
-        // The handle is opened, then the process is looked at again: so it cannot be another one of the same number.
-        if let Ok(handle) = pidfd_open(pid, PidfdFlags::empty())
-            && is_alive_in(pid, leader)
-        {
-            found |= pidfd_send_signal(handle, Signal::KILL).is_ok();
-        }
-    }
-    Ok(found)
+fn kill(member: Process) -> bool {
+    let Some(pid) = Pid::from_raw(member.pid) else {
+        return false;
+    };
+    // The handle is opened, then the process is looked at again: so it cannot be another one of the same number.
+    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return false;
+    };
+    let is_the_same = process(member.pid).is_some_and(|now| {
+        (now.parent, now.session, now.start) == (member.parent, member.session, member.start)
+    });
+    // One that has got another parent meanwhile is found again in the next round.
+    !is_the_same || pidfd_send_signal(handle, Signal::KILL).is_ok()
 }
 
-fn is_alive_in(pid: Pid, leader: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    stat.is_ok_and(|stat| {
-        state_and_session(&stat).is_some_and(|(state, session)| {
-            !matches!(state, "Z" | "X") && session == leader.as_raw_nonzero().get()
-        })
-    })
+/// What `/proc` says about a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Process {
+    pid: i32,
+    is_alive: bool,
+    parent: i32,
+    session: i32,
+    /// In clock ticks since the system has started.
+    start: u64,
+}
+
+fn processes() -> BTreeMap<i32, Process> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let pid = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        if let Some(process) = pid.and_then(process) {
+            found.insert(process.pid, process);
+        }
+    }
+    found
+}
+
+fn process(pid: i32) -> Option<Process> {
+    parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// The name in parentheses may hold anything, parentheses too.
-fn state_and_session(stat: &str) -> Option<(&str, i32)> {
+fn parse(pid: i32, stat: &str) -> Option<Process> {
     let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split(' ');
     let state = fields.next()?;
-    let session = fields.nth(2)?.parse().ok()?; // after the parent and the group
-    Some((state, session))
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?; // after the group
+    let start = fields.nth(15)?.parse().ok()?;
+    Some(Process {
+        pid,
+        is_alive: !matches!(state, "Z" | "X"),
+        parent,
+        session,
+        start,
+    })
+}
+
+/// Those that live and are in the leader's session or descend from it. A parent that is gone ends the line.
+fn members(all: &BTreeMap<i32, Process>, leader: i32) -> Vec<Process> {
+    let descends = |process: &Process| {
+        let mut seen = BTreeSet::new();
+        let mut ancestor = process.parent;
+        // What was read at different moments might even go in a circle.
+        while ancestor != leader && seen.insert(ancestor) {
+            match all.get(&ancestor) {
+                Some(next) => ancestor = next.parent,
+                None => return false,
+            }
+        }
+        ancestor == leader
+    };
+    all.values()
+        .filter(|process| process.is_alive && process.pid != leader)
+        .filter(|process| process.session == leader || descends(process))
+        .copied()
+        .collect()
 }
 
 #[cfg(test)]
@@ -65,8 +116,54 @@ mod tests {
 
     #[test]
     fn a_name_does_not_pass_for_a_state_or_a_session() {
-        let stat = "12 (a) Z 1 2 3) S 4 5 6 0 -1 4194560";
-        assert_eq!(state_and_session(stat), Some(("S", 6)));
-        assert_eq!(state_and_session("12 (a"), None);
+        let stat = "12 (a) Z 1 2 3) S 4 5 6 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 777 9";
+        let read = Process {
+            pid: 12,
+            is_alive: true,
+            parent: 4,
+            session: 6,
+            start: 777,
+        };
+        assert_eq!(parse(12, stat), Some(read));
+        assert_eq!(parse(12, "12 (a"), None);
+    }
+
+    #[test]
+    fn this_process_is_read_as_the_system_knows_it() {
+        let us = process(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(us.is_alive && us.start > 0);
+        let session = rustix::process::getsid(None).unwrap();
+        assert_eq!(us.session, session.as_raw_nonzero().get());
+        let parent = rustix::process::getppid().unwrap();
+        assert_eq!(us.parent, parent.as_raw_nonzero().get());
+    }
+
+    #[test]
+    fn the_family_is_the_session_and_all_descendants_without_the_dead_the_leader_and_strangers() {
+        let all: BTreeMap<_, _> = [
+            (10, 1, 10, true),  // the leader
+            (11, 10, 10, true), // the command
+            (12, 11, 12, true), // its child, in a session of its own
+            (13, 12, 13, true), // and that one's
+            (14, 1, 10, true),  // an orphan of the session
+            (15, 11, 10, false),
+            (16, 1, 16, true),
+            (17, 99, 17, true), // whose parent was not seen
+            (18, 19, 18, true),
+            (19, 18, 18, true),
+        ]
+        .map(|(pid, parent, session, is_alive)| {
+            let process = Process {
+                pid,
+                is_alive,
+                parent,
+                session,
+                start: 0,
+            };
+            (pid, process)
+        })
+        .into();
+        let found: Vec<_> = members(&all, 10).iter().map(|member| member.pid).collect();
+        assert_eq!(found, [11, 12, 13, 14]);
     }
 }

@@ -25,7 +25,9 @@
 //! A program that cannot do that names the `seaworthy-supervisor` binary with [`Supervisor::at`].
 //!
 //! All workers of one host that may take runs over from each other must share the state directory: it holds the
-//! fences. It must be on a local file system that no command can write to by accident, and outside of workspaces.
+//! fences. It must be on a local file system that no command can write to by accident, and outside of workspaces. The
+//! last `close` of a run removes its fence. What other runs leave is removed by an `open`, of any run and at most once a
+//! day, when they have had no open session and no command for a week.
 #![cfg(target_os = "linux")]
 
 mod command;

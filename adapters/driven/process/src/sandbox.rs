@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use rustix::process::Signal;
 use seaworthy_ports::AdapterInfo;
 use seaworthy_ports::sandbox::{
     Enforcement, Isolation, Kind, Limits, Policy, Sandbox, SandboxError, SandboxSession,
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::config::ProcessConfig;
 use crate::error::{self, ADAPTER};
-use crate::fence::{PATIENCE, PAUSE, Refusal, Taking};
+use crate::fence::{Claim, PATIENCE, PAUSE, Progress, Refusal, Sweeper};
 use crate::protocol::Fence;
 use crate::session::{self, ProcessSession};
 
@@ -36,11 +37,15 @@ const ENFORCEMENT: Enforcement = Enforcement {
     fencing: true,
 };
 
+/// The largest bound on the commands of a session.
+const MOST_COMMANDS: usize = 65_536;
+
 /// Runs commands as processes with the rights of this one's user.
 #[derive(Clone, Debug)]
 pub struct ProcessSandbox {
     /// With an absolute state directory that exists.
     config: Arc<ProcessConfig>,
+    sweeper: Arc<Sweeper>,
 }
 
 impl ProcessSandbox {
@@ -50,20 +55,22 @@ impl ProcessSandbox {
     ///
     /// # Errors
     ///
-    /// [`Kind::Unavailable`] with what is missing: the supervisor, or `/proc` with the lists of children (a kernel
-    /// built with `CONFIG_PROC_CHILDREN`). [`Kind::Rejected`] for a state directory whose path is not UTF-8 or for no
-    /// commands at all; otherwise what the system says about the state directory.
+    /// [`Kind::Unavailable`] with what is missing: the supervisor, `/proc` with the lists of children (a kernel built
+    /// with `CONFIG_PROC_CHILDREN`), or the signal that tells of a child's end. [`Kind::Rejected`] for a state
+    /// directory whose path is not UTF-8, or for no commands at all or more than 65536; otherwise what the system says
+    /// about the state directory.
     pub async fn connect(config: ProcessConfig) -> Result<Self, SandboxError> {
         let config = spawn_blocking(move || prepare(config))
             .await
             .map_err(|_| session::shutting_down("connect"))??;
         Ok(Self {
             config: Arc::new(config),
+            sweeper: Arc::default(),
         })
     }
 
     /// Takes the run over from earlier attempts, waiting until they have ended.
-    async fn take(fence: &Fence) -> Result<(), SandboxError> {
+    async fn take(fence: &Fence) -> Result<Claim, SandboxError> {
         let until = Instant::now() + PATIENCE;
         loop {
             let step = fence.clone();
@@ -71,18 +78,19 @@ impl ProcessSandbox {
                 .await
                 .map_err(|_| session::shutting_down("open"))?;
             match taking {
-                Ok(Taking::Done) => return Ok(()),
-                Ok(Taking::Waiting) if Instant::now() < until => tokio::time::sleep(PAUSE).await,
-                Ok(Taking::Waiting) => {
+                Ok(Progress::Done(claim)) => return Ok(claim),
+                Ok(Progress::Waiting) if Instant::now() < until => tokio::time::sleep(PAUSE).await,
+                Ok(Progress::Waiting) => {
                     return Err(error::new(
                         Kind::Unavailable,
                         "open",
-                        "commands of an earlier attempt do not end",
+                        "commands of an earlier attempt do not end, though they have been told to; let its worker go \
+                         on if it is stopped, or kill it",
                     ));
                 }
                 Err(Refusal::Fenced) => return Err(error::fenced("open")),
                 Err(Refusal::Io(source)) => {
-                    return Err(error::io("open", "the state directory", source));
+                    return Err(error::own_means("open", "the state directory", source));
                 }
             }
         }
@@ -92,8 +100,10 @@ impl ProcessSandbox {
 fn prepare(config: ProcessConfig) -> Result<ProcessConfig, SandboxError> {
     let rejected = |why| error::new(Kind::Rejected, "connect", why);
     let failed = |source| error::io("connect", "the state directory", source);
-    if config.max_commands == 0 {
-        return Err(rejected("at least one command must be allowed to run"));
+    if !(1..=MOST_COMMANDS).contains(&config.max_commands) {
+        return Err(rejected(
+            "at least one command must be allowed to run at once, and at most 65536",
+        ));
     }
     DirBuilder::new()
         .recursive(true)
@@ -112,6 +122,14 @@ fn prepare(config: ProcessConfig) -> Result<ProcessConfig, SandboxError> {
             "mount /proc, with a kernel that has CONFIG_PROC_CHILDREN",
         ));
     }
+    if is_ignored(SIGCHLD) {
+        return Err(error::new(
+            Kind::Unavailable,
+            "connect",
+            "this process was started with SIGCHLD ignored, so the ends of commands cannot be seen; start it with \
+             the signal at its default (env --default-signal=CHLD)",
+        ));
+    }
     let supervisor = config.supervisor.path();
     if !supervisor.is_absolute() || !supervisor.is_file() {
         return Err(error::new(
@@ -125,6 +143,19 @@ fn prepare(config: ProcessConfig) -> Result<ProcessConfig, SandboxError> {
         state_dir,
         ..config
     })
+}
+
+/// The kernel's number of the signal that tells of a child's end.
+const SIGCHLD: u32 = Signal::CHILD.as_raw().unsigned_abs();
+
+/// Whether this process ignores a signal, and with it whatever it starts.
+fn is_ignored(signal: u32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| (mask >> (signal - 1)) & 1 == 1)
 }
 
 /// SB-1.
@@ -172,7 +203,9 @@ impl Sandbox for ProcessSandbox {
         refuse_what_is_not_enforced(spec.policy, spec.limits)?;
         session::check_env(&spec.env, "open")?;
         let workspace = spec.workspace;
+        let (config, sweeper) = (Arc::clone(&self.config), Arc::clone(&self.sweeper));
         let root = spawn_blocking(move || {
+            sweeper.sweep_if_due(&config.state_dir);
             Dir::open_ambient_dir(workspace, ambient_authority())
                 .map_err(|source| error::io("open", "the workspace", source))
         })
@@ -182,8 +215,8 @@ impl Sandbox for ProcessSandbox {
             stem: self.config.state_dir.join(spec.owner.run.as_str()),
             attempt: spec.owner.attempt,
         };
-        Self::take(&fence).await?;
-        let session = ProcessSession::new(Arc::clone(&self.config), root, fence, spec.env);
+        let claim = Self::take(&fence).await?;
+        let session = ProcessSession::new(Arc::clone(&self.config), root, fence, claim, spec.env);
         Ok(Arc::new(session))
     }
 }

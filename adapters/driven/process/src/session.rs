@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,19 +20,26 @@ use crate::command::{self, Ends, Outcome, Running};
 use crate::config::ProcessConfig;
 use crate::error;
 use crate::exec;
-use crate::fence::{PATIENCE, PAUSE, Refusal, Taking};
+use crate::fence::{Claim, PATIENCE, PAUSE, Progress, Refusal};
 use crate::files::Files;
 use crate::process::ProcessHandle;
 use crate::protocol::{Fence, Job, VERSION};
+
+/// How many file operations of one session run at once; more wait. Each takes a thread.
+const MAX_FILE_OPERATIONS: u32 = 16;
 
 /// Commands and files of one workspace, for one attempt of a run.
 pub(crate) struct ProcessSession {
     config: Arc<ProcessConfig>,
     files: Arc<Files>,
     fence: Fence,
+    /// Keeps the run from being swept while this session may need it.
+    _claim: Claim,
     env: BTreeMap<String, String>,
     /// One permit for each command that runs.
     slots: Arc<Semaphore>,
+    /// One permit for each file operation that runs.
+    operations: Arc<Semaphore>,
     close: LatchSetter,
     closing: Latch,
 }
@@ -73,24 +80,28 @@ impl ProcessSession {
         config: Arc<ProcessConfig>,
         root: Dir,
         fence: Fence,
+        claim: Claim,
         env: BTreeMap<String, String>,
     ) -> Self {
         let (close, closing) = Latch::new();
         Self {
             slots: Arc::new(Semaphore::new(config.max_commands)),
+            operations: Arc::new(Semaphore::new(MAX_FILE_OPERATIONS as usize)),
             config,
-            files: Arc::new(Files::new(root, fence.clone())),
+            files: Arc::new(Files::new(root, fence.clone(), closing.clone())),
             fence,
+            _claim: claim,
             env,
             close,
             closing,
         }
     }
 
-    /// Waits for a slot, unless the command is cancelled before.
+    /// Waits for a slot, unless the command is cancelled before, at most as long as the command might take.
     async fn slot(
         &self,
         cancel: &Latch,
+        patience: Duration,
         operation: &'static str,
     ) -> Result<Option<OwnedSemaphorePermit>, SandboxError> {
         let slot = Arc::clone(&self.slots).acquire_owned();
@@ -99,6 +110,12 @@ impl ProcessSession {
             () = self.closing.wait() => Err(error::closed(operation)),
             () = cancel.wait() => Ok(None),
             slot = slot => slot.map(Some).map_err(|_| error::closed(operation)),
+            () = tokio::time::sleep(patience) => Err(error::new(
+                Kind::Unavailable,
+                operation,
+                "as many commands as the session allows are running and none has ended in time; end one, or allow \
+                 more with ProcessConfig::with_max_commands",
+            )),
         }
     }
 
@@ -117,7 +134,7 @@ impl ProcessSession {
             ));
         }
         check_env(&exec.env, operation)?;
-        let Some(slot) = self.slot(&exec.cancel, operation).await? else {
+        let Some(slot) = self.slot(&exec.cancel, exec.timeout, operation).await? else {
             return Ok(None);
         };
         let mut env = self.env.clone();
@@ -154,13 +171,21 @@ impl ProcessSession {
         operation: &'static str,
         work: impl FnOnce(&Files) -> Result<T, SandboxError> + Send + 'static,
     ) -> Result<T, SandboxError> {
-        if self.closing.is_set() {
-            return Err(error::closed(operation));
-        }
+        let permit = tokio::select! {
+            biased;
+            () = self.closing.wait() => return Err(error::closed(operation)),
+            permit = Arc::clone(&self.operations).acquire_owned() => {
+                permit.map_err(|_| error::closed(operation))?
+            }
+        };
         let files = Arc::clone(&self.files);
-        spawn_blocking(move || work(&files))
-            .await
-            .map_err(|_| shutting_down(operation))?
+        spawn_blocking(move || {
+            let done = work(&files);
+            drop(permit);
+            done
+        })
+        .await
+        .map_err(|_| shutting_down(operation))?
     }
 
     /// Removes the run from the state directory.
@@ -172,13 +197,14 @@ impl ProcessSession {
                 .await
                 .map_err(|_| shutting_down("close"))?;
             match forgetting {
-                Ok(Taking::Done) | Err(Refusal::Fenced) => return Ok(()),
-                Ok(Taking::Waiting) if tokio::time::Instant::now() < until => {
+                Ok(Progress::Done(())) | Err(Refusal::Fenced) => return Ok(()),
+                Ok(Progress::Waiting) if tokio::time::Instant::now() < until => {
                     tokio::time::sleep(PAUSE).await;
                 }
-                Ok(Taking::Waiting) => return Err(not_ending()),
+                Ok(Progress::Waiting) => return Err(not_ending()),
                 Err(Refusal::Io(source)) => {
-                    return Err(error::io("close", "the state directory", source));
+                    return Err(error::own_means("close", "the state directory", source)
+                        .with_unknown_effect());
                 }
             }
         }
@@ -186,7 +212,12 @@ impl ProcessSession {
 }
 
 fn not_ending() -> SandboxError {
-    error::new(Kind::Unavailable, "close", "commands do not end").with_unknown_effect()
+    error::new(
+        Kind::Unavailable,
+        "close",
+        "commands or file operations do not end; the system may be waiting for a device. Closing again waits again",
+    )
+    .with_unknown_effect()
 }
 
 fn nothing() -> Captured {
@@ -263,8 +294,14 @@ impl SandboxSession for ProcessSession {
     async fn close(&self, last: bool) -> Result<(), SandboxError> {
         self.close.set();
         let all = u32::try_from(self.config.max_commands).unwrap_or(u32::MAX);
-        // All slots free: every command has ended and has been waited for.
-        let idle = tokio::time::timeout(PATIENCE, self.slots.acquire_many(all)).await;
+        // All permits free: every command has ended and has been waited for, and nobody touches a file.
+        let idle = async {
+            tokio::join!(
+                self.slots.acquire_many(all),
+                self.operations.acquire_many(MAX_FILE_OPERATIONS)
+            )
+        };
+        let idle = tokio::time::timeout(PATIENCE, idle).await;
         drop(idle.map_err(|_| not_ending())?);
         if last {
             self.forget().await?;

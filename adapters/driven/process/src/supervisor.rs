@@ -13,13 +13,15 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use std::{env, io, process};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, WaitId, WaitIdOptions, getpid, pidfd_open, set_child_subreaper, setsid, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, pidfd_open, set_child_subreaper,
+    set_parent_process_death_signal, setsid, waitid,
 };
 
 use self::wire::{Control, Pending};
@@ -32,6 +34,9 @@ pub(crate) const MARK: &str = "__seaworthy_supervise";
 /// Exit codes of the supervisor itself, for whoever looks at it from outside. Workers read reports.
 const DONE: i32 = 0;
 const NO_WORKER: i32 = 70; // EX_SOFTWARE
+
+/// How often those are buried that a command has left behind and that have ended.
+const BURY_EVERY: Duration = Duration::from_secs(1);
 
 static HOOKED: AtomicBool = AtomicBool::new(false);
 
@@ -86,6 +91,8 @@ fn supervise(control: &mut Control, job: Job) -> Result<Report, Report> {
     }
     // Only a group leader is refused, which has no terminal to be rid of in any start by a worker.
     let _leader = setsid();
+    // A command can stop its supervisor, which then ends nothing. The death of the worker wakes it.
+    set_parent_process_death_signal(Some(Signal::CONT)).map_err(failed(Step::Adopt))?;
     set_child_subreaper(Some(getpid())).map_err(failed(Step::Adopt))?;
     family::check().map_err(failed_io(Step::Adopt))?;
     let (_guard, registration) = admit(control, &job)?;
@@ -131,7 +138,7 @@ fn admit(control: &Control, job: &Job) -> Result<(Guard, Registration), Report> 
     };
     let registration = job.fence.register().map_err(refused)?;
     if control
-        .is_cut(std::time::Duration::ZERO)
+        .is_cut(Duration::ZERO)
         .map_err(failed(Step::Fence))?
     {
         return Err(Report::Killed);
@@ -154,6 +161,7 @@ fn watch(
         fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
     }
     let mut pending = Pending::new(input);
+    let mut buried = Instant::now();
     loop {
         let control_wants = if control.has_room(&pending) {
             PollFlags::IN | PollFlags::RDHUP
@@ -168,7 +176,7 @@ fn watch(
         if let Some(pipe) = pending.waits_for() {
             fds.push(PollFd::from_borrowed_fd(pipe, PollFlags::OUT));
         }
-        match poll(&mut fds, None) {
+        match poll(&mut fds, Some(&timespec(BURY_EVERY))) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -176,6 +184,10 @@ fn watch(
         let mut next = || ready.next().unwrap_or(PollFlags::empty());
         let (has_ended, bell, worker, pipe) = (next(), next(), next(), next());
         drop(fds);
+        if buried.elapsed() >= BURY_EVERY {
+            family::bury_all_but(command);
+            buried = Instant::now();
+        }
         if !has_ended.is_empty() {
             return outcome(command);
         }
@@ -211,7 +223,7 @@ fn outcome(command: Pid) -> Result<Report, Errno> {
     }
 }
 
-fn timespec(duration: std::time::Duration) -> Timespec {
+fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: duration.subsec_nanos().into(),

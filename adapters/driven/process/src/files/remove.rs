@@ -33,14 +33,30 @@ impl Files {
             parent
         };
         match self.root.open_dir(parent) {
-            Ok(folder) => self.remove_entry(&folder, name, MAX_DEPTH),
+            Ok(folder) => {
+                let mut removed = 0;
+                self.remove_entry(&folder, name, MAX_DEPTH, &mut removed)
+                    .map_err(|error| {
+                        if removed > 0 {
+                            error.with_unknown_effect()
+                        } else {
+                            error
+                        }
+                    })
+            }
             Err(error) if is_absent(&error) => Ok(()),
             Err(error) => Err(error::io("remove", "the directory above", error)),
         }
     }
 
-    /// Removes the entry `name` of `folder`. Links are removed, never followed.
-    fn remove_entry(&self, folder: &Dir, name: &OsStr, depth: usize) -> Result<(), SandboxError> {
+    /// Removes the entry `name` of `folder` and counts what it removes. Links are removed, never followed.
+    fn remove_entry(
+        &self,
+        folder: &Dir,
+        name: &OsStr,
+        depth: usize,
+        removed: &mut u64,
+    ) -> Result<(), SandboxError> {
         let failed = |source| error::io("remove", "the path", source);
         let found = match folder.symlink_metadata(name) {
             Err(error) if is_absent(&error) => return Ok(()),
@@ -60,18 +76,22 @@ impl Files {
             };
             for entry in inner.entries().map_err(failed)? {
                 let name = entry.map_err(failed)?.file_name();
-                self.remove_entry(&inner, &name, depth - 1)?;
+                self.remove_entry(&inner, &name, depth - 1, removed)?;
             }
         }
         let _guard = self.enter("remove")?;
-        let removed = if found.is_dir() {
+        let done = if found.is_dir() {
             folder.remove_dir(name)
         } else {
             folder.remove_file(name)
         };
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-            _ => Ok(()),
+        match done {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed(error)),
+            Ok(()) => {
+                *removed += 1;
+                Ok(())
+            }
         }
     }
 }

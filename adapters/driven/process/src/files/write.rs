@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cap_std::fs::{Dir, File, OpenOptions, Permissions};
+use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt as _, Permissions};
 use seaworthy_ports::sandbox::{Kind, SandboxError};
 
 use super::{Files, is_absent, path, sync};
@@ -39,7 +39,7 @@ impl Files {
         };
         let draft = {
             let _guard = self.enter("write")?;
-            Draft::create(&folder).map_err(failed)?
+            Draft::create(&folder, permissions.is_some()).map_err(failed)?
         };
         draft.fill(content, permissions).map_err(failed)?;
         {
@@ -107,13 +107,17 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn create(folder: &'a Dir) -> io::Result<Self> {
+    /// `is_private` until it has the permissions of the file it replaces: nobody else may look into it meanwhile.
+    fn create(folder: &'a Dir, is_private: bool) -> io::Result<Self> {
         let mut tries = 16;
         loop {
             let count = COUNTER.fetch_add(1, Ordering::Relaxed);
             let name = format!(".seaworthy-{}-{count}.tmp", std::process::id());
             let mut options = OpenOptions::new();
             options.write(true).create_new(true);
+            if is_private {
+                options.mode(0o600);
+            }
             tries -= 1;
             match folder.open_with(&name, &options) {
                 // Left by a process of the same id that was killed.

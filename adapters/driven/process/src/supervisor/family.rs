@@ -1,12 +1,16 @@
 //! Ends everything a command has started.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::thread;
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, getpgid, getpgrp, kill_process, kill_process_group, wait,
+    Pid, Signal, WaitOptions, getpgid, getpgrp, kill_process, kill_process_group, wait, waitpid,
 };
+
+use crate::fence::PAUSE;
 
 /// Whether the kernel tells a process its children.
 pub(crate) fn check() -> io::Result<()> {
@@ -22,20 +26,42 @@ pub(crate) fn end(command: Pid) {
     let ours = getpgrp();
     let _gone = kill_process_group(command, Signal::KILL);
     loop {
-        // The list is missing only when it cannot be read just now; waiting then returns for what was killed before.
-        for child in children().unwrap_or_default() {
+        let listed = children();
+        let mut groups = BTreeSet::new();
+        for child in listed.iter().flatten() {
+            let child = *child;
             let _gone = kill_process(child, Signal::KILL);
+            // Once for each group: killing one takes as long as it is large, with the dead in it.
             if let Ok(group) = getpgid(Some(child))
                 && group != ours
+                && groups.insert(group.as_raw_nonzero())
             {
                 let _gone = kill_process_group(group, Signal::KILL);
             }
         }
-        match wait(WaitOptions::empty()) {
+        // Without the list there may be somebody who was not killed, and must not be waited for.
+        let options = match &listed {
+            Ok(_) => WaitOptions::empty(),
+            Err(_) => {
+                thread::sleep(PAUSE);
+                WaitOptions::NOHANG
+            }
+        };
+        match wait(options) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => return, // CHILD: there is nobody left
         }
         while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+    }
+}
+
+/// Gives back the process ids of those the command has left to the supervisor and that have ended since: they would
+/// pile up as long as it runs. Its own stays, so that its process group keeps its number.
+pub(crate) fn bury_all_but(command: Pid) {
+    for child in children().unwrap_or_default() {
+        if child != command {
+            let _lives_on = waitpid(Some(child), WaitOptions::NOHANG);
+        }
     }
 }
 

@@ -50,6 +50,29 @@ async fn what_cannot_be_enforced_is_refused() {
 }
 
 #[tokio::test]
+async fn a_bound_of_no_commands_or_of_far_too_many_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for commands in [0, 65_537, usize::MAX] {
+        let config = ProcessConfig::new(folder.path(), Supervisor::at(SUPERVISOR));
+        let error = ProcessSandbox::connect(config.with_max_commands(commands)).await;
+        assert_eq!(error.unwrap_err().kind(), Kind::Rejected);
+    }
+}
+
+#[tokio::test]
+async fn a_state_directory_that_fails_is_no_fault_of_the_workspace() {
+    let bench = Bench::new().await;
+    let live = bench
+        .folder
+        .path()
+        .join("state")
+        .join(format!("{RUN}.live"));
+    std::fs::write(live, "").unwrap();
+    let error = bench.sandbox.open(bench.spec(1)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
+}
+
+#[tokio::test]
 async fn a_missing_supervisor_is_unavailable() {
     let folder = tempfile::tempdir().unwrap();
     let config = ProcessConfig::new(folder.path(), Supervisor::at("/no/such/supervisor"));
@@ -248,10 +271,10 @@ async fn a_timeout_kills_within_a_second_and_keeps_what_was_said() {
     let script =
         "trap '' TERM INT HUP; echo begun; setsid sh -c 'sleep 998' & echo $! >pid; sleep 999";
     let mut exec = sh(script);
-    exec.timeout = Duration::from_millis(400);
+    exec.timeout = Duration::from_secs(2); // time enough to begin
     let begun = Instant::now();
     let output = session.exec(exec).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_millis(1400));
+    assert!(begun.elapsed() < Duration::from_secs(3));
     assert_eq!(output.status, ExitStatus::TimedOut);
     assert_eq!(&output.stdout.bytes[..], b"begun\n");
     assert!(!runs(pid_in(&bench.work().join("pid")).await));
@@ -301,6 +324,100 @@ async fn a_command_that_stops_its_supervisor_is_still_killed() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_command_that_has_stopped_its_supervisor_is_noticed() {
+    let bench = Bench::new().await;
+    let session = bench.open(1).await;
+    let begun = Instant::now();
+    let output = session.exec(sh("kill -STOP $PPID; exit 3")).await.unwrap();
+    assert_eq!(output.status, ExitStatus::Code(3));
+    // Others who would wake the supervisor come later: the end of the thread that has started it, and the timeout.
+    assert!(begun.elapsed() < Duration::from_secs(8));
+}
+
+#[tokio::test]
+async fn commands_that_keep_stopping_their_supervisor_are_still_killed() {
+    let bench = Bench::new().await;
+    let session = bench.open(1).await;
+    // One of them has left the session.
+    let script = "s=$PPID; stop() { echo $$ >$1; while :; do kill -STOP $s; done; }
+                  setsid sh -c 'echo $$ >a; while :; do kill -STOP '$s'; done' &
+                  stop c & stop d & stop e & stop b";
+    let (setter, latch) = Latch::new();
+    let mut exec = sh(script);
+    exec.cancel = latch;
+    let cancel = async {
+        let pids = (
+            pid_in(&bench.work().join("a")).await,
+            pid_in(&bench.work().join("b")).await,
+        );
+        setter.set();
+        (pids, Instant::now())
+    };
+    let (output, ((a, b), asked)) = tokio::join!(session.exec(exec), cancel);
+    assert!(asked.elapsed() < Duration::from_secs(1));
+    assert_eq!(output.unwrap().status, ExitStatus::Cancelled);
+    assert!(!runs(a) && !runs(b));
+}
+
+#[tokio::test]
+async fn an_output_that_somebody_else_holds_open_does_not_keep_the_worker_reading() {
+    let bench = Bench::new().await;
+    let session = bench.open(1).await;
+    let script = "echo said; echo $$ >pid; while ! [ -e go ]; do sleep 0.01; done";
+    let hold = async {
+        let pid = pid_in(&bench.work().join("pid")).await;
+        let output = format!("/proc/{pid}/fd/1");
+        let pipe = std::fs::read_link(&output).unwrap();
+        let held = std::fs::OpenOptions::new().write(true).open(output);
+        std::fs::write(bench.work().join("go"), "").unwrap();
+        (held.unwrap(), pipe)
+    };
+    let (output, (held, pipe)) = tokio::join!(session.exec(sh(script)), hold);
+    let output = output.unwrap();
+    assert_eq!(output.status, ExitStatus::Code(0));
+    assert_eq!(&output.stdout.bytes[..], b"said\n");
+    until("only the test's own end is open", || {
+        let files = std::fs::read_dir("/proc/self/fd").unwrap();
+        let ends = files.filter(|file| {
+            let file = file.as_ref().unwrap().path();
+            std::fs::read_link(file).is_ok_and(|file| file == pipe)
+        });
+        ends.count() == 1
+    })
+    .await;
+    drop(held);
+}
+
+/// Where the process below says what it was told.
+const TOLD: &str = "SEAWORTHY_TEST_TOLD";
+
+#[tokio::test]
+#[ignore = "a process that another test starts"]
+async fn process_that_ignores_its_children() {
+    let told = std::path::PathBuf::from(std::env::var_os(TOLD).unwrap());
+    let config = ProcessConfig::new(told.with_extension("state"), Supervisor::at(SUPERVISOR));
+    let error = ProcessSandbox::connect(config).await.unwrap_err();
+    std::fs::write(told, format!("{:?}", error.kind())).unwrap();
+}
+
+#[tokio::test]
+async fn a_process_that_cannot_see_its_children_end_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = folder.path().join("told");
+    let mut process = std::process::Command::new("env")
+        .arg("--ignore-signal=CHLD")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact"])
+        .arg("commands::process_that_ignores_its_children")
+        .env(TOLD, &told)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    assert!(process.wait().unwrap().success());
+    assert_eq!(std::fs::read_to_string(told).unwrap(), "Unavailable");
+}
+
+#[tokio::test]
 async fn a_command_that_kills_its_group_spares_its_supervisor() {
     let bench = Bench::new().await;
     let session = bench.open(1).await;
@@ -341,11 +458,33 @@ async fn a_group_that_forks_without_end_is_killed() {
     let session = bench.open(1).await;
     let script = "setsid sh -c 'while :; do (sleep 0.05 &) ; done' & sleep 992";
     let mut exec = sh(script);
-    exec.timeout = Duration::from_millis(300);
+    exec.timeout = Duration::from_secs(3); // time for thousands of dead
     let begun = Instant::now();
     let output = session.exec(exec).await.unwrap();
     assert_eq!(output.status, ExitStatus::TimedOut);
-    assert!(begun.elapsed() < Duration::from_millis(1300));
+    assert!(begun.elapsed() < Duration::from_secs(4));
+}
+
+#[tokio::test]
+async fn the_dead_that_a_command_leaves_behind_do_not_pile_up_while_it_runs() {
+    let bench = Bench::new().await;
+    let session = bench.open(1).await;
+    // Children of a child that is gone, so that they become the supervisor's, and dead.
+    let script = "echo $PPID >supervisor; sh -c 'for i in 1 2 3 4 5 6 7 8 9; do sleep 0.05 & done'
+                  echo $$ >pid; while ! [ -e go ]; do sleep 0.01; done; exit 3";
+    let look = async {
+        let supervisor = pid_in(&bench.work().join("supervisor")).await;
+        let command = pid_in(&bench.work().join("pid")).await;
+        let children = format!("/proc/{supervisor}/task/{supervisor}/children");
+        until("the command is all that is left", || {
+            let children = std::fs::read_to_string(&children).unwrap();
+            children.trim() == command.to_string()
+        })
+        .await;
+        std::fs::write(bench.work().join("go"), "").unwrap();
+    };
+    let (output, ()) = tokio::join!(session.exec(sh(script)), look);
+    assert_eq!(output.unwrap().status, ExitStatus::Code(3));
 }
 
 #[tokio::test]
@@ -435,6 +574,29 @@ async fn more_commands_than_allowed_wait_their_turn() {
     let (one, two) = tokio::join!(session.exec(alone()), session.exec(alone()));
     assert_eq!(one.unwrap().status, ExitStatus::Code(0));
     assert_eq!(two.unwrap().status, ExitStatus::Code(0));
+}
+
+#[tokio::test]
+async fn a_command_does_not_wait_for_its_turn_longer_than_it_may_take() {
+    let bench = Bench::new().await;
+    let config = ProcessConfig::new(
+        bench.folder.path().join("state"),
+        Supervisor::at(SUPERVISOR),
+    )
+    .with_max_commands(1);
+    let sandbox = ProcessSandbox::connect(config).await.unwrap();
+    let session = sandbox.open(bench.spec(1)).await.unwrap();
+    let mut server = session.spawn(argv(&["cat"])).await.unwrap();
+    let mut exec = sh("touch ran");
+    exec.timeout = Duration::from_millis(50);
+    let error = session.exec(exec).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (Kind::Unavailable, Effect::None)
+    );
+    assert!(!bench.work().join("ran").exists());
+    server.kill().await.unwrap();
+    session.exec(sh("touch ran")).await.unwrap();
 }
 
 #[tokio::test]

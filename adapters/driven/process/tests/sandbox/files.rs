@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::bench::*;
 use bytes::Bytes;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use seaworthy_ports::Effect;
 use seaworthy_ports::sandbox::*;
 
 #[tokio::test]
@@ -41,6 +42,43 @@ async fn a_replaced_file_keeps_its_permissions_and_its_readers_their_content() {
     assert_eq!(mode & 0o7777, 0o751);
     assert_eq!(fs::read(&path).unwrap(), b"new");
     assert_eq!(std::io::read_to_string(reader).unwrap(), "old");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_file_is_private_while_it_is_replaced() {
+    let bench = Bench::new().await;
+    let session = bench.open(1).await;
+    let path = bench.work().join("secret");
+    fs::write(&path, "").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut modes = std::collections::BTreeMap::<u32, u32>::new();
+            while !stop.load(Ordering::Relaxed) {
+                for entry in fs::read_dir(bench.work()).unwrap().flatten() {
+                    let is_draft = entry.file_name() != "secret";
+                    // It may be gone already.
+                    if let (true, Ok(found)) = (is_draft, entry.metadata()) {
+                        *modes.entry(found.permissions().mode() & 0o777).or_default() += 1;
+                    }
+                }
+            }
+            modes
+        });
+        let work = async {
+            for _ in 0..20 {
+                let content = Bytes::from(vec![b'x'; 4_000_000]);
+                session.write("secret", content).await.unwrap();
+            }
+        };
+        let handle = tokio::runtime::Handle::current();
+        tokio::task::block_in_place(|| handle.block_on(work));
+        stop.store(true, Ordering::Relaxed);
+        let seen: Vec<_> = watcher.join().unwrap().into_keys().collect();
+        // Seen at all, and never otherwise.
+        assert_eq!(seen, [0o600]);
+    });
 }
 
 #[tokio::test]
@@ -224,6 +262,29 @@ async fn a_tree_is_removed_without_following_its_links() {
     assert_eq!(
         session.remove(".").await.unwrap_err().kind(),
         Kind::Rejected
+    );
+}
+
+#[tokio::test]
+async fn a_tree_of_which_only_a_part_could_be_removed_is_not_called_untouched() {
+    let bench = Bench::new().await;
+    let session = bench.open(1).await;
+    // Too deep, with a file on each level.
+    let deep = "d/".repeat(210);
+    fs::create_dir_all(bench.work().join(&deep)).unwrap();
+    for depth in 0..200 {
+        fs::write(bench.work().join("d/".repeat(depth + 1)).join("file"), "").unwrap();
+    }
+    let error = session.remove("d").await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (Kind::Rejected, Effect::Unknown)
+    );
+    fs::create_dir_all(bench.work().join("e/".repeat(210))).unwrap();
+    let error = session.remove("e").await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect()),
+        (Kind::Rejected, Effect::None)
     );
 }
 
