@@ -25,13 +25,14 @@ enum Layer {
     Contract,
     Fakes,
     Simulation,
+    Bench,
     Example,
     Xtask,
 }
 
 use Layer::{
-    Cli, Contract, Core, Decorator, Driven, Driving, Example, Facade, Fakes, Ports, Simulation,
-    Support, Xtask,
+    Bench, Cli, Contract, Core, Decorator, Driven, Driving, Example, Facade, Fakes, Ports,
+    Simulation, Support, Xtask,
 };
 
 impl Layer {
@@ -50,8 +51,8 @@ impl Layer {
             ["testing", "contract"] => Contract,
             ["testing", "fakes"] => Fakes,
             ["testing", "simulation"] => Simulation,
-            // The benchmark is an application like any other.
-            ["examples", _] | ["testing", "bench"] => Example,
+            ["testing", "bench"] => Bench,
+            ["examples", _] => Example,
             ["xtask"] => Xtask,
             _ => return None,
         })
@@ -67,6 +68,8 @@ impl Layer {
             Cli => &[Facade, Driving],
             Facade => &[Core, Ports, Driven, Decorator, Driving],
             Simulation => &[Core, Ports, Contract, Fakes, Driven],
+            // An application like any other, with doubles for what it does not measure.
+            Bench => &[Facade, Fakes],
             Example => &[Facade],
         }
     }
@@ -74,7 +77,7 @@ impl Layer {
     /// What its tests may use besides.
     const fn tests_may_use(self) -> &'static [Self] {
         match self {
-            Ports | Fakes | Xtask | Simulation => &[],
+            Ports | Fakes | Xtask | Simulation | Bench => &[],
             Core => &[Fakes],
             Driven | Support | Decorator => &[Contract, Fakes],
             Driving => &[Facade, Fakes],
@@ -109,6 +112,7 @@ impl fmt::Display for Layer {
             Contract => "testing/contract",
             Fakes => "testing/fakes",
             Simulation => "testing/simulation",
+            Bench => "testing/bench",
             Example => "examples",
             Xtask => "xtask",
         })

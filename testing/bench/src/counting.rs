@@ -1,5 +1,6 @@
 //! A state store that writes down every append that took effect.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ pub(crate) struct Seen {
     pub(crate) seals: bool,
     /// When it was acknowledged.
     pub(crate) at: Instant,
-    /// How long this process had computed by then, on all cores.
+    /// How long this process had computed by then, on all cores, if that is measured.
     pub(crate) cpu: Duration,
 }
 
@@ -33,6 +34,8 @@ pub(crate) struct Seen {
 pub(crate) struct Counting {
     inner: Arc<dyn StateStore>,
     seen: Mutex<Vec<Seen>>,
+    /// Asking for it takes long enough to show.
+    measures_cpu: AtomicBool,
     sealed: Notify,
 }
 
@@ -41,8 +44,14 @@ impl Counting {
         Arc::new(Self {
             inner,
             seen: Mutex::default(),
+            measures_cpu: AtomicBool::new(false),
             sealed: Notify::new(),
         })
+    }
+
+    /// Measures computing time with every append from now on.
+    pub(crate) fn measure_cpu(&self) {
+        self.measures_cpu.store(true, Ordering::Relaxed);
     }
 
     /// The appends since this was last called.
@@ -94,7 +103,11 @@ impl StateStore for Counting {
             bytes,
             seals,
             at: Instant::now(),
-            cpu: cpu(),
+            cpu: if self.measures_cpu.load(Ordering::Relaxed) {
+                cpu()
+            } else {
+                Duration::ZERO
+            },
         };
         self.seen
             .lock()

@@ -2,7 +2,7 @@
 //! in a long run, the throughput of many runs against what SQLite itself reaches, and the time to start and to resume.
 //!
 //! Everything runs on the adapters that the command line uses. Only the model is another one: it answers at once and in
-//! constant time, so that nothing of it is measured.
+//! constant time, so that nothing of it is measured. Where runs are held against SQLite, the sandbox is another one too.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -24,6 +24,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use report::Report;
+
+/// The one that the command line has too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What any step of the benchmark fails with: a person reads it.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;

@@ -1,12 +1,16 @@
 //! What SQLite itself reaches: prepared statements on one connection, nothing else.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, SqliteConnection};
 
 use crate::Failure;
+
+/// Logs whose heads move.
+const LOGS: usize = 64;
 
 /// What a transaction is like, on average.
 #[derive(Clone, Copy, Debug)]
@@ -19,13 +23,18 @@ pub(crate) struct Shape {
     pub(crate) bytes: f64,
 }
 
-/// How records are inserted.
+const INSERT: &str = "INSERT INTO records (body) VALUES (?);";
+const MOVE: &str = "UPDATE heads SET seq = seq + 1 WHERE id = ?;";
+
+/// How a transaction's rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Insert {
-    /// All records of a transaction with one statement: the ceiling.
-    Together,
-    /// Each record with a statement of its own, as one would write it first.
-    OneByOne,
+pub(crate) enum Calls {
+    /// One call of the driver for each append, with a statement for each of its rows: group commit as one writes it.
+    Append,
+    /// One call for all of that.
+    Transaction,
+    /// One call with a single statement for all records and another for all heads.
+    Bulk,
 }
 
 /// Appends a second when `appends` of them are committed in transactions of that shape. Each inserts its records and
@@ -34,7 +43,7 @@ pub(crate) async fn ceiling(
     path: &Path,
     shape: Shape,
     appends: usize,
-    insert: Insert,
+    calls: Calls,
 ) -> Result<f64, Failure> {
     let mut connection = SqliteConnectOptions::new()
         .filename(path)
@@ -61,12 +70,30 @@ pub(crate) async fn ceiling(
         let group = whole(due).saturating_sub(done);
         records_due += shape.bodies * group as f64;
         let records = whole(records_due).saturating_sub(records_done).max(1);
-        match insert {
-            Insert::Together => transaction(&mut connection, group, &[records], &body).await?,
-            Insert::OneByOne => {
-                transaction(&mut connection, group, &vec![1; records], &body).await?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        match calls {
+            Calls::Append => {
+                for head in 0..group {
+                    let records = records * (head + 1) / group - records * head / group;
+                    let text = INSERT.repeat(records) + MOVE;
+                    write(&mut transaction, text, &body, records, head..head + 1).await?;
+                }
+            }
+            Calls::Transaction => {
+                let text = INSERT.repeat(records) + &MOVE.repeat(group);
+                write(&mut transaction, text, &body, records, 0..group).await?;
+            }
+            Calls::Bulk => {
+                let rows = vec!["(?)"; records].join(", ");
+                let heads = vec!["(?)"; group].join(", ");
+                let text = format!(
+                    "INSERT INTO records (body) VALUES {rows};
+                    UPDATE heads SET seq = seq + 1 WHERE id IN (VALUES {heads});"
+                );
+                write(&mut transaction, text, &body, records, 0..group).await?;
             }
         }
+        transaction.commit().await?;
         done += group;
         records_done += records;
     }
@@ -75,30 +102,23 @@ pub(crate) async fn ceiling(
     Ok(done as f64 / took.as_secs_f64())
 }
 
-async fn transaction(
+/// Executes statements that insert so many records and move these heads.
+async fn write(
     connection: &mut SqliteConnection,
-    group: usize,
-    statements: &[usize],
+    text: String,
     body: &[u8],
+    records: usize,
+    heads: Range<usize>,
 ) -> Result<(), Failure> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    for &records in statements {
-        let rows = vec!["(?)"; records].join(", ");
-        let insert = format!("INSERT INTO records (body) VALUES {rows}");
-        // Nothing but placeholders is put together here.
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(insert));
-        for _ in 0..records {
-            query = query.bind(body);
-        }
-        query.execute(&mut *transaction).await?;
+    // Nothing but placeholders was put together.
+    let mut query = sqlx::query(AssertSqlSafe(text));
+    for _ in 0..records {
+        query = query.bind(body);
     }
-    for head in 0..group {
-        sqlx::query("UPDATE heads SET seq = seq + 1 WHERE id = ?")
-            .bind(i64::try_from(head % 64)? + 1)
-            .execute(&mut *transaction)
-            .await?;
+    for head in heads {
+        query = query.bind(i64::try_from(head % LOGS)? + 1);
     }
-    transaction.commit().await?;
+    query.execute(connection).await?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use crate::Failure;
 use crate::counting::Seen;
 use crate::model::Steady;
 use crate::report::{Limit, Report};
-use crate::stack::Stack;
+use crate::stack::{Files, Stack};
 
 /// Advances `run` to its end.
 async fn finish(stack: &Stack, run: &RunId) -> Result<(), Failure> {
@@ -37,6 +37,7 @@ pub(crate) async fn appends(folder: &Path, report: &mut Report) -> Result<(), Fa
             turns: TURNS as usize,
             calls: 3,
         },
+        Files::OnDisk,
     )
     .await?;
     let began = Instant::now();
@@ -59,7 +60,8 @@ pub(crate) async fn appends(folder: &Path, report: &mut Report) -> Result<(), Fa
 /// A run of more than 10,000 events.
 pub(crate) async fn long(folder: &Path, quick: bool, report: &mut Report) -> Result<(), Failure> {
     let (late, turns) = if quick { (2_000, 520) } else { (10_000, 2_220) };
-    let stack = Stack::open(folder, "long", Steady { turns, calls: 1 }).await?;
+    let stack = Stack::open(folder, "long", Steady { turns, calls: 1 }, Files::OnDisk).await?;
+    stack.store.measure_cpu();
     let run = stack.start("long".to_owned()).await?;
     finish(&stack, &run).await?;
     let seen = stack.store.take();
@@ -96,7 +98,7 @@ pub(crate) async fn long(folder: &Path, quick: bool, report: &mut Report) -> Res
     stack.close().await;
 
     let began = Instant::now();
-    let stack = Stack::open(folder, "long", Steady { turns, calls: 1 }).await?;
+    let stack = Stack::open(folder, "long", Steady { turns, calls: 1 }, Files::OnDisk).await?;
     report.add(
         "opening the store and the stack",
         millis(began.elapsed()),

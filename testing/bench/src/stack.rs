@@ -1,4 +1,4 @@
-//! The stack that is measured: SQLite with `synchronous = FULL`, the process sandbox, real files.
+//! The stack that is measured: SQLite with `synchronous = FULL`, real files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,11 +8,13 @@ use seaworthy::driver::Settings;
 use seaworthy::local_fs::{LocalFs, LocalFsConfig};
 use seaworthy::ports::clock::Clock;
 use seaworthy::ports::observer::{Fact, Observer};
+use seaworthy::ports::sandbox::Sandbox;
 use seaworthy::ports::{AdapterInfo, RunId};
 use seaworthy::process::{ProcessConfig, ProcessSandbox, Supervisor};
 use seaworthy::sqlite::{Sqlite, SqliteConfig};
 use seaworthy::system::{SystemClock, SystemEntropy};
 use seaworthy::{Harness, Ports, Start};
+use seaworthy_fakes::{FakeSandbox, RanCommand};
 
 use crate::Failure;
 use crate::counting::Counting;
@@ -38,6 +40,15 @@ pub(crate) struct Stack {
     descriptor: Materialised,
 }
 
+/// Where the files are that tools look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Files {
+    /// In a folder, reached through the process sandbox.
+    OnDisk,
+    /// In memory: a tool call costs what the harness adds to it.
+    InMemory,
+}
+
 #[derive(Debug)]
 struct Silent;
 
@@ -55,7 +66,12 @@ impl Observer for Silent {
 
 impl Stack {
     /// Opens the database `name` in `folder`; its runs have as many turns as `model` takes.
-    pub(crate) async fn open(folder: &Path, name: &str, model: Steady) -> Result<Self, Failure> {
+    pub(crate) async fn open(
+        folder: &Path,
+        name: &str,
+        model: Steady,
+        files: Files,
+    ) -> Result<Self, Failure> {
         let folder = folder.join(name);
         let workspace = folder.join("workspace");
         std::fs::create_dir_all(&workspace)?;
@@ -69,13 +85,20 @@ impl Stack {
         let sqlite = Sqlite::connect(config, Arc::clone(&clock)).await?;
         let store = Counting::new(sqlite.state_store());
         let blobs = LocalFs::connect(LocalFsConfig::new(folder.join("blobs"))).await?;
-        let sandbox = ProcessConfig::new(folder.join("sandbox"), Supervisor::this_program()?);
+        let sandbox: Arc<dyn Sandbox> = match files {
+            Files::OnDisk => {
+                let state = folder.join("sandbox");
+                let config = ProcessConfig::new(state, Supervisor::this_program()?);
+                Arc::new(ProcessSandbox::connect(config).await?)
+            }
+            Files::InMemory => Arc::new(FakeSandbox::new(|_no_commands| RanCommand::default())),
+        };
         let ports = Ports {
             state_store: Arc::<Counting>::clone(&store),
             durable_runtime: sqlite.durable_runtime(),
             checkpoint_store: sqlite.checkpoint_store(),
             blob_store: blobs.blob_store(),
-            sandbox: Arc::new(ProcessSandbox::connect(sandbox).await?),
+            sandbox,
             models: Arc::new(model),
             clock,
             entropy: Arc::new(SystemEntropy::new()?),

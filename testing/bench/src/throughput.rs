@@ -15,26 +15,35 @@ use tokio::task::JoinSet;
 use crate::Failure;
 use crate::counting::{Seen, cpu};
 use crate::model::Steady;
-use crate::raw::{self, Insert, Shape};
+use crate::raw::{self, Calls, Shape};
 use crate::report::{Limit, Report};
-use crate::stack::Stack;
+use crate::stack::{Files, Stack};
 
 const RUNS: usize = 64;
+
+/// What so many runs at once came to.
+#[derive(Clone, Copy, Debug)]
+struct Runs {
+    appends: usize,
+    appends_a_second: f64,
+    shape: Shape,
+    cores: f64,
+}
 
 /// One measurement of the runs, and of SQLite right after it.
 #[derive(Clone, Copy, Debug)]
 struct Round {
-    appends_a_second: f64,
+    runs: Runs,
+    on_disk: Runs,
     store_alone: f64,
-    one_by_one: f64,
     ceiling: f64,
-    shape: Shape,
-    cpu: f64,
+    one_call: f64,
+    bulk: f64,
 }
 
 impl Round {
     fn ratio(&self) -> f64 {
-        self.appends_a_second / self.ceiling
+        self.runs.appends_a_second / self.ceiling
     }
 }
 
@@ -44,7 +53,7 @@ pub(crate) async fn measure(
     quick: bool,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let (rounds, turns) = if quick { (1, 10) } else { (5, 40) };
+    let (rounds, turns) = if quick { (1, 20) } else { (5, 200) };
     let mut measured = Vec::new();
     for round in 0..rounds {
         measured.push(one(folder, round, turns).await?);
@@ -53,31 +62,43 @@ pub(crate) async fn measure(
     let Some(median) = measured.get(measured.len() / 2) else {
         return Ok(());
     };
+    let Round { runs, on_disk, .. } = median;
     report.add(
         "64 runs at once on SQLite, synchronous = FULL: appends",
-        median.appends_a_second,
+        runs.appends_a_second,
         "/s",
     );
-    report.add("  appends in a transaction", median.shape.group, "");
-    report.add("  records in an append", median.shape.bodies, "");
-    report.add("  bytes in a record", median.shape.bytes, "");
-    report.add("  cores used", median.cpu, "");
+    report.add("  appends in a transaction", runs.shape.group, "");
+    report.add("  records in an append", runs.shape.bodies, "");
+    report.add("  bytes in a record", runs.shape.bytes, "");
+    report.add("  cores used", runs.cores, "");
+    report.add(
+        "the same with tools in the process sandbox, on real files",
+        on_disk.appends_a_second,
+        "/s",
+    );
+    report.add("  cores used", on_disk.cores, "");
     report.add(
         "the store alone, 64 writers of such appends",
         median.store_alone,
         "/s",
     );
     report.add(
-        "raw SQLite, the same transactions, a statement for each row",
-        median.one_by_one,
-        "/s",
-    );
-    report.add(
-        "raw SQLite, the same transactions: appends",
+        "raw SQLite, the same transactions, a call for each append",
         median.ceiling,
         "/s",
     );
     report.hold("  runs / raw", median.ratio(), "", Limit::Least(0.5));
+    report.add(
+        "  raw, with all its statements in one call",
+        median.one_call,
+        "/s",
+    );
+    report.add(
+        "  raw, with one statement for all rows of a table",
+        median.bulk,
+        "/s",
+    );
     let mut spread = measured.iter().map(Round::ratio);
     report.add(
         "  the least ratio of all rounds",
@@ -93,7 +114,26 @@ pub(crate) async fn measure(
 }
 
 async fn one(folder: &Path, round: usize, turns: usize) -> Result<Round, Failure> {
-    let stack = Stack::open(folder, &format!("many-{round}"), Steady { turns, calls: 1 }).await?;
+    let on_disk = together(folder, &format!("on-disk-{round}"), turns, Files::OnDisk).await?;
+    let runs = together(folder, &format!("many-{round}"), turns, Files::InMemory).await?;
+    let store_alone = alone(folder, round, runs.shape, runs.appends).await?;
+    let raw = async |name: &str, calls| {
+        let path = folder.join(format!("{name}-{round}.db"));
+        raw::ceiling(&path, runs.shape, runs.appends, calls).await
+    };
+    Ok(Round {
+        runs,
+        on_disk,
+        store_alone,
+        ceiling: raw("raw", Calls::Append).await?,
+        one_call: raw("one-call", Calls::Transaction).await?,
+        bulk: raw("bulk", Calls::Bulk).await?,
+    })
+}
+
+/// Starts so many runs, then serves them all to their end.
+async fn together(folder: &Path, name: &str, turns: usize, files: Files) -> Result<Runs, Failure> {
+    let stack = Stack::open(folder, name, Steady { turns, calls: 1 }, files).await?;
     try_join_all((0..RUNS).map(|number| stack.start(format!("r{number}")))).await?;
     stack.store.take();
     let (transactions, computed, began) = (stack.transactions()?, cpu(), Instant::now());
@@ -112,25 +152,15 @@ async fn one(folder: &Path, round: usize, turns: usize) -> Result<Round, Failure
     let appends = seen.len() as f64;
     let bodies: usize = seen.iter().map(|seen| seen.bodies).sum();
     let bytes: usize = seen.iter().map(|seen| seen.bytes).sum();
-    let shape = Shape {
-        group: appends / f64::from(transactions),
-        bodies: bodies as f64 / appends,
-        bytes: bytes as f64 / bodies as f64,
-    };
-    let store_alone = alone(folder, round, shape, seen.len()).await?;
-    let raw = async |name: &str, insert| {
-        let path = folder.join(format!("{name}-{round}.db"));
-        raw::ceiling(&path, shape, seen.len(), insert).await
-    };
-    let one_by_one = raw("one-by-one", Insert::OneByOne).await?;
-    let ceiling = raw("together", Insert::Together).await?;
-    Ok(Round {
+    Ok(Runs {
+        appends: seen.len(),
         appends_a_second: appends / took.as_secs_f64(),
-        store_alone,
-        one_by_one,
-        ceiling,
-        shape,
-        cpu: computed.as_secs_f64() / took.as_secs_f64(),
+        shape: Shape {
+            group: appends / f64::from(transactions),
+            bodies: bodies as f64 / appends,
+            bytes: bytes as f64 / bodies as f64,
+        },
+        cores: computed.as_secs_f64() / took.as_secs_f64(),
     })
 }
 
@@ -138,7 +168,7 @@ async fn one(folder: &Path, round: usize, turns: usize) -> Result<Round, Failure
 /// this and SQLite is the adapter.
 async fn alone(folder: &Path, round: usize, shape: Shape, appends: usize) -> Result<f64, Failure> {
     let steady = Steady { turns: 1, calls: 1 };
-    let stack = Stack::open(folder, &format!("alone-{round}"), steady).await?;
+    let stack = Stack::open(folder, &format!("alone-{round}"), steady, Files::InMemory).await?;
     let each = appends.div_ceil(RUNS);
     let body = Bytes::from(vec![b'x'; raw::whole(shape.bytes).max(1)]);
     let bodies = vec![body; raw::whole(shape.bodies.round()).max(1)];

@@ -19,6 +19,10 @@ use crate::commands::Context;
 use crate::environment::Environment;
 use crate::error::{CliError, Exit};
 
+/// Runs make many small objects on one thread and drop them on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // A supervised command starts this program again; then nothing below applies.
     seaworthy::process::supervise_if_asked();
