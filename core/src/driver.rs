@@ -14,7 +14,7 @@ use seaworthy_ports::model_provider::Message;
 use seaworthy_ports::observer::{Fact, ParkReason, RunEnd};
 use seaworthy_ports::sandbox::{Kind as SandboxKind, Owner, Policy, SandboxSession, SandboxSpec};
 use seaworthy_ports::state_store::Seq;
-use seaworthy_ports::{BoxStream, Effect, Latch, Retry, SignalId, Timestamp, async_trait};
+use seaworthy_ports::{BoxStream, Effect, Latch, Retry, RunId, SignalId, Timestamp, async_trait};
 
 use crate::agent::{Agent, Agents, NoAgent};
 use crate::event::{Event, WaitReason};
@@ -160,11 +160,11 @@ impl Advance for Driver {
                 after: Duration::ZERO,
             },
             Err(Stop::Later { after, why }) => {
-                self.relay.show(&run, &Live::Trouble { message: why });
+                self.stalled(&run, why);
                 Then::Again { after }
             }
             Err(Stop::Corrupt { why }) => {
-                self.relay.show(&run, &Live::Trouble { message: why });
+                self.stalled(&run, why);
                 Then::Park { wake_at: None }
             }
         };
@@ -173,6 +173,15 @@ impl Advance for Driver {
 }
 
 impl Driver {
+    /// Tells whoever watches the run, and whoever watches this worker.
+    fn stalled(&self, run: &RunId, why: String) {
+        self.ports.observer.observe(&Fact::RunStalled {
+            run: run.clone(),
+            message: why.as_str().into(),
+        });
+        self.relay.show(run, &Live::Trouble { message: why });
+    }
+
     async fn work(&self, turn: Turn, consumed: &mut Vec<SignalId>) -> Result<Then, Stop> {
         let Some((state, snapshot)) = log::load_to_write(&self.ports, &turn.run).await? else {
             return Ok(Then::Done);
@@ -444,6 +453,22 @@ impl<'a> Held<'a> {
             self.mail_open = false;
         }
         std::future::pending().await
+    }
+
+    /// Waits until then, and hears what arrives meanwhile.
+    async fn wait_until(&mut self, until: Timestamp) -> Result<(), Stop> {
+        let clock = Arc::clone(&self.driver.ports.clock);
+        let mut due = clock.sleep_until(until);
+        loop {
+            let signal = {
+                let mail = std::pin::pin!(self.mail());
+                match select(&mut due, mail).await {
+                    Either::Left(((), _mail)) => return Ok(()),
+                    Either::Right((signal, _due)) => signal,
+                }
+            };
+            self.hear(signal).await?;
+        }
     }
 
     /// Turns a signal into what it means for the run. One that means nothing any more is recorded as such.

@@ -117,6 +117,13 @@ pub enum Fact {
         /// What it waits for.
         reason: ParkReason,
     },
+    /// The run cannot go on for now: a port fails, or its log cannot be read.
+    RunStalled {
+        /// The run.
+        run: RunId,
+        /// What fails, for a person; without content of the run.
+        message: Arc<str>,
+    },
     /// The run has ended.
     RunEnded {
         /// The run.
@@ -138,6 +145,7 @@ impl Fact {
             | Self::ToolCallEnded { run, .. }
             | Self::RecordsAppended { run, .. }
             | Self::RunParked { run, .. }
+            | Self::RunStalled { run, .. }
             | Self::RunEnded { run, .. } => run,
         }
     }

@@ -36,7 +36,7 @@ use crate::{
 ///   grouped commits included.
 /// * **SS-9** An acknowledged append survives what [`StateStoreCapabilities::durability`] says.
 /// * **SS-10** `delete` removes records, labels and documents under the log's scope and leaves a tombstone: later appends
-///   get [`Kind::Gone`], never a revival. Deleting twice is fine.
+///   and documents get [`Kind::Gone`], never a revival. Deleting twice is fine.
 /// * **SS-11** More than `max_append_bytes` of bodies is [`Kind::TooLarge`], nothing written, the store unharmed.
 /// * **SS-12** What cannot be decoded is [`Kind::Corrupt`] for that log, never a shorter or empty answer; other logs stay
 ///   usable.

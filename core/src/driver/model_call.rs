@@ -82,8 +82,8 @@ impl Held<'_> {
             };
             match self.delay(&error, tries) {
                 Some(delay) if delay <= self.driver.settings.model.longest_delay => {
-                    let clock = Arc::clone(&self.driver.ports.clock);
-                    clock.sleep_until(clock.now().plus(delay)).await;
+                    let until = self.driver.ports.clock.now().plus(delay);
+                    self.wait_until(until).await?;
                     self.look().await?;
                 }
                 Some(delay) => {

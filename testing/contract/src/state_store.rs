@@ -106,7 +106,7 @@ macro_rules! __state_store_scenarios {
             "SS-9" an_acknowledged_append_survives_reopening
             "SS-9" a_killed_process_loses_nothing_it_was_acknowledged
             "SS-10" deletion_removes_records_labels_and_documents
-            "SS-10" a_deleted_log_refuses_every_append_for_ever
+            "SS-10" a_deleted_log_refuses_appends_and_documents_for_ever
             "SS-10" deleting_twice_and_deleting_what_is_absent_are_fine
             "SS-10" deletion_touches_no_other_scope
             "SS-11" an_append_of_exactly_the_limit_is_taken_and_a_larger_one_is_not

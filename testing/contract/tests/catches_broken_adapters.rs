@@ -157,7 +157,7 @@ finds! { state_store, by_chance;
     a_lost_seal: OnMemory<logs::LOST_SEAL> in random_operations_agree_with_a_model => ["Err(Sealed)"];
     one_label_out_of_many: OnMemory<logs::ONE_LABEL> in random_operations_agree_with_a_model => ["["];
     documents_without_versions: OnMemory<logs::ANY_VERSION> in random_operations_agree_with_a_model => ["Err(Conflict"];
-    documents_that_outlive_their_log: OnMemory<logs::KEEPS_DOCUMENTS> in random_operations_agree_with_a_model => ["None", "[]"];
+    documents_that_outlive_their_log: OnMemory<logs::KEEPS_DOCUMENTS> in random_operations_agree_with_a_model => ["None", "[]", "Err(Gone)"];
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Takes note of what happens: for the log on standard error, and as a hint that there is something to show.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use seaworthy::ports::AdapterInfo;
 use seaworthy::ports::observer::{Fact, Observer};
 use tokio::sync::Notify;
@@ -9,9 +11,15 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Default)]
 pub(crate) struct CliObserver {
     grown: Notify,
+    warns: AtomicBool,
 }
 
 impl CliObserver {
+    /// Warns of runs that cannot go on from now on: where nobody follows them.
+    pub(crate) fn warn(&self) {
+        self.warns.store(true, Ordering::Relaxed);
+    }
+
     /// Returns when a log may have grown. Only a hint, for one waiter.
     pub(crate) async fn grown(&self) {
         self.grown.notified().await;
@@ -29,8 +37,12 @@ impl Observer for CliObserver {
 
     fn observe(&self, fact: &Fact) {
         tracing::debug!(?fact);
-        if matches!(fact, Fact::RecordsAppended { .. }) {
-            self.grown.notify_one();
+        match fact {
+            Fact::RecordsAppended { .. } => self.grown.notify_one(),
+            Fact::RunStalled { run, message } if self.warns.load(Ordering::Relaxed) => {
+                tracing::warn!(%run, "the run cannot go on for now: {message}");
+            }
+            _ => {}
         }
     }
 }

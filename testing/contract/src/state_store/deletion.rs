@@ -4,7 +4,7 @@ use seaworthy_ports::state_store::{
     Append, DocumentQuery, Expected, ExpectedVersion, HeadQuery, Kind, Labels, Order, Seq,
 };
 
-use super::documents::{document, key, put};
+use super::documents::{document, key, put, try_put};
 use super::{Harness, append, by_another, head, labels, log, log_of, records, texts, written};
 use crate::outcome::{Outcome, limit, ok, refused, same};
 
@@ -64,7 +64,9 @@ pub async fn deletion_removes_records_labels_and_documents<H: Harness>(harness: 
 }
 
 /// SS-10.
-pub async fn a_deleted_log_refuses_every_append_for_ever<H: Harness>(harness: H) -> Outcome {
+pub async fn a_deleted_log_refuses_appends_and_documents_for_ever<H: Harness>(
+    harness: H,
+) -> Outcome {
     let store = harness.store();
     for seal in [false, true] {
         let log = log(&format!("a{seal}"))?;
@@ -95,6 +97,13 @@ pub async fn a_deleted_log_refuses_every_append_for_ever<H: Harness>(harness: H)
             )?;
         }
         same("read it", records(&*store, &log, 0).await?, vec![])?;
+        for expected in [ExpectedVersion::Any, ExpectedVersion::Absent] {
+            refused(
+                format!("put a document under it, expecting {expected:?}"),
+                try_put(&*store, &key(&log, "late")?, expected, "late").await?,
+                Kind::Gone,
+            )?;
+        }
     }
     Ok(())
 }

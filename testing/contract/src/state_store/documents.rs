@@ -21,7 +21,7 @@ pub(super) fn key(scope: &LogId, path: &str) -> Result<DocumentKey, Halt> {
     })
 }
 
-async fn try_put(
+pub(super) async fn try_put(
     store: &dyn StateStore,
     key: &DocumentKey,
     expected: ExpectedVersion,

@@ -386,10 +386,6 @@ impl Client {
     }
 
     async fn put(&mut self, store: &dyn StateStore, scope: &LogId) -> Outcome {
-        if self.gone.contains(scope) {
-            // No clause says what becomes of a document without its log.
-            return self.get(store, scope).await;
-        }
         let path = self.a_path();
         let (expected, is_so) = self.expectation(scope, path);
         let writer = id(WriterId::new(format!("writer{}", self.chance.below(3))))?;
@@ -402,6 +398,9 @@ impl Client {
         };
         let did = format!("put {path} of {scope}, expecting {expected:?}");
         let seen = store.put(put.clone()).await.map_err(|error| error.kind());
+        if self.gone.contains(scope) {
+            return same(did, seen, Err(Kind::Gone));
+        }
         if !is_so {
             return same(did, seen, Err(Kind::Conflict { head: None }));
         }

@@ -12,6 +12,7 @@ pub(super) async fn worker(context: &Context, args: &WorkerArgs) -> Result<Exit,
     let stop = Stop::listen()?;
     let store = context.lasting()?;
     let stack = crate::stack::Stack::open(store, &context.environment, true).await?;
+    stack.observer.warn();
     let output = context.output;
     output.note(&format!(
         "serving {}; Ctrl-C or SIGTERM stops after live turns",

@@ -1,5 +1,9 @@
 //! Approvals, failures, cancelling and reopening.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
 use crate::support::{Place, agent, script};
 use serde_json::{Value, json};
 
@@ -163,6 +167,35 @@ fn a_run_that_is_cancelled_while_it_works_ends_with_4() {
     assert_eq!(place.run(&["cancel", "r1"]).code, 0);
     assert_eq!(crate::support::finish(running).code, 4);
     assert_eq!(place.show("r1")["ledger"][0]["status"], "in_doubt");
+}
+
+#[test]
+fn a_run_that_waits_to_ask_its_model_again_hears_that_it_is_cancelled() {
+    let place = Place::with_script(&script(&[]));
+    let endpoint = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = endpoint.local_addr().unwrap();
+    let mut command = place.command(&["worker"]);
+    command
+        .env("OPENAI_API_KEY", "k")
+        .env("OPENAI_BASE_URL", format!("http://{address}/v1"));
+    let worker = command.spawn().unwrap();
+    let model = ["--model", "main=openai:m"];
+    let mut start = place.command(&["run", "agent.yaml", "--run-id", "r1", "--detach"]);
+    start.args(model).env("OPENAI_API_KEY", "k");
+    assert_eq!(start.status().unwrap().code(), Some(0));
+    let (mut asked, _from) = endpoint.accept().unwrap();
+    let _request = asked.read(&mut [0; 1024]).unwrap();
+    let answer = "HTTP/1.1 503 Busy\r\nRetry-After: 19\r\nContent-Length: 0\r\n\r\n";
+    asked.write_all(answer.as_bytes()).unwrap();
+    drop(asked);
+    // Whichever comes first, the worker hears of both.
+    assert_eq!(place.run(&["cancel", "r1"]).code, 0);
+    let began = Instant::now();
+    // A worker that drains waits for its turns.
+    crate::support::signal(&worker, "TERM");
+    assert_eq!(crate::support::finish(worker).code, 0);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(9), "it took {took:?}");
 }
 
 #[test]
