@@ -160,11 +160,14 @@ impl Advance for Driver {
                 after: Duration::ZERO,
             },
             Err(Stop::Later { after, why }) => {
-                self.stalled(&run, why);
+                self.stalled(&run, &why);
+                self.relay.show(&run, &Live::Trouble { message: why });
                 Then::Again { after }
             }
             Err(Stop::Corrupt { why }) => {
-                self.stalled(&run, why);
+                // Why may quote the log, which is for whoever watches the run and not for the worker's log.
+                self.stalled(&run, "its log cannot be read");
+                self.relay.show(&run, &Live::Trouble { message: why });
                 Then::Park { wake_at: None }
             }
         };
@@ -173,13 +176,11 @@ impl Advance for Driver {
 }
 
 impl Driver {
-    /// Tells whoever watches the run, and whoever watches this worker.
-    fn stalled(&self, run: &RunId, why: String) {
+    fn stalled(&self, run: &RunId, why: &str) {
         self.ports.observer.observe(&Fact::RunStalled {
             run: run.clone(),
-            message: why.as_str().into(),
+            message: why.into(),
         });
-        self.relay.show(run, &Live::Trouble { message: why });
     }
 
     async fn work(&self, turn: Turn, consumed: &mut Vec<SignalId>) -> Result<Then, Stop> {

@@ -1,6 +1,6 @@
 //! Approvals, failures, cancelling and reopening.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -196,6 +196,33 @@ fn a_run_that_waits_to_ask_its_model_again_hears_that_it_is_cancelled() {
     assert_eq!(crate::support::finish(worker).code, 0);
     let took = began.elapsed();
     assert!(took < Duration::from_secs(9), "it took {took:?}");
+}
+
+#[test]
+fn a_worker_says_which_run_it_cannot_go_on_with() {
+    let place = Place::with_script(&script(&[]));
+    let mut start = place.command(&["run", "agent.yaml", "--run-id", "r1", "--detach"]);
+    start.args(["--model", "main=openai:m"]);
+    let started = start.env("OPENAI_API_KEY", "k").status().unwrap();
+    assert_eq!(started.code(), Some(0));
+    // It has no key.
+    let mut worker = place.command(&["worker"]).spawn().unwrap();
+    let said = BufReader::new(worker.stderr.take().unwrap());
+    let (sender, warnings) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in said.lines().map_while(Result::ok) {
+            if line.contains("cannot go on") {
+                let _over = sender.send(line);
+            }
+        }
+    });
+    let warning = warnings.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(
+        warning.contains("r1") && warning.contains("OPENAI_API_KEY"),
+        "{warning}"
+    );
+    crate::support::signal(&worker, "TERM");
+    assert_eq!(worker.wait().unwrap().code(), Some(0));
 }
 
 #[test]
