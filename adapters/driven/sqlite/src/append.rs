@@ -70,9 +70,9 @@ pub(crate) async fn apply(
     group.rows.write(connection).await
 }
 
-/// Writes all appends in a transaction of its own and a single round trip, if that can be: where all heads are known, no
-/// labels change, nothing is refused, and nobody else has written since. Returns whether it did; if not, nothing is
-/// written and `heads` is untrue, as it is after an error.
+/// Begins a transaction and writes all appends in a single round trip, if that can be: where all heads are known, no
+/// labels change, nothing is refused, and nobody else has written since. Returns whether it did; if not, there is no
+/// transaction and `heads` is untrue, as it is after an error.
 pub(crate) async fn apply_at_once(
     members: &mut [&mut AppendMember],
     heads: &mut Heads,

@@ -192,8 +192,8 @@ impl Rows {
         APPENDS.execute(appends, connection, bind_append).await
     }
 
-    /// Writes nothing but appends and heads, in a transaction of its own and one round trip to SQLite's thread, unless
-    /// another connection has written since `data_version`. Returns whether it wrote.
+    /// Begins a transaction and writes nothing but appends and heads, in one round trip to SQLite's thread, unless another
+    /// connection has written since `data_version`. Returns whether it did; if not, there is no transaction.
     pub(crate) async fn write_at_once(
         self,
         data_version: i64,
@@ -204,7 +204,7 @@ impl Rows {
             return Ok(false);
         }
         let text = format!(
-            "BEGIN IMMEDIATE; {} {} SELECT changes(); COMMIT;",
+            "BEGIN IMMEDIATE; {} {} SELECT changes();",
             APPENDS_IF_CURRENT.text(self.appends.len()),
             HEADS_IF_CURRENT.text(heads),
         );
@@ -215,10 +215,12 @@ impl Rows {
         let query = HEADS_IF_CURRENT
             .bind(query, self.heads, bind_head)
             .bind(data_version);
-        // All rows, or the transaction would not be executed to its end.
-        let rows = query.fetch_all(connection).await?;
-        let changed: Option<i64> = rows.first().map(|row| row.try_get(0)).transpose()?;
-        Ok(changed.is_some_and(|changed| usize::try_from(changed) == Ok(heads)))
+        let changed: i64 = query.fetch_one(&mut *connection).await?.try_get(0)?;
+        let is_current = usize::try_from(changed) == Ok(heads);
+        if !is_current {
+            sqlx::query("ROLLBACK").execute(connection).await?;
+        }
+        Ok(is_current)
     }
 
     pub(crate) async fn write(

@@ -303,7 +303,7 @@ impl Task {
 }
 
 impl Task {
-    /// The common case of [`Task::attempt`], in one round trip. `false`: it is another case, or nothing was committed.
+    /// The common case of [`Task::attempt`], in two round trips. `false`: it is another case, or nothing was written.
     async fn attempt_at_once(&mut self, members: &mut [Member]) -> Result<bool, Broken> {
         let mut appends = Vec::with_capacity(members.len());
         for member in members {
@@ -319,24 +319,28 @@ impl Task {
         };
         let mut heads = std::mem::take(&mut self.heads);
         match append::apply_at_once(&mut appends, &mut heads, &mut connection).await {
-            Ok(done) => {
-                self.connection = Some(connection);
-                if done {
-                    self.heads = heads;
+            Ok(false) => self.connection = Some(connection),
+            Ok(true) => {
+                if let Err(error) = execute(&mut connection, "COMMIT").await {
+                    return Err(Broken::Commit(Arc::new(error)));
                 }
-                Ok(done)
-            }
-            Err(_error) if execute(&mut connection, "ROLLBACK").await.is_ok() => {
                 self.connection = Some(connection);
-                Ok(false)
+                self.heads = heads;
+                return Ok(true);
             }
-            Err(error) if classify(&error) == Class::Busy => {
-                self.connection = Some(connection);
-                Err(Broken::Begin(Arc::new(error)))
+            Err(error) => {
+                let is_rolled_back = execute(&mut connection, "ROLLBACK").await.is_ok();
+                let is_busy = !is_rolled_back && classify(&error) == Class::Busy;
+                // Without either, SQLite rolled back by itself or is beyond help: a new connection is right for both.
+                if is_rolled_back || is_busy {
+                    self.connection = Some(connection);
+                }
+                if is_busy {
+                    return Err(Broken::Begin(Arc::new(error)));
+                }
             }
-            // There is no transaction any more: SQLite rolled it back, or committed it.
-            Err(error) => Err(Broken::Commit(Arc::new(error))),
         }
+        Ok(false)
     }
 }
 

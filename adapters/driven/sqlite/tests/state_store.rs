@@ -118,19 +118,35 @@ async fn appends_to_one_log_in_one_group_follow_each_other_or_conflict() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_append_too_many_for_the_disk_fails_alone_and_the_store_stays_usable() {
+    one_append_too_many_after(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_append_too_many_for_the_disk_fails_alone_also_among_logs_that_are_known() {
+    one_append_too_many_after(1).await;
+}
+
+/// To logs that have so many records.
+async fn one_append_too_many_after(head: u64) {
     let database = Database::new().await;
     let config = database.config.clone().with_max_size(3 * 1024 * 1024);
     let sqlite = Sqlite::connect(config, Arc::new(RealClock))
         .await
         .expect("connected");
     let store = sqlite.state_store();
+    for number in 0..20 {
+        for head in 0..head {
+            let first = append(&format!("log{number}"), head, &[b"small"]);
+            store.append(first).await.expect("appended");
+        }
+    }
     let mut other = database.raw().await;
     sql(&mut other, "BEGIN IMMEDIATE").await;
     let mut waiting = Vec::new();
     let large = vec![7; 5 * 1024 * 1024];
     for number in 0..20 {
         let body: &[u8] = if number == 10 { &large } else { b"small" };
-        let append = append(&format!("log{number}"), 0, &[body]);
+        let append = append(&format!("log{number}"), head, &[body]);
         let store = Arc::clone(&store);
         waiting.push(tokio::spawn(async move { store.append(append).await }));
     }
@@ -143,13 +159,14 @@ async fn one_append_too_many_for_the_disk_fails_alone_and_the_store_stays_usable
             assert_eq!(error.kind(), Kind::Unavailable);
             assert_eq!(error.effect(), Effect::None);
         } else {
-            assert_eq!(outcome.expect("appended").head, Seq(1));
+            assert_eq!(outcome.expect("appended").head, Seq(head + 1));
         }
     }
-    assert_eq!(store.head(&log("log10")).await.expect("a look"), None);
+    let found = store.head(&log("log10")).await.expect("a look");
+    assert_eq!(found.map_or(0, |found| found.seq.0), head);
     let more_room = database.open().await.state_store();
-    let retried = more_room.append(append("log10", 0, &[&large])).await;
-    assert_eq!(retried.expect("there is room now").head, Seq(1));
+    let retried = more_room.append(append("log10", head, &[&large])).await;
+    assert_eq!(retried.expect("there is room now").head, Seq(head + 1));
 }
 
 #[tokio::test]
