@@ -65,6 +65,8 @@ fn test_args(with_nextest: bool, extra: &[String]) -> Vec<&str> {
     } else {
         vec!["test"]
     };
+    // One failure hides no other.
+    args.push("--no-fail-fast");
     // Cargo does not look at --package where --workspace stands.
     if !extra.iter().any(|arg| names_package(arg)) {
         args.push("--workspace");
@@ -94,7 +96,15 @@ mod tests {
         let passed = test_args(true, &args.args);
         assert_eq!(
             passed,
-            ["nextest", "run", "-p", "xtask", "--no-capture", "name"]
+            [
+                "nextest",
+                "run",
+                "--no-fail-fast",
+                "-p",
+                "xtask",
+                "--no-capture",
+                "name"
+            ]
         );
     }
 

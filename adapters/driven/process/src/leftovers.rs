@@ -129,13 +129,32 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_read_as_the_system_knows_it() {
-        let us = process(i32::try_from(std::process::id()).unwrap()).unwrap();
-        assert!(us.is_alive && us.start > 0);
-        let session = rustix::process::getsid(None).unwrap();
-        assert_eq!(us.session, session.as_raw_nonzero().get());
-        let parent = rustix::process::getppid().unwrap();
-        assert_eq!(us.parent, parent.as_raw_nonzero().get());
+    fn a_process_is_read_as_the_system_knows_it() {
+        // A child that leads its own session: the session of this process may be out of sight, as in a container, and
+        // so may its parent.
+        let mut child = std::process::Command::new("setsid")
+            .args(["sleep", "60"])
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let until = Instant::now() + Duration::from_secs(10);
+        let seen = loop {
+            let seen = process(pid).unwrap();
+            if seen.session == pid || Instant::now() > until {
+                break seen;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        child.kill().unwrap();
+        let killed = process(pid).unwrap();
+        child.wait().unwrap();
+
+        assert_eq!(seen.pid, pid);
+        assert_eq!(seen.session, pid);
+        assert_eq!(seen.parent, i32::try_from(std::process::id()).unwrap());
+        assert!(seen.is_alive && seen.start > 0);
+        assert_eq!(killed.start, seen.start);
+        assert_eq!(process(pid), None);
     }
 
     #[test]
