@@ -12,6 +12,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 use seaworthy_ports::blob_store::{BlobError, BlobStore, Kind};
 use seaworthy_ports::{BoxStream, Digest, Durability};
 
+use crate::Adapter;
 use crate::chance::{Chance, seed};
 use crate::outcome::{
     Halt, Outcome, at_once, broken, declared, holds, limit, ok, refused, reopened, same,
@@ -43,6 +44,12 @@ pub trait Harness: Sized + Send + Sync + 'static {
         let _unreachable = digest;
         false
     }
+}
+
+/// What the adapter says of itself.
+pub fn about<H: Harness>(harness: &H) -> Adapter {
+    let store = harness.store();
+    Adapter::new(store.info()).declaring(store.capabilities())
 }
 
 /// The list of scenarios; everything else is made from it.

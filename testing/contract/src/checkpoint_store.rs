@@ -15,6 +15,7 @@ use seaworthy_ports::checkpoint_store::{
 use seaworthy_ports::state_store::Seq;
 use seaworthy_ports::{Durability, RunId, SessionId};
 
+use crate::Adapter;
 use crate::chance::{Chance, seed};
 use crate::outcome::{
     Halt, Outcome, at_once, broken, declared, holds, id, limit, ok, refused, reopened, same,
@@ -47,6 +48,12 @@ pub trait Harness: Sized + Send + Sync + 'static {
     fn another_process(&self) -> Option<Command> {
         None
     }
+}
+
+/// What the adapter says of itself.
+pub fn about<H: Harness>(harness: &H) -> Adapter {
+    let store = harness.store();
+    Adapter::new(store.info()).declaring(store.capabilities())
 }
 
 /// The list of scenarios; everything else is made from it.

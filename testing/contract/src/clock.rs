@@ -8,6 +8,7 @@ use futures_util::FutureExt as _;
 use seaworthy_ports::Timestamp;
 use seaworthy_ports::clock::Clock;
 
+use crate::Adapter;
 use crate::outcome::{Outcome, at_once, holds, within};
 
 /// Makes a clock and lets its time pass.
@@ -21,6 +22,11 @@ pub trait Harness: Sized + Send + Sync + 'static {
 
     /// Lets at least `by` pass on the clock: waits, or moves it.
     async fn advance(&self, by: Duration);
+}
+
+/// What the adapter says of itself.
+pub fn about<H: Harness>(harness: &H) -> Adapter {
+    Adapter::new(harness.clock().info())
 }
 
 /// The list of scenarios; everything else is made from it.

@@ -19,6 +19,8 @@ use async_trait::async_trait;
 use seaworthy_ports::Timestamp;
 use seaworthy_ports::durable_runtime::DurableRuntime;
 
+use crate::Adapter;
+
 pub use delivery::*;
 pub use endings::*;
 pub use leases::*;
@@ -83,6 +85,12 @@ pub trait Harness: Sized + Send + Sync + 'static {
     fn another_process(&self) -> Option<Command> {
         None
     }
+}
+
+/// What the adapter says of itself.
+pub fn about<H: Harness>(harness: &H) -> Adapter {
+    let runtime = harness.runtime();
+    Adapter::new(runtime.info()).declaring(runtime.capabilities())
 }
 
 /// The list of scenarios; everything else is made from it.

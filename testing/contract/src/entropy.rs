@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use seaworthy_ports::entropy::Entropy;
 
+use crate::Adapter;
 use crate::outcome::{Halt, Outcome, at_once, holds, same};
 
 /// Makes a source of randomness.
@@ -21,6 +22,11 @@ pub trait Harness: Sized + Send + Sync + 'static {
     fn another(&self) -> Option<Arc<dyn Entropy>> {
         None
     }
+}
+
+/// What the adapter says of itself.
+pub fn about<H: Harness>(harness: &H) -> Adapter {
+    Adapter::new(harness.entropy().info())
 }
 
 /// The list of scenarios; everything else is made from it.

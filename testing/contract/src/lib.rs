@@ -35,8 +35,9 @@
 //! # fn main() {}
 //! ```
 //!
-//! What a harness cannot do (reopen a store that lives in memory) makes a scenario *not checkable*. That is no pass: the
-//! test fails until it is listed with a reason, and then shows as ignored. Listing one that could be checked fails too.
+//! What a harness cannot do (lose a reply where there is none) makes a scenario *not checkable*; what the adapter does not
+//! declare and does not hold (to survive, where it lives in memory) makes it *not declared*. Neither is a pass: the test
+//! fails until it is listed with a reason, and then shows as ignored. Listing one that could be checked fails too.
 //!
 //! ```text
 //! seaworthy_contract::state_store_contract! {
@@ -47,7 +48,9 @@
 //! }
 //! ```
 //!
-//! Underneath is `run::<Harness>()` of each module, which needs no test runner and returns a [`Report`].
+//! Underneath is `run::<Harness>()` of each module, which needs no test runner and returns a [`Report`]: a table for
+//! people, JSON for programs, and a [`Level`]. The test `report` of each list prints it; the environment variable
+//! `SEAWORTHY_CONTRACT_REPORT` names a folder in which every test keeps its verdict.
 
 #![expect(
     clippy::missing_errors_doc,
@@ -62,10 +65,13 @@ pub mod durable_runtime;
 pub mod entropy;
 mod outcome;
 pub mod process;
+#[doc(hidden)]
+pub mod record;
 mod report;
 pub mod state_store;
 #[doc(hidden)]
 pub mod suite;
 
 pub use outcome::{Halt, Outcome, Violation};
-pub use report::{Report, Verdict};
+pub use report::{Adapter, Clause, Counts, Level, REPORT_SCHEMA, Report, Standing, Verdict};
+pub use suite::Step;

@@ -39,6 +39,13 @@ pub enum Halt {
         /// What came instead.
         seen: String,
     },
+    /// The clause belongs to a capability that the adapter does not declare, and was not seen to hold.
+    NotDeclared {
+        /// What is not declared.
+        capability: &'static str,
+        /// What shows that it does not hold.
+        reason: &'static str,
+    },
     /// The harness cannot do what the scenario needs.
     NotCheckable(&'static str),
 }
@@ -146,14 +153,17 @@ pub(crate) fn refused<T: fmt::Debug, K: ErrorKind>(
     }
 }
 
-/// Judges what an adapter may declare, both ways: what it declares must hold, and what holds must be declared.
-pub(crate) fn declared(capability: &str, is_declared: bool, outcome: Outcome) -> Outcome {
+/// Judges what an adapter may declare, both ways: what it declares must hold, and what holds must be declared. Where it
+/// declares nothing, a harness that cannot do what the scenario needs says that it does not hold.
+pub(crate) fn declared(capability: &'static str, is_declared: bool, outcome: Outcome) -> Outcome {
     match outcome {
         _ if is_declared => outcome,
-        Err(Halt::NotCheckable(reason)) => Err(Halt::NotCheckable(reason)),
-        Err(Halt::Broken { .. }) => {
-            Err(Halt::NotCheckable("it is not declared, and does not hold"))
-        }
+        Err(Halt::NotDeclared { .. }) => outcome,
+        Err(Halt::NotCheckable(reason)) => Err(Halt::NotDeclared { capability, reason }),
+        Err(Halt::Broken { .. }) => Err(Halt::NotDeclared {
+            capability,
+            reason: "it does not hold",
+        }),
         Ok(()) => Err(broken(
             "compared what it declares with what holds",
             format!("{capability} declared, for it holds"),
@@ -166,9 +176,10 @@ pub(crate) fn declared(capability: &str, is_declared: bool, outcome: Outcome) ->
 pub(crate) fn reopened<T>(store: Option<T>, durability: Durability) -> Result<T, Halt> {
     match store {
         Some(store) => Ok(store),
-        None if durability == Durability::Volatile => {
-            Err(Halt::NotCheckable("nothing is declared to survive"))
-        }
+        None if durability == Durability::Volatile => Err(Halt::NotDeclared {
+            capability: "durability",
+            reason: "it cannot be reopened",
+        }),
         None => Err(broken(
             "asked to reopen it",
             format!("what {durability:?} promises"),

@@ -16,7 +16,7 @@
 //! }
 //! ```
 //!
-//! A program without tests gives a command of its own that calls the same `work`.
+//! A program without tests gives [`this_program`] with arguments that make it call the same `work`.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
@@ -41,10 +41,17 @@ const LOOK_AGAIN: Duration = Duration::from_millis(3);
 /// This test binary once more, running its test `name` alone, ignored or not. `place` is what `work` hands to the closure
 /// that opens the store there. `None`: the system does not say which program this is.
 pub fn this_test(name: &str, place: impl AsRef<OsStr>) -> Option<Command> {
+    this_program([name, "--exact", "--include-ignored", "--nocapture"], place)
+}
+
+/// This program once more, with these arguments, which make it call `work`. `place` is what `work` hands to the closure
+/// that opens the store there. `None`: the system does not say which program this is.
+pub fn this_program<A: AsRef<OsStr>>(
+    arguments: impl IntoIterator<Item = A>,
+    place: impl AsRef<OsStr>,
+) -> Option<Command> {
     let mut command = Command::new(std::env::current_exe().ok()?);
-    command
-        .args([name, "--exact", "--include-ignored", "--nocapture"])
-        .env(PLACE, place);
+    command.args(arguments).env(PLACE, place);
     Some(command)
 }
 

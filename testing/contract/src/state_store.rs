@@ -20,6 +20,7 @@ use seaworthy_ports::state_store::{
 };
 use seaworthy_ports::{AppendId, LogId, LogKind, LogName};
 
+use crate::Adapter;
 use crate::outcome::{Halt, broken, id, ok};
 
 pub use appends::*;
@@ -66,6 +67,12 @@ pub trait Harness: Sized + Send + Sync + 'static {
     async fn lose_next_reply(&self) -> bool {
         false
     }
+}
+
+/// What the adapter says of itself.
+pub fn about<H: Harness>(harness: &H) -> Adapter {
+    let store = harness.store();
+    Adapter::new(store.info()).declaring(store.capabilities())
 }
 
 /// The list of scenarios; everything else is made from it.

@@ -104,7 +104,10 @@ pub async fn watching_is_there_where_it_is_declared_and_returns_in_time<H: Harne
         declared,
     )?;
     let Some(watch) = store.as_watch() else {
-        return Err(Halt::NotCheckable("watching is not declared"));
+        return Err(Halt::NotDeclared {
+            capability: "watch",
+            reason: "it is not there",
+        });
     };
     written(&*store, append(&log, 0, &["a"])?).await?;
     for newer_than in [Seq::ZERO, Seq(1), Seq(9)] {
