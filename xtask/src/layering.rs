@@ -65,7 +65,8 @@ impl Layer {
             Core | Support | Decorator | Contract | Fakes => &[Ports],
             Driven => &[Ports, Support],
             Driving => &[Core, Ports],
-            Cli => &[Facade, Driving],
+            // The suites, and the clock that they move.
+            Cli => &[Facade, Driving, Contract, Fakes],
             Facade => &[Core, Ports, Driven, Decorator, Driving],
             Simulation => &[Core, Ports, Contract, Fakes, Driven],
             // An application like any other, with doubles for what it does not measure.
@@ -77,13 +78,13 @@ impl Layer {
     /// What its tests may use besides.
     const fn tests_may_use(self) -> &'static [Self] {
         match self {
-            Ports | Fakes | Xtask | Simulation | Bench => &[],
+            Ports | Fakes | Xtask | Simulation | Bench | Cli => &[],
             Core => &[Fakes],
             Driven | Support | Decorator => &[Contract, Fakes],
             Driving => &[Facade, Fakes],
             // The mutants are an adapter that keeps every clause, with one fault in front.
             Contract => &[Fakes, Driven],
-            Cli | Facade | Example => &[Fakes],
+            Facade | Example => &[Fakes],
         }
     }
 
@@ -468,7 +469,12 @@ mod tests {
                 &["contract", "fakes", "system"],
             ),
             ("facade", "", &["core", "ports", "sqlite", "system"], &[]),
-            ("cli", "adapters/driving/cli", &["facade"], &[]),
+            (
+                "cli",
+                "adapters/driving/cli",
+                &["facade", "contract", "fakes"],
+                &[],
+            ),
             (
                 "simulation",
                 "testing/simulation",

@@ -10,7 +10,7 @@ use crate::error::Exit;
 
 const EXIT_CODES: &str = "Exit codes:
   0    done; for run and resume: the run succeeded
-  1    the run failed; for verify: its log is faulty
+  1    the run failed; for verify: its log is faulty; for conform: a clause is broken
   2    wrong usage or configuration, an unusable store, an unknown id
   3    the run waits for an approval, or for somebody who knows what became of a call in doubt
   4    the run was cancelled
@@ -78,6 +78,23 @@ pub(crate) enum Command {
     Doctor,
     /// Write a starter agent into a new folder
     Init(InitArgs),
+    /// Try every clause of a port on the adapter that a store stands for, without touching what is there
+    #[cfg(feature = "conform")]
+    Conform(ConformArgs),
+    /// Does what a scenario of `conform` asks another process to do
+    #[cfg(feature = "conform")]
+    #[command(hide = true)]
+    ConformProcess(ConformArgs),
+}
+
+impl Command {
+    /// Whether adapters warn of what they are meant to meet, so that their warnings tell nothing.
+    pub(crate) const fn provokes_warnings(&self) -> bool {
+        #[cfg(feature = "conform")]
+        return matches!(self, Self::Conform(_) | Self::ConformProcess(_));
+        #[cfg(not(feature = "conform"))]
+        false
+    }
 }
 
 #[derive(Debug, Args)]
@@ -198,6 +215,47 @@ pub(crate) struct InitArgs {
     pub(crate) dir: PathBuf,
 }
 
+#[cfg(feature = "conform")]
+#[derive(Debug, Args)]
+pub(crate) struct ConformArgs {
+    /// The port
+    #[arg(value_name = "PORT")]
+    pub(crate) port: ConformPort,
+}
+
+/// A port whose suite can be run from here.
+#[cfg(feature = "conform")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ConformPort {
+    /// Logs and documents
+    StateStore,
+    /// What makes runs advance
+    DurableRuntime,
+    /// Snapshots of runs
+    CheckpointStore,
+    /// Large data; of a file, the folder beside it
+    BlobStore,
+    /// The time, wherever runs are kept
+    Clock,
+    /// Randomness, wherever runs are kept
+    Entropy,
+}
+
+#[cfg(feature = "conform")]
+impl ConformPort {
+    /// Its name on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::StateStore => "state-store",
+            Self::DurableRuntime => "durable-runtime",
+            Self::CheckpointStore => "checkpoint-store",
+            Self::BlobStore => "blob-store",
+            Self::Clock => "clock",
+            Self::Entropy => "entropy",
+        }
+    }
+}
+
 /// The command line, or the exit code where there is nothing to do but to explain it.
 pub(crate) fn parse() -> Result<Cli, ExitCode> {
     Cli::try_parse().map_err(|error| {
@@ -226,6 +284,17 @@ mod tests {
     #[test]
     fn the_arguments_do_not_contradict_each_other() {
         Cli::command().debug_assert();
+    }
+
+    #[cfg(feature = "conform")]
+    #[test]
+    fn a_port_is_named_as_its_process_is_told() {
+        use clap::ValueEnum as _;
+
+        for port in ConformPort::value_variants() {
+            let value = port.to_possible_value().unwrap();
+            assert_eq!(value.get_name(), port.name());
+        }
     }
 
     #[test]

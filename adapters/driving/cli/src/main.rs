@@ -31,7 +31,8 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     let environment = Environment::read();
-    observer::log_to_stderr(environment.log_filter.as_deref());
+    let quiet = cli.command.provokes_warnings().then_some("off");
+    observer::log_to_stderr(environment.log_filter.as_deref().or(quiet));
     let json = cli.common.json;
     let exit = match run(cli, environment) {
         Ok(exit) => exit,

@@ -2,6 +2,8 @@
 
 mod approvals;
 mod cancel;
+#[cfg(feature = "conform")]
+mod conform;
 mod decide;
 mod doctor;
 mod events;
@@ -126,5 +128,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Cli
         Command::Verify(args) => verify::verify(context, &args).await,
         Command::Doctor => doctor::doctor(context).await,
         Command::Init(args) => init::init(context, &args),
+        #[cfg(feature = "conform")]
+        Command::Conform(args) => Box::pin(conform::conform(context, &args)).await,
+        #[cfg(feature = "conform")]
+        Command::ConformProcess(args) => conform::process(&args).await,
     }
 }

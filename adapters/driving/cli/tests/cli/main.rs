@@ -7,6 +7,8 @@
 )]
 
 mod bad_input;
+#[cfg(feature = "conform")]
+mod conform;
 mod crash;
 mod decisions;
 mod outcome;
