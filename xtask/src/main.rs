@@ -10,10 +10,12 @@
 mod bench;
 mod ci;
 mod clauses;
+mod conformance;
 mod docs;
 mod failure;
 mod layering;
 mod markdown;
+mod soak;
 mod step;
 mod test;
 mod torture;
@@ -43,6 +45,10 @@ enum Command {
     Clauses,
     /// Checks that what README.md and docs/ name exists: links, paths, crates, clauses, commands
     Docs,
+    /// Writes docs/conformance.md, which adapter keeps which clause, from the contract tests of all adapters
+    Conformance(conformance::Args),
+    /// Repeats the contract tests of the adapters, each round with another seed
+    Soak(soak::Args),
     /// Kills runs at random moments and checks that nothing happened twice
     Torture(torture::Args),
     /// Measures the release build against what it must reach
@@ -56,6 +62,8 @@ fn main() -> ExitCode {
         Command::Layering => layering::run(),
         Command::Clauses => clauses::run(),
         Command::Docs => docs::run(),
+        Command::Conformance(args) => conformance::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::Torture(args) => torture::run(&args),
         Command::Bench(args) => bench::run(&args),
     };

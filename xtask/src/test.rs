@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::failure::Failure;
 use crate::step::{cargo_command, execute, step, succeeds};
-use crate::workspace;
+use crate::{conformance, workspace};
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args, Debug, Default)]
@@ -15,40 +15,58 @@ pub(crate) struct Args {
     args: Vec<String>,
 }
 
-/// Runs the tests, then the examples in the documentation, both even if the first fail.
+/// Runs the tests, then the examples in the documentation, both even if the first fail. The contract tests among them
+/// leave their verdicts, with which docs/conformance.md is compared.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let root = workspace::root()?;
     let with_nextest = has_nextest(&root);
     if !with_nextest {
         println!("cargo-nextest is not installed; using cargo test, which is slower");
     }
-    let tests = step(
-        "tests",
-        "A test's name says what it expects; run it alone with `cargo xtask test NAME`.",
-        || execute(cargo_command(&root, test_args(with_nextest, &args.args))),
-    );
+    let advice = "A test's name says what it expects; run it alone with `cargo xtask test NAME`.";
+    let command = || cargo_command(&root, test_args(with_nextest, &args.args));
     if !args.args.is_empty() {
-        return tests;
+        return step("tests", advice, || execute(command()));
+    }
+    let metadata = workspace::metadata(&root)?;
+    let verdicts = conformance::empty_folder(&metadata)?;
+    let mut failed = Vec::new();
+    let tests = step("tests", advice, || {
+        let mut command = command();
+        command.env(conformance::FOLDER, &verdicts);
+        execute(command)
+    });
+    if tests.is_err() {
+        failed.push("tests");
     }
     let examples = step(
         "examples in the documentation",
         "An example no longer compiles or does not hold: mend it, users copy it.",
         || execute(cargo_command(&root, ["test", "--doc", "--workspace"])),
     );
-    match (tests, examples) {
-        (Ok(()), Ok(())) => {
-            println!("all tests passed");
-            Ok(())
+    if examples.is_err() {
+        failed.push("examples in the documentation");
+    }
+    // What failed says more than a page that tells of it.
+    if tests.is_ok() {
+        let conformance = step(
+            "conformance",
+            "The page says which adapter keeps which clause; users choose by it.",
+            || conformance::check(&root, &metadata, &verdicts),
+        );
+        if conformance.is_err() {
+            failed.push("conformance");
         }
-        (Err(_), Err(_)) => Err(Failure::new(
-            "tests and examples in the documentation failed",
-        )),
-        (Err(_), Ok(())) => Err(Failure::new("tests failed")),
-        (Ok(()), Err(_)) => Err(Failure::new("examples in the documentation failed")),
+    }
+    if failed.is_empty() {
+        println!("all tests passed");
+        Ok(())
+    } else {
+        Err(Failure::new(format!("failed: {}", failed.join(", "))))
     }
 }
 
-fn has_nextest(root: &Path) -> bool {
+pub(crate) fn has_nextest(root: &Path) -> bool {
     succeeds(cargo_command(root, ["nextest", "--version"]))
 }
 

@@ -21,6 +21,7 @@ use crate::workspace;
 
 use agent::Bench;
 use chance::Chance;
+pub(crate) use chance::any_seed;
 use checks::Totals;
 
 /// Arguments of `cargo xtask torture`.
@@ -59,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Some(program) => program.clone(),
         None => build(&root, args.release)?,
     };
-    let seed = args.seed.unwrap_or_else(chance::any_seed);
+    let seed = args.seed.unwrap_or_else(any_seed);
     let start = Instant::now();
     let deadline = start + Duration::from_secs(args.seconds);
     if !args.json {

@@ -37,7 +37,7 @@ impl Chance {
 }
 
 /// A seed that nobody chose.
-pub(super) fn any_seed() -> u64 {
+pub(crate) fn any_seed() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 

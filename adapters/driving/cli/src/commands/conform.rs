@@ -103,7 +103,7 @@ fn folder_beside(path: &Path) -> Result<TempDir, CliError> {
     let above = path.ancestors().skip(1).find(|folder| folder.is_dir());
     let above = above.unwrap_or(Path::new("/"));
     tempfile::Builder::new()
-        .prefix(".seaworthy-conform-")
+        .prefix(".seaworthy_conform_")
         .tempdir_in(above)
         .map_err(|source| {
             let doing = format!("make a temporary folder in {}", above.display());
