@@ -39,9 +39,9 @@ pub use message::{Block, Message, OpaqueItem, Role, ToolCallBlock, ToolResultBlo
 /// * **MP-8** With an output schema the result validates or the call fails as malformed.
 /// * **MP-9** Cancelling closes the connection. No retry happens inside a provider.
 /// * **MP-10** No key, header or prompt in an error, a log or `Debug`.
-///
-/// A history that a real provider would refuse (a tool call without its result, a result without its call, two answers
-/// in a row to one call) is refused with [`Kind::InvalidRequest`] by every provider.
+/// * **MP-11** A history that a real provider would refuse (a tool call without its result, a result without its call,
+///   two answers in a row to one call; all of [`check_history`]) is refused with [`Kind::InvalidRequest`] by every
+///   provider, and never sent.
 ///
 /// # Cancellation
 ///

@@ -10,7 +10,7 @@ mod broken;
 
 use broken::deaths::{self, InFolder};
 use broken::logs::Broken as OnMemory;
-use broken::{blobs, checkpoints, logs, runs};
+use broken::{blobs, checkpoints, logs, models, runs};
 use seaworthy_contract::{Outcome, Verdict, Violation};
 
 /// One test for each bug: the clauses that fail must be exactly these.
@@ -99,6 +99,44 @@ breaks! { checkpoint_store, checkpoints;
     runs_whose_case_is_folded: FOLDS_CASE => ["CK-4"];
 }
 
+breaks! { model_provider, models;
+    a_provider_without_a_bug_breaks_nothing: NONE => [];
+    a_second_finish: TWO_FINISHES => ["MP-1"];
+    an_answer_cut_short_that_stops: STOPS_WHEN_CUT => ["MP-1"];
+    an_error_that_ends_nothing: GOES_ON => ["MP-1"];
+    a_finish_without_the_backends_words: NO_RAW_REASON => ["MP-2"];
+    a_new_reason_that_stops: NEW_IS_STOP => ["MP-2"];
+    usage_that_is_zero_where_it_is_missing: MISSING_IS_ZERO => ["MP-2"];
+    input_without_what_was_cached: UNCACHED_INPUT => ["MP-2"];
+    fragments_that_go_to_the_newest_call: NEWEST_CALL => ["MP-3"];
+    letters_that_are_split_and_lost: LOSSY_PIECES => ["MP-3"];
+    a_call_whose_arguments_are_null: NULL_ARGUMENTS => ["MP-3"];
+    arguments_that_nobody_reads: ANY_ARGUMENTS => ["MP-3"];
+    blocks_that_end_before_their_text: ENDS_EARLY => ["MP-3"];
+    items_sent_to_everybody: SENDS_ALL_ITEMS => ["MP-4"];
+    items_out_of_their_place: ITEMS_AT_THE_END => ["MP-4"];
+    a_quota_that_is_a_rate: QUOTA_IS_RATE => ["MP-5"];
+    an_error_without_its_code: NO_CODE => ["MP-5"];
+    a_response_that_never_started: NEVER_STARTED => ["MP-5"];
+    an_error_without_its_request: NO_REQUEST_ID => ["MP-5"];
+    dates_that_are_not_read: SECONDS_ALONE => ["MP-6"];
+    failures_skipped_as_unknown: SKIPS_FAILURES => ["MP-6"];
+    limits_that_are_kept_secret: NO_LIMITS => ["MP-6"];
+    a_silence_without_an_end: WAITS_FOR_EVER => ["MP-7"];
+    a_timeout_of_the_whole_answer: TOTAL_TIMEOUT => ["MP-7"];
+    a_cap_on_text_alone: COUNTS_TEXT_ALONE => ["MP-7"];
+    damaged_events_skipped_as_unknown: SKIPS_MALFORMED => ["MP-7"];
+    unknown_events_that_are_damage: UNKNOWN_IS_ERROR => ["MP-7"];
+    an_answer_that_need_not_fit: ANY_ANSWER => ["MP-8"];
+    schemas_that_are_kept_undeclared: SECRET_SCHEMA => ["MP-8"];
+    a_caller_that_is_not_heard: IGNORES_CANCEL => ["MP-9"];
+    a_connection_that_stays_open: KEEPS_CONNECTION => ["MP-9"];
+    a_call_that_is_repeated: REPEATS => ["MP-9"];
+    a_key_in_debug: SHOWS_KEY => ["MP-10"];
+    an_error_that_quotes: QUOTES => ["MP-10"];
+    a_history_that_is_not_checked: ANY_HISTORY => ["MP-11"];
+}
+
 /// One test for each bug that one scenario finds, with other processes or by chance, and what it misses.
 macro_rules! finds {
     ($suite:ident, $module:ident; $($name:ident: $harness:ident<$bug:path> in $scenario:ident => $expected:expr;)*) => {
@@ -184,6 +222,18 @@ fn a_process_with_runs() -> Outcome {
     seaworthy_contract::durable_runtime::work(deaths::runs_of_process)
 }
 
+#[test]
+fn a_model_provider_of_whose_backend_nothing_is_known_passes_nothing() {
+    use seaworthy_contract::model_provider::{SCENARIOS, run};
+
+    let report = seaworthy_contract::suite::block_on(run::<models::Mute>());
+    let nothing_seen = seaworthy_contract::Counts {
+        not_checkable: SCENARIOS.len(),
+        ..seaworthy_contract::Counts::default()
+    };
+    assert_eq!(report.counts(), nothing_seen, "{report}");
+}
+
 /// A scenario that is added or taken away is an edit here, so that none gets lost.
 #[test]
 fn the_lists_are_as_long_as_they_are_known_to_be() {
@@ -191,6 +241,7 @@ fn the_lists_are_as_long_as_they_are_known_to_be() {
     assert_eq!(seaworthy_contract::durable_runtime::SCENARIOS.len(), 36);
     assert_eq!(seaworthy_contract::blob_store::SCENARIOS.len(), 12);
     assert_eq!(seaworthy_contract::checkpoint_store::SCENARIOS.len(), 11);
+    assert_eq!(seaworthy_contract::model_provider::SCENARIOS.len(), 62);
     assert_eq!(seaworthy_contract::clock::SCENARIOS.len(), 6);
     assert_eq!(seaworthy_contract::entropy::SCENARIOS.len(), 4);
 }

@@ -249,12 +249,7 @@ fn events(origin: &str, text: String, calls: Vec<(BlockKind, String)>) -> Vec<Mo
 }
 
 /// The same events over `latency`: text comes in pieces, and everything else after it.
-fn slowly(
-    events: Vec<ModelEvent>,
-    latency: Duration,
-    clock: Arc<dyn Clock>,
-    cancel: Latch,
-) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
+fn pieces(events: Vec<ModelEvent>, latency: Duration) -> Vec<(Duration, ModelEvent)> {
     let mut pieces = Vec::new();
     let mut is_text = false;
     for event in events {
@@ -286,30 +281,50 @@ fn slowly(
     {
         *delay = latency;
     }
-    stream::unfold(
-        (pieces.into_iter(), clock, cancel),
-        |(mut pieces, clock, cancel)| async move {
-            let (delay, event) = pieces.next()?;
-            if !delay.is_zero() {
-                let is_cancelled = {
-                    let sleep = clock.sleep_until(clock.now().plus(delay));
-                    let cancelled = std::pin::pin!(cancel.wait());
-                    matches!(select(sleep, cancelled).await, Either::Right(_))
-                };
-                if is_cancelled {
-                    let error = PortError::new(
-                        Kind::Cancelled,
-                        ADAPTER,
-                        "stream",
-                        "the caller ended the call",
-                    );
-                    return Some((Err(error.into()), (Vec::new().into_iter(), clock, cancel)));
-                }
-            }
-            Some((Ok(event), (pieces, clock, cancel)))
-        },
-    )
-    .boxed()
+    pieces
+}
+
+/// An answer that takes its time.
+struct Slowly {
+    pieces: std::vec::IntoIter<(Duration, ModelEvent)>,
+    clock: Arc<dyn Clock>,
+    idle_timeout: Duration,
+    cancel: Latch,
+    has_content: bool,
+}
+
+impl Slowly {
+    async fn next(&mut self) -> Option<Result<ModelEvent, ModelError>> {
+        let (delay, event) = self.pieces.next()?;
+        if self.is_cancelled_within(delay.min(self.idle_timeout)).await {
+            return Some(Err(self.end(Kind::Cancelled, "the caller ended the call")));
+        }
+        if delay > self.idle_timeout {
+            let why = "the script is silent for longer than the call allows";
+            return Some(Err(self.end(Kind::Timeout, why)));
+        }
+        self.has_content |= matches!(event, ModelEvent::BlockStarted { .. });
+        Some(Ok(event))
+    }
+
+    /// Waits for `delay`, unless the caller ends the call.
+    async fn is_cancelled_within(&self, delay: Duration) -> bool {
+        if delay.is_zero() {
+            return self.cancel.is_set();
+        }
+        let sleep = self.clock.sleep_until(self.clock.now().plus(delay));
+        let cancelled = std::pin::pin!(self.cancel.wait());
+        matches!(select(sleep, cancelled).await, Either::Right(_))
+    }
+
+    /// The error after which nothing comes.
+    fn end(&mut self, kind: Kind, why: &str) -> ModelError {
+        self.pieces = Vec::new().into_iter();
+        ModelError {
+            response_started: self.has_content,
+            ..PortError::new(kind, ADAPTER, "stream", why).into()
+        }
+    }
 }
 
 #[async_trait]
@@ -330,7 +345,17 @@ impl ModelProvider for ScriptedModel {
         match (self.answer(&request), &self.clock) {
             (Err(error), _) => stream::iter([Err(error)]).boxed(),
             (Ok((events, latency)), Some(clock)) if !latency.is_zero() => {
-                slowly(events, latency, Arc::clone(clock), request.cancel)
+                let slowly = Slowly {
+                    pieces: pieces(events, latency).into_iter(),
+                    clock: Arc::clone(clock),
+                    idle_timeout: request.idle_timeout,
+                    cancel: request.cancel,
+                    has_content: false,
+                };
+                stream::unfold(slowly, |mut slowly| async move {
+                    Some((slowly.next().await?, slowly))
+                })
+                .boxed()
             }
             (Ok((events, _none)), _) => stream::iter(events.into_iter().map(Ok)).boxed(),
         }

@@ -345,6 +345,27 @@ fn cancelling_ends_the_latency() {
 }
 
 #[test]
+fn a_latency_longer_than_the_call_allows_silence_is_a_timeout() {
+    for (turn, started) in [
+        ("{ text: some words, latency: 100s }", true),
+        ("{ calls: [{ tool: a }], latency: 9s }", true),
+        ("{ latency: 9s }", false),
+    ] {
+        let clock = FakeClock::jumping();
+        let before = clock.now();
+        let model = ScriptedModel::from_yaml(&format!("turns: [{turn}]"), "s.yaml")
+            .unwrap()
+            .with_clock(Arc::new(clock.clone()));
+        let error = say(&model, &[Message::user("go")]).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.response_started),
+            (Kind::Timeout, started)
+        );
+        assert_eq!(clock.now().since(before), Duration::from_secs(1));
+    }
+}
+
+#[test]
 fn an_output_schema_is_refused() {
     let model = ScriptedModel::from_yaml("turns: [{ text: a }]", "s.yaml").unwrap();
     let output_schema = Some(Arc::new(json!({ "type": "object" })));

@@ -5,6 +5,7 @@ pub(crate) mod blobs;
 pub(crate) mod checkpoints;
 pub(crate) mod deaths;
 pub(crate) mod logs;
+pub(crate) mod models;
 pub(crate) mod runs;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! A server driven by hand: it says exactly the bytes a test gives it.
 
+mod wire;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,23 +12,12 @@ use seaworthy_ports::model_provider::{
     ModelRequest,
 };
 use seaworthy_ports::{Latch, Secret};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use wire::listen;
+pub(crate) use wire::{Act, head};
 
 /// A key that must never be seen.
 pub(crate) const CANARY: &str = "sk-canary-0123456789";
-
-/// What the server does with a connection after it has read the request.
-#[derive(Clone)]
-pub(crate) enum Act {
-    /// Sends bytes.
-    Say(Vec<u8>),
-    /// Sends the same bytes again and again, as long as anybody listens.
-    Repeat(Vec<u8>),
-    /// Waits until the client closes the connection.
-    Wait,
-}
 
 /// The server: what it was asked, and when clients left.
 pub(crate) struct Server {
@@ -38,20 +29,9 @@ pub(crate) struct Server {
 impl Server {
     /// Performs `acts` on every connection, then closes it.
     pub(crate) async fn start(acts: Vec<Act>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let (asked, requests) = mpsc::unbounded_channel();
         let (leaves, left) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            while let Ok((connection, _peer)) = listener.accept().await {
-                tokio::spawn(serve(
-                    connection,
-                    acts.clone(),
-                    asked.clone(),
-                    leaves.clone(),
-                ));
-            }
-        });
+        let url = listen(move || acts.clone(), asked, leaves).await;
         Self {
             url,
             requests,
@@ -91,65 +71,6 @@ impl Server {
 
     pub(crate) async fn events(&self) -> Vec<Result<ModelEvent, ModelError>> {
         self.model().stream(request()).collect().await
-    }
-}
-
-/// The head of an event stream that ends with its connection.
-pub(crate) fn head(headers: &str) -> Vec<u8> {
-    format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n{headers}\r\n"
-    )
-    .into_bytes()
-}
-
-async fn serve(
-    mut connection: TcpStream,
-    acts: Vec<Act>,
-    asked: mpsc::UnboundedSender<String>,
-    left: mpsc::UnboundedSender<()>,
-) {
-    let request = read_request(&mut connection).await;
-    asked.send(request).ok();
-    for act in acts {
-        let done = match act {
-            Act::Say(bytes) => connection.write_all(&bytes).await,
-            Act::Repeat(bytes) => loop {
-                if let Err(error) = connection.write_all(&bytes).await {
-                    break Err(error);
-                }
-            },
-            Act::Wait => connection.read_u8().await.map(|_byte| ()),
-        };
-        if done.is_err() {
-            left.send(()).ok();
-            return;
-        }
-    }
-    connection.shutdown().await.ok();
-}
-
-async fn read_request(connection: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    loop {
-        if connection.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
-            return String::from_utf8_lossy(&bytes).into_owned();
-        }
-        let text = String::from_utf8_lossy(&bytes);
-        let Some((head, body)) = text.split_once("\r\n\r\n") else {
-            continue;
-        };
-        let length = head
-            .lines()
-            .find_map(|line| {
-                line.to_ascii_lowercase()
-                    .strip_prefix("content-length:")
-                    .map(|rest| rest.trim().parse::<usize>())
-            })
-            .and_then(Result::ok)
-            .unwrap_or(0);
-        if body.len() >= length {
-            return text.into_owned();
-        }
     }
 }
 
