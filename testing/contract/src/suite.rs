@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 
 use crate::outcome::{Halt, Outcome, Violation, broken};
 use crate::record::{FOLDER, Origin};
@@ -31,7 +32,16 @@ pub struct Step {
 pub async fn judge(
     clause: &'static str,
     scenario: &'static str,
-    run: impl Future<Output = Outcome>,
+    run: impl Future<Output = Outcome> + Send,
+) -> Verdict {
+    // Compiled once, not for every scenario of every harness.
+    judge_boxed(clause, scenario, Box::pin(run)).await
+}
+
+async fn judge_boxed(
+    clause: &'static str,
+    scenario: &'static str,
+    run: BoxFuture<'_, Outcome>,
 ) -> Verdict {
     let run = AssertUnwindSafe(run).catch_unwind();
     let outcome = match tokio::time::timeout(LONGEST, run).await {
@@ -345,7 +355,7 @@ mod tests {
     use super::*;
     use crate::outcome::declared;
 
-    fn judged(run: impl Future<Output = Outcome>) -> Verdict {
+    fn judged(run: impl Future<Output = Outcome> + Send) -> Verdict {
         block_on(judge("SS-1", "it_holds", run))
     }
 
