@@ -69,6 +69,7 @@ pub mod process;
 #[doc(hidden)]
 pub mod record;
 mod report;
+pub mod sandbox;
 pub mod state_store;
 #[doc(hidden)]
 pub mod suite;

@@ -18,6 +18,7 @@
 //!
 //! A program without tests gives [`this_program`] with arguments that make it call the same `work`.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::future::Future;
@@ -26,6 +27,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use bytes::Bytes;
+use seaworthy_ports::Latch;
+use seaworthy_ports::sandbox::Exec;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -61,6 +65,34 @@ pub(crate) struct Job {
     pub(crate) place: OsString,
     pub(crate) words: Vec<String>,
     pub(crate) journal: Journal,
+}
+
+/// What `command` and `job` come to where the process is started inside a sandbox, which gives it an environment of its
+/// own. `None`: it cannot be said in UTF-8.
+pub(crate) fn inside(command: &Command, job: &str) -> Option<Exec> {
+    let text = |text: &OsStr| text.to_str().map(str::to_owned);
+    let mut argv = vec![text(command.get_program())?];
+    for argument in command.get_args() {
+        argv.push(text(argument)?);
+    }
+    let mut env = BTreeMap::new();
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            env.insert(text(name)?, text(value)?);
+        }
+    }
+    env.insert(JOB.to_owned(), job.to_owned());
+    // Which it does not write.
+    env.insert(JOURNAL.to_owned(), String::new());
+    Some(Exec {
+        argv,
+        cwd: String::new(),
+        env,
+        stdin: Bytes::new(),
+        timeout: patience(),
+        cancel: Latch::never(),
+        on_output: None,
+    })
 }
 
 /// Does the job that this process was started for; nothing where it was started for none.

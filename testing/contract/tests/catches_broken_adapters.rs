@@ -10,6 +10,8 @@ mod broken;
 
 use broken::deaths::{self, InFolder};
 use broken::logs::Broken as OnMemory;
+#[cfg(target_os = "linux")]
+use broken::sandboxes;
 use broken::{blobs, checkpoints, logs, models, runs};
 use seaworthy_contract::{Outcome, Verdict, Violation};
 
@@ -137,6 +139,43 @@ breaks! { model_provider, models;
     a_history_that_is_not_checked: ANY_HISTORY => ["MP-11"];
 }
 
+#[cfg(target_os = "linux")]
+breaks! { sandbox, sandboxes;
+    a_sandbox_without_a_bug_breaks_nothing: NONE => [];
+    a_sandbox_with_limits_breaks_nothing: LIMITED => [];
+    a_sandbox_that_confines_and_says_so_breaks_nothing: CONFINED => [];
+    a_policy_that_is_taken_and_forgotten: ACCEPTS_ANY => ["SB-1"];
+    a_limit_that_is_taken_and_forgotten: FORGETS_LIMITS => ["SB-1"];
+    missing_means_that_are_the_callers_fault: REJECTS_WHAT_IS_MISSING => ["SB-1"];
+    signals_that_pass_for_codes: SIGNALS_AS_CODES => ["SB-2"];
+    empty_arguments_that_get_lost: LOSES_EMPTY_ARGUMENTS => ["SB-2"];
+    an_output_that_is_cut_in_silence: CUTS_IN_SILENCE => ["SB-2"];
+    a_folder_that_is_ignored: IGNORES_FOLDER => ["SB-2"];
+    a_cancellation_that_is_ignored: IGNORES_CANCELLATION => ["SB-3"];
+    a_timeout_that_is_ignored: IGNORES_TIMEOUT => ["SB-3"];
+    a_kill_that_spares_a_descendant: SPARES_DESCENDANTS => ["SB-3"];
+    a_time_limit_that_is_not_declared: HIDES_TIME => ["SB-3"];
+    an_environment_with_the_hosts_variables: INHERITS => ["SB-4"];
+    a_path_that_nobody_asked_for: ADDS_PATH => ["SB-4"];
+    links_that_are_followed_out: FOLLOWS_LINKS => ["SB-5"];
+    a_check_apart_from_the_use: CHECKS_THEN_USES => ["SB-5"];
+    an_absolute_path_that_becomes_a_relative_one: TAMES_PATHS => ["SB-5"];
+    a_listing_in_any_order: UNSORTED => ["SB-5"];
+    a_fork_that_outlives_its_call: LEAVES_FORKS => ["SB-5"];
+    a_confinement_that_does_not_hold: BOASTS_OF_READS => ["SB-5"];
+    a_network_that_is_open_all_the_same: BOASTS_OF_NETWORK => ["SB-5"];
+    a_confinement_that_is_not_declared: HIDES_CONFINEMENT => ["SB-5"];
+    output_that_is_shown_at_the_end: SHOWS_LATE => ["SB-6"];
+    errors_that_are_not_shown: SHOWS_NO_ERRORS => ["SB-6"];
+    a_command_that_outlives_its_process: ORPHANS => ["SB-7", "SB-8"];
+    a_death_with_the_opener_that_is_not_declared: HIDES_DEATH => ["SB-7"];
+    attempts_that_are_all_the_same: ONE_ATTEMPT => ["SB-8"];
+    a_fence_around_commands_alone: FENCES_NO_WRITES => ["SB-8"];
+    a_takeover_that_does_not_wait: TAKES_OVER_EARLY => ["SB-8"];
+    a_fence_around_all_runs: ONE_RUN => ["SB-8"];
+    a_fence_that_is_not_declared: HIDES_FENCING => ["SB-8"];
+}
+
 /// One test for each bug that one scenario finds, with other processes or by chance, and what it misses.
 macro_rules! finds {
     ($suite:ident, $module:ident; $($name:ident: $harness:ident<$bug:path> in $scenario:ident => $expected:expr;)*) => {
@@ -234,6 +273,20 @@ fn a_model_provider_of_whose_backend_nothing_is_known_passes_nothing() {
     assert_eq!(report.counts(), nothing_seen, "{report}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "scenarios start it in a process of its own"]
+fn a_process_with_sandboxes() -> Outcome {
+    seaworthy_contract::sandbox::work(sandboxes::of_process)
+}
+
+/// What this program is started for as the supervisor of a command; a test only because a test program has no `main`.
+#[cfg(target_os = "linux")]
+#[test]
+fn __seaworthy_supervise() {
+    sandboxes::supervise_if_asked();
+}
+
 /// A scenario that is added or taken away is an edit here, so that none gets lost.
 #[test]
 fn the_lists_are_as_long_as_they_are_known_to_be() {
@@ -244,4 +297,5 @@ fn the_lists_are_as_long_as_they_are_known_to_be() {
     assert_eq!(seaworthy_contract::model_provider::SCENARIOS.len(), 62);
     assert_eq!(seaworthy_contract::clock::SCENARIOS.len(), 6);
     assert_eq!(seaworthy_contract::entropy::SCENARIOS.len(), 4);
+    assert_eq!(seaworthy_contract::sandbox::SCENARIOS.len(), 44);
 }

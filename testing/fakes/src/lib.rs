@@ -22,7 +22,7 @@ pub use faults::{
 pub use model::{TableModel, TableTurn};
 pub use observer::SilentObserver;
 pub use runtime::FakeRuntime;
-pub use sandbox::{FakeSandbox, RanCommand};
+pub use sandbox::{ExpectedCommand, FakeSandbox, RanCommand, ScriptedSandbox};
 
 const ADAPTER: &str = "fake";
 

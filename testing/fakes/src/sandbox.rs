@@ -1,4 +1,6 @@
-//! A sandbox whose commands are a function of the test.
+//! Sandboxes whose commands are a function of the test, or a list of it.
+
+mod script;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +16,7 @@ use seaworthy_ports::sandbox::{
 };
 use seaworthy_ports::{AdapterInfo, RunId};
 
+pub use self::script::{ExpectedCommand, ScriptedSandbox};
 use crate::{ADAPTER, info, locked};
 
 /// What a command came to.
@@ -25,7 +28,34 @@ pub struct RanCommand {
     pub stdout: String,
 }
 
-type Commands = dyn Fn(&Exec) -> RanCommand + Send + Sync;
+/// What a command came to, with the files that it wrote.
+struct Came {
+    output: ExecOutput,
+    files: Vec<(String, Bytes)>,
+}
+
+impl From<RanCommand> for Came {
+    fn from(ran: RanCommand) -> Self {
+        Self {
+            output: ExecOutput {
+                status: ExitStatus::Code(ran.code),
+                stdout: captured(Bytes::from(ran.stdout)),
+                stderr: captured(Bytes::new()),
+                duration: Duration::ZERO,
+            },
+            files: Vec::new(),
+        }
+    }
+}
+
+fn captured(bytes: Bytes) -> Captured {
+    Captured {
+        total: bytes.len() as u64,
+        bytes,
+    }
+}
+
+type Commands = dyn Fn(&Exec) -> Result<Came, SandboxError> + Send + Sync;
 
 /// Files in memory, and commands that are one function. Later attempts fence earlier ones. Clones share everything.
 #[derive(Clone)]
@@ -44,6 +74,12 @@ impl fmt::Debug for FakeSandbox {
 impl FakeSandbox {
     /// A sandbox in which `commands` says what each command does.
     pub fn new(commands: impl Fn(&Exec) -> RanCommand + Send + Sync + 'static) -> Self {
+        Self::trying(move |exec| Ok(commands(exec).into()))
+    }
+
+    fn trying(
+        commands: impl Fn(&Exec) -> Result<Came, SandboxError> + Send + Sync + 'static,
+    ) -> Self {
         Self {
             commands: Arc::new(commands),
             files: Arc::default(),
@@ -115,17 +151,9 @@ impl Session {
 impl SandboxSession for Session {
     async fn exec(&self, exec: Exec) -> Result<ExecOutput, SandboxError> {
         self.check("exec")?;
-        let ran = (self.sandbox.commands)(&exec);
-        let captured = |text: String| Captured {
-            total: text.len() as u64,
-            bytes: Bytes::from(text),
-        };
-        Ok(ExecOutput {
-            status: ExitStatus::Code(ran.code),
-            stdout: captured(ran.stdout),
-            stderr: captured(String::new()),
-            duration: Duration::ZERO,
-        })
+        let came = (self.sandbox.commands)(&exec)?;
+        locked(&self.sandbox.files).extend(came.files);
+        Ok(came.output)
     }
 
     async fn spawn(&self, _exec: Exec) -> Result<Box<dyn SandboxProcess>, SandboxError> {

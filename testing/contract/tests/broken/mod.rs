@@ -7,6 +7,8 @@ pub(crate) mod deaths;
 pub(crate) mod logs;
 pub(crate) mod models;
 pub(crate) mod runs;
+#[cfg(target_os = "linux")]
+pub(crate) mod sandboxes;
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The clauses of the sandbox port, against real processes.
+//! What the contract suite does not know: the supervisor, the state directory, and what they leave.
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
