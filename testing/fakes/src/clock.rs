@@ -1,5 +1,6 @@
 //! Time that a test drives.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +16,13 @@ struct Inner {
     now: Mutex<Timestamp>,
     moved: Event,
     jumps: bool,
+    sleepers: Mutex<Sleepers>,
+}
+
+#[derive(Debug, Default)]
+struct Sleepers {
+    next: u64,
+    until: BTreeMap<u64, Timestamp>,
 }
 
 /// A clock that stands still until it is told to move. Clones show the same time.
@@ -40,6 +48,7 @@ impl FakeClock {
             now,
             moved: Event::new(),
             jumps,
+            sleepers: Mutex::default(),
         }))
     }
 
@@ -50,11 +59,48 @@ impl FakeClock {
         drop(now);
         self.0.moved.notify(usize::MAX);
     }
+
+    /// The earliest instant that somebody sleeps for.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        locked(&self.0.sleepers).until.values().min().copied()
+    }
+
+    /// Moves time on to the earliest instant that somebody sleeps for; `false`: nobody sleeps.
+    pub fn advance_to_next_wake(&self) -> bool {
+        let next = self.next_wake();
+        if let Some(next) = next {
+            self.advance(next.since(self.now()));
+        }
+        next.is_some()
+    }
 }
 
 impl Default for FakeClock {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Somebody who sleeps, until dropped.
+struct Sleeper<'a> {
+    clock: &'a Inner,
+    number: u64,
+}
+
+impl<'a> Sleeper<'a> {
+    fn new(clock: &'a Inner, until: Timestamp) -> Self {
+        let mut sleepers = locked(&clock.sleepers);
+        let number = sleepers.next;
+        sleepers.next = number.wrapping_add(1);
+        sleepers.until.insert(number, until);
+        Self { clock, number }
+    }
+}
+
+impl Drop for Sleeper<'_> {
+    fn drop(&mut self) {
+        locked(&self.clock.sleepers).until.remove(&self.number);
     }
 }
 
@@ -73,6 +119,7 @@ impl Clock for FakeClock {
             self.advance(until.since(self.now()));
             return;
         }
+        let _sleeper = Sleeper::new(&self.0, until);
         loop {
             let moved = self.0.moved.listen();
             if self.now() >= until {

@@ -1,37 +1,28 @@
-//! Faults in front of ports: every call has a number, and a plan says what happens at which.
+//! Faults in front of ports: every call has a number and a name, and a plan says what happens at which.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::pending;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::{FutureExt as _, StreamExt as _, stream};
-use seaworthy_ports::blob_store::{self, BlobCapabilities, BlobError, BlobStore};
-use seaworthy_ports::checkpoint_store::{
-    self, Checkpoint, CheckpointCapabilities, CheckpointEntry, CheckpointError, CheckpointKind,
-    CheckpointQuery, CheckpointStore, DeleteCheckpoints,
-};
 use seaworthy_ports::clock::Clock;
-use seaworthy_ports::model_provider::{
-    self, Embeddings, ModelCapabilities, ModelError, ModelEvent, ModelProvider, ModelRequest,
-    Rerank,
-};
-use seaworthy_ports::sandbox::{
-    self, Enforcement, Exec, ExecOutput, FileContent, Listing, Metadata, Sandbox, SandboxError,
-    SandboxProcess, SandboxSession, SandboxSpec,
-};
-use seaworthy_ports::state_store::{
-    self, Append, Appended, Document, DocumentEntry, DocumentKey, DocumentQuery, ExpectedVersion,
-    Head, HeadQuery, Page, PageToken, PutDocument, Record, Seq, StateStore, StateStoreCapabilities,
-    StateStoreError, StateStoreWatch, Version,
-};
-use seaworthy_ports::{
-    AdapterInfo, BoxStream, Digest, ErrorKind, Latch, LatchSetter, LogId, PortError, RunId,
-    Timestamp,
-};
+use seaworthy_ports::{ErrorKind, Latch, LatchSetter, PortError};
 
 use crate::{ADAPTER, locked};
+
+mod clock;
+mod model;
+mod runtime;
+mod sandbox;
+mod stores;
+
+pub use clock::FaultyClock;
+pub use model::FaultyModel;
+pub use runtime::FaultyRuntime;
+pub use sandbox::FaultySandbox;
+pub use stores::{FaultyBlobs, FaultyCheckpoints, FaultyLogs};
 
 /// What happens at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,12 +37,18 @@ pub enum Fault {
     FailAfter,
     /// The process is paused before the call, until [`Faults::resume`].
     Pause,
+    /// The call happens after this time of the process's clock ([`Faults::on_clock`]).
+    Delay(Duration),
+    /// The call happens twice, as a message does that is sent again; the second answer is what the caller gets.
+    Duplicate,
 }
 
-#[derive(Debug)]
+type Plan = dyn Fn(usize, &'static str) -> Option<Fault> + Send + Sync;
+
 struct Inner {
-    plan: BTreeMap<usize, Fault>,
-    named: Option<(&'static str, Fault)>,
+    plan: Arc<Plan>,
+    clock: Option<Arc<dyn Clock>>,
+    gives_way: bool,
     calls: Mutex<Vec<&'static str>>,
     dead: (LatchSetter, Latch),
     paused: (LatchSetter, Latch),
@@ -60,26 +57,52 @@ struct Inner {
 
 /// The faults of one process. Its ports share it, so that calls are numbered across all of them, from 0; after a crash no
 /// port of the process answers any more, its clock included.
-#[derive(Clone, Debug)]
+///
+/// ```
+/// # use std::num::NonZeroU32;
+/// # use std::sync::Arc;
+/// # use futures_util::FutureExt as _;
+/// use seaworthy_fakes::{FakeRuntime, Fault, Faults, FaultyRuntime};
+/// use seaworthy_ports::durable_runtime::{DurableRuntime, Kind};
+/// use seaworthy_ports::{Effect, RunId};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let faults = Faults::at([(1, Fault::FailAfter)]);
+/// let runtime = FaultyRuntime::new(Arc::new(FakeRuntime::default()), faults.clone());
+/// let run = RunId::new("run")?;
+/// # async {
+/// assert!(runtime.describe(&run).await.is_ok());
+/// let lost = runtime.forget(&run).await.unwrap_err();
+/// assert_eq!((lost.kind(), lost.effect()), (Kind::Unavailable, Effect::Unknown));
+/// # }.now_or_never().ok_or("it waits")?;
+/// assert_eq!(faults.calls(), ["describe", "forget"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
 pub struct Faults(Arc<Inner>);
 
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faults")
+            .field("calls", &locked(&self.0.calls).len())
+            .field("dead", &self.0.dead.1.is_set())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Faults {
-    /// The process meets these faults.
+    /// The process meets what `plan` answers to each call's number and name.
     #[must_use]
-    pub fn at(plan: impl IntoIterator<Item = (usize, Fault)>) -> Self {
-        Self::planned(plan.into_iter().collect(), None)
+    pub fn by(plan: impl Fn(usize, &'static str) -> Option<Fault> + Send + Sync + 'static) -> Self {
+        Self::made(Arc::new(plan), None, false)
     }
 
-    /// The process meets this fault at every call of this name.
-    #[must_use]
-    pub fn every(name: &'static str, fault: Fault) -> Self {
-        Self::planned(BTreeMap::new(), Some((name, fault)))
-    }
-
-    fn planned(plan: BTreeMap<usize, Fault>, named: Option<(&'static str, Fault)>) -> Self {
+    fn made(plan: Arc<Plan>, clock: Option<Arc<dyn Clock>>, gives_way: bool) -> Self {
         Self(Arc::new(Inner {
             plan,
-            named,
+            clock,
+            gives_way,
             calls: Mutex::default(),
             dead: Latch::new(),
             paused: Latch::new(),
@@ -87,10 +110,37 @@ impl Faults {
         }))
     }
 
+    /// The process meets these faults, by the number of the call.
+    #[must_use]
+    pub fn at(plan: impl IntoIterator<Item = (usize, Fault)>) -> Self {
+        let plan: BTreeMap<usize, Fault> = plan.into_iter().collect();
+        Self::by(move |number, _name| plan.get(&number).copied())
+    }
+
+    /// The process meets this fault at every call of this name.
+    #[must_use]
+    pub fn every(name: &'static str, fault: Fault) -> Self {
+        Self::by(move |_number, called| (called == name).then_some(fault))
+    }
+
     /// The process meets none.
     #[must_use]
     pub fn none() -> Self {
-        Self::at([])
+        Self::by(|_number, _name| None)
+    }
+
+    /// A process with the same plan, not begun, whose delays pass on `clock`. Without a clock a delay is only a turn of
+    /// the executor.
+    #[must_use]
+    pub fn on_clock(&self, clock: Arc<dyn Clock>) -> Self {
+        Self::made(Arc::clone(&self.0.plan), Some(clock), self.0.gives_way)
+    }
+
+    /// A process with the same plan, not begun, every call of which gives way to other tasks before and after it: an
+    /// executor that chooses among tasks thereby chooses the order of calls.
+    #[must_use]
+    pub fn interleaved(&self) -> Self {
+        Self::made(Arc::clone(&self.0.plan), self.0.clock.clone(), true)
     }
 
     /// The calls so far, in order.
@@ -121,60 +171,110 @@ impl Faults {
         pending().await
     }
 
-    async fn around<T, E>(
+    /// Returns while the process is alive and runs; a dead one never gets further.
+    async fn alive(&self) {
+        if self.0.paused.1.is_set() {
+            self.0.resumed.1.wait().await;
+        }
+        if self.0.dead.1.is_set() {
+            pending::<()>().await;
+        }
+    }
+
+    async fn give_way(&self) {
+        if self.0.gives_way {
+            turn().await;
+        }
+        self.alive().await;
+    }
+
+    async fn delay(&self, by: Duration) {
+        match &self.0.clock {
+            Some(clock) => clock.sleep_until(clock.now().plus(by)).await,
+            None => turn().await,
+        }
+        self.alive().await;
+    }
+
+    async fn around<T, E, F>(
         &self,
         name: &'static str,
-        call: impl Future<Output = Result<T, E>> + Send,
+        call: impl Fn() -> F + Send,
         fail: impl FnOnce() -> E + Send,
         unknown: impl FnOnce() -> E + Send,
-    ) -> Result<T, E> {
-        let dead = &self.0.dead.1;
-        if dead.is_set() {
-            return pending().await;
-        }
+    ) -> Result<T, E>
+    where
+        T: Send,
+        E: Send,
+        F: Future<Output = Result<T, E>> + Send,
+    {
+        self.alive().await;
         let number = {
             let mut calls = locked(&self.0.calls);
             calls.push(name);
             calls.len() - 1
         };
-        let named = self.0.named.filter(|(which, _fault)| *which == name);
-        let fault = self
-            .0
-            .plan
-            .get(&number)
-            .copied()
-            .or(named.map(|(_which, fault)| fault));
-        match fault {
+        self.give_way().await;
+        let answer = match (self.0.plan)(number, name) {
             Some(Fault::CrashBefore) => self.die().await,
             Some(Fault::CrashAfter) => {
-                let _lost = call.await;
+                let _lost = call().await;
                 self.die().await
             }
             Some(Fault::FailBefore) => Err(fail()),
             Some(Fault::FailAfter) => {
-                let _lost = call.await;
+                let _lost = call().await;
                 Err(unknown())
             }
             Some(Fault::Pause) => {
                 self.0.paused.0.set();
-                self.0.resumed.1.wait().await;
-                call.await
+                self.alive().await;
+                call().await
             }
-            None => call.await,
-        }
+            Some(Fault::Delay(by)) => {
+                self.delay(by).await;
+                call().await
+            }
+            Some(Fault::Duplicate) => {
+                let _first = call().await;
+                call().await
+            }
+            None => call().await,
+        };
+        self.give_way().await;
+        answer
     }
 
     /// [`around`](Self::around) for ports whose error is a [`PortError`].
-    async fn port<T, K: ErrorKind>(
+    async fn port<T, K, F>(
         &self,
         name: &'static str,
         kind: K,
-        call: impl Future<Output = Result<T, PortError<K>>> + Send,
-    ) -> Result<T, PortError<K>> {
+        call: impl Fn() -> F + Send,
+    ) -> Result<T, PortError<K>>
+    where
+        T: Send,
+        K: ErrorKind,
+        F: Future<Output = Result<T, PortError<K>>> + Send,
+    {
         let error = move || PortError::new(kind, ADAPTER, name, "a fault was put here");
         self.around(name, call, error, move || error().with_unknown_effect())
             .await
     }
+}
+
+/// Lets the executor's other tasks go first, once.
+async fn turn() {
+    let mut gone = false;
+    std::future::poll_fn(|context| {
+        if gone {
+            return Poll::Ready(());
+        }
+        gone = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 macro_rules! wrapper {
@@ -195,361 +295,4 @@ macro_rules! wrapper {
         }
     };
 }
-
-wrapper!(
-    /// A state store behind faults.
-    FaultyLogs, StateStore
-);
-wrapper!(
-    /// A blob store behind faults.
-    FaultyBlobs, BlobStore
-);
-wrapper!(
-    /// A checkpoint store behind faults.
-    FaultyCheckpoints, CheckpointStore
-);
-wrapper!(
-    /// A model provider behind faults.
-    FaultyModel, ModelProvider
-);
-wrapper!(
-    /// A sandbox behind faults, sessions included.
-    FaultySandbox, Sandbox
-);
-wrapper!(
-    /// A clock whose sleepers stop with their process.
-    FaultyClock, Clock
-);
-
-const STORE: state_store::Kind = state_store::Kind::Unavailable;
-const BLOB: blob_store::Kind = blob_store::Kind::Unavailable;
-const CHECKPOINT: checkpoint_store::Kind = checkpoint_store::Kind::Unavailable;
-const SANDBOX: sandbox::Kind = sandbox::Kind::Unavailable;
-
-#[async_trait]
-impl StateStore for FaultyLogs {
-    fn info(&self) -> AdapterInfo {
-        self.inner.info()
-    }
-
-    fn capabilities(&self) -> StateStoreCapabilities {
-        self.inner.capabilities()
-    }
-
-    async fn append(&self, append: Append) -> Result<Appended, StateStoreError> {
-        self.faults
-            .port("append", STORE, self.inner.append(append))
-            .await
-    }
-
-    fn read(&self, log: &LogId, after: Seq) -> BoxStream<'static, Result<Record, StateStoreError>> {
-        let (faults, records) = (self.faults.clone(), self.inner.read(log, after));
-        let first = async move { faults.port("read", STORE, async { Ok(records) }).await };
-        first
-            .into_stream()
-            .flat_map(|opened| match opened {
-                Ok(records) => records,
-                Err(error) => stream::iter([Err(error)]).boxed(),
-            })
-            .boxed()
-    }
-
-    async fn head(&self, log: &LogId) -> Result<Option<Head>, StateStoreError> {
-        self.faults.port("head", STORE, self.inner.head(log)).await
-    }
-
-    async fn list(&self, query: HeadQuery) -> Result<Page<Head>, StateStoreError> {
-        self.faults
-            .port("list", STORE, self.inner.list(query))
-            .await
-    }
-
-    async fn delete(&self, log: &LogId) -> Result<(), StateStoreError> {
-        self.faults
-            .port("delete", STORE, self.inner.delete(log))
-            .await
-    }
-
-    async fn get(&self, key: &DocumentKey) -> Result<Option<Document>, StateStoreError> {
-        self.faults.port("get", STORE, self.inner.get(key)).await
-    }
-
-    async fn put(&self, put: PutDocument) -> Result<Version, StateStoreError> {
-        self.faults.port("put", STORE, self.inner.put(put)).await
-    }
-
-    async fn remove(
-        &self,
-        key: &DocumentKey,
-        expected: ExpectedVersion,
-    ) -> Result<(), StateStoreError> {
-        self.faults
-            .port("remove", STORE, self.inner.remove(key, expected))
-            .await
-    }
-
-    async fn list_documents(
-        &self,
-        query: DocumentQuery,
-    ) -> Result<Page<DocumentEntry>, StateStoreError> {
-        self.faults
-            .port("list_documents", STORE, self.inner.list_documents(query))
-            .await
-    }
-
-    fn as_watch(&self) -> Option<&dyn StateStoreWatch> {
-        self.inner.as_watch()
-    }
-}
-
-#[async_trait]
-impl BlobStore for FaultyBlobs {
-    fn info(&self) -> AdapterInfo {
-        self.inner.info()
-    }
-
-    fn capabilities(&self) -> BlobCapabilities {
-        self.inner.capabilities()
-    }
-
-    async fn put(
-        &self,
-        content: BoxStream<'static, Result<Bytes, BlobError>>,
-    ) -> Result<Digest, BlobError> {
-        self.faults
-            .port("blob put", BLOB, self.inner.put(content))
-            .await
-    }
-
-    async fn get(
-        &self,
-        digest: &Digest,
-    ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
-        self.faults
-            .port("blob get", BLOB, self.inner.get(digest))
-            .await
-    }
-
-    async fn head(&self, digest: &Digest) -> Result<Option<u64>, BlobError> {
-        self.faults
-            .port("blob head", BLOB, self.inner.head(digest))
-            .await
-    }
-
-    async fn delete(&self, digest: &Digest) -> Result<(), BlobError> {
-        self.faults
-            .port("blob delete", BLOB, self.inner.delete(digest))
-            .await
-    }
-
-    async fn list(
-        &self,
-        limit: std::num::NonZeroU32,
-        page: Option<PageToken>,
-    ) -> Result<Page<Digest>, BlobError> {
-        self.faults
-            .port("blob list", BLOB, self.inner.list(limit, page))
-            .await
-    }
-}
-
-#[async_trait]
-impl CheckpointStore for FaultyCheckpoints {
-    fn info(&self) -> AdapterInfo {
-        self.inner.info()
-    }
-
-    fn capabilities(&self) -> CheckpointCapabilities {
-        self.inner.capabilities()
-    }
-
-    async fn write(&self, checkpoint: Checkpoint) -> Result<(), CheckpointError> {
-        self.faults
-            .port("checkpoint write", CHECKPOINT, self.inner.write(checkpoint))
-            .await
-    }
-
-    async fn latest(
-        &self,
-        run: &RunId,
-        kind: CheckpointKind,
-        at_or_before: Seq,
-    ) -> Result<Option<Checkpoint>, CheckpointError> {
-        self.faults
-            .port(
-                "checkpoint latest",
-                CHECKPOINT,
-                self.inner.latest(run, kind, at_or_before),
-            )
-            .await
-    }
-
-    async fn list(&self, query: CheckpointQuery) -> Result<Page<CheckpointEntry>, CheckpointError> {
-        self.faults
-            .port("checkpoint list", CHECKPOINT, self.inner.list(query))
-            .await
-    }
-
-    async fn delete(&self, which: DeleteCheckpoints) -> Result<u64, CheckpointError> {
-        self.faults
-            .port("checkpoint delete", CHECKPOINT, self.inner.delete(which))
-            .await
-    }
-}
-
-#[async_trait]
-impl ModelProvider for FaultyModel {
-    fn info(&self) -> AdapterInfo {
-        self.inner.info()
-    }
-
-    fn capabilities(&self, model: &str) -> ModelCapabilities {
-        self.inner.capabilities(model)
-    }
-
-    fn stream(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
-        let (faults, events) = (self.faults.clone(), self.inner.stream(request));
-        let fail = || {
-            PortError::new(
-                model_provider::Kind::Network,
-                ADAPTER,
-                "stream",
-                "a fault was put here",
-            )
-        };
-        let first = async move {
-            let whole = async { Ok(events.collect::<Vec<_>>().await) };
-            faults
-                .around(
-                    "model stream",
-                    whole,
-                    || fail().into(),
-                    || fail().with_unknown_effect().into(),
-                )
-                .await
-        };
-        first
-            .into_stream()
-            .flat_map(|whole: Result<_, ModelError>| match whole {
-                Ok(events) => stream::iter(events).boxed(),
-                Err(error) => stream::iter([Err(error)]).boxed(),
-            })
-            .boxed()
-    }
-
-    fn embeddings(&self) -> Option<&dyn Embeddings> {
-        self.inner.embeddings()
-    }
-
-    fn rerank(&self) -> Option<&dyn Rerank> {
-        self.inner.rerank()
-    }
-}
-
-#[async_trait]
-impl Sandbox for FaultySandbox {
-    fn info(&self) -> AdapterInfo {
-        self.inner.info()
-    }
-
-    fn capabilities(&self) -> Enforcement {
-        self.inner.capabilities()
-    }
-
-    async fn open(&self, spec: SandboxSpec) -> Result<Arc<dyn SandboxSession>, SandboxError> {
-        let inner = self
-            .faults
-            .port("sandbox open", SANDBOX, self.inner.open(spec))
-            .await?;
-        Ok(Arc::new(FaultySession {
-            inner,
-            faults: self.faults.clone(),
-        }))
-    }
-}
-
-#[derive(Debug)]
-struct FaultySession {
-    inner: Arc<dyn SandboxSession>,
-    faults: Faults,
-}
-
-#[async_trait]
-impl SandboxSession for FaultySession {
-    async fn exec(&self, exec: Exec) -> Result<ExecOutput, SandboxError> {
-        self.faults
-            .port("sandbox exec", SANDBOX, self.inner.exec(exec))
-            .await
-    }
-
-    async fn spawn(&self, exec: Exec) -> Result<Box<dyn SandboxProcess>, SandboxError> {
-        self.faults
-            .port("sandbox spawn", SANDBOX, self.inner.spawn(exec))
-            .await
-    }
-
-    async fn read(&self, path: &str, offset: u64, limit: u64) -> Result<FileContent, SandboxError> {
-        self.faults
-            .port(
-                "sandbox read",
-                SANDBOX,
-                self.inner.read(path, offset, limit),
-            )
-            .await
-    }
-
-    async fn write(&self, path: &str, content: Bytes) -> Result<(), SandboxError> {
-        self.faults
-            .port("sandbox write", SANDBOX, self.inner.write(path, content))
-            .await
-    }
-
-    async fn list(&self, path: &str, limit: usize) -> Result<Listing, SandboxError> {
-        self.faults
-            .port("sandbox list", SANDBOX, self.inner.list(path, limit))
-            .await
-    }
-
-    async fn stat(&self, path: &str) -> Result<Option<Metadata>, SandboxError> {
-        self.faults
-            .port("sandbox stat", SANDBOX, self.inner.stat(path))
-            .await
-    }
-
-    async fn remove(&self, path: &str) -> Result<(), SandboxError> {
-        self.faults
-            .port("sandbox remove", SANDBOX, self.inner.remove(path))
-            .await
-    }
-
-    async fn close(&self, last: bool) -> Result<(), SandboxError> {
-        self.faults
-            .port("sandbox close", SANDBOX, self.inner.close(last))
-            .await
-    }
-}
-
-#[async_trait]
-impl Clock for FaultyClock {
-    fn info(&self) -> AdapterInfo {
-        self.inner.info()
-    }
-
-    fn now(&self) -> Timestamp {
-        self.inner.now()
-    }
-
-    /// Not counted as a call: sleeping has no effect.
-    async fn sleep_until(&self, until: Timestamp) {
-        if self.faults.dead().is_set() {
-            return pending().await;
-        }
-        if self.faults.paused().is_set() {
-            self.faults.0.resumed.1.wait().await;
-        }
-        self.inner.sleep_until(until).await;
-        if self.faults.dead().is_set() {
-            pending().await
-        }
-    }
-}
+use wrapper;

@@ -1,4 +1,4 @@
-//! Test doubles that a test can steer: a driven clock, seeded chance, a model and a sandbox that do as they are told,
+//! Test doubles that a test can steer: a driven clock, seeded chance, models and a sandbox that do as they are told,
 //! a runtime that delivers by hand, and faults in front of any port.
 //!
 //! Nothing here needs a runtime: everything runs under any executor, virtual time included.
@@ -7,22 +7,24 @@ use seaworthy_ports::AdapterInfo;
 
 mod clock;
 mod entropy;
+mod fake_model;
 mod faults;
-mod model;
 mod observer;
 mod runtime;
 mod sandbox;
+mod table_model;
 
 pub use clock::FakeClock;
 pub use entropy::SeededEntropy;
+pub use fake_model::{FakeModel, Step};
 pub use faults::{
     Fault, Faults, FaultyBlobs, FaultyCheckpoints, FaultyClock, FaultyLogs, FaultyModel,
-    FaultySandbox,
+    FaultyRuntime, FaultySandbox,
 };
-pub use model::{TableModel, TableTurn};
 pub use observer::SilentObserver;
-pub use runtime::FakeRuntime;
+pub use runtime::{FakeRuntime, Notifications};
 pub use sandbox::{ExpectedCommand, FakeSandbox, RanCommand, ScriptedSandbox};
+pub use table_model::{TableModel, TableTurn};
 
 const ADAPTER: &str = "fake";
 

@@ -3,7 +3,23 @@
 //! A [`World`] is what survives a crash: the stores, the runtime's queue, and what commands did to the outside. A
 //! [`Process`] is what does not: one harness and one driver in front of the same world, with its own faults. Everything
 //! is single-threaded and in virtual time, so that a number or a seed is enough to see a failure again.
+//!
+//! [`simulate`] lives through one random schedule: workers that die, stand still and are taken over, calls that fail,
+//! are late or come twice, people who answer and cancel, and every order of what happens at once.
 
+mod chance;
+mod executor;
+mod plan;
+mod simulation;
 mod world;
 
-pub use world::{Ending, Process, World};
+pub use chance::Chance;
+pub use executor::{Executor, Stuck};
+pub use plan::{Plan, ProcessPlan};
+pub use simulation::{Broken, same, simulate, simulate_in};
+pub use world::{Effects, Ending, ONCE, Process, World, turn};
+
+/// The environment variable with the one seed to replay.
+pub const SEED_VARIABLE: &str = "SEAWORTHY_SIMULATION_SEED";
+/// The environment variable with how many new seeds a test run tries.
+pub const COUNT_VARIABLE: &str = "SEAWORTHY_SIMULATION_SEEDS";

@@ -1,6 +1,7 @@
 //! What survives a crash, and a process in front of it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{Either, select};
@@ -13,24 +14,27 @@ use seaworthy_core::stack::{Model, Models, NoModel, Ports};
 use seaworthy_core::state::{CallStatus, RunState, Status};
 use seaworthy_fakes::{
     FakeClock, FakeRuntime, FakeSandbox, Faults, FaultyBlobs, FaultyCheckpoints, FaultyClock,
-    FaultyLogs, FaultyModel, FaultySandbox, RanCommand, SeededEntropy, SilentObserver, TableModel,
-    TableTurn,
+    FaultyLogs, FaultyModel, FaultyRuntime, FaultySandbox, Notifications, RanCommand,
+    SeededEntropy, SilentObserver, TableModel, TableTurn,
 };
 use seaworthy_memory::{MemoryBlobStore, MemoryCheckpointStore, MemoryStateStore};
 use seaworthy_ports::durable_runtime::{DurableRuntime as _, Then};
-use seaworthy_ports::model_provider::Message;
+use seaworthy_ports::model_provider::{Message, ModelProvider};
 use seaworthy_ports::sandbox::Exec;
-use seaworthy_ports::{Latch, RunId, SessionId, WorkerId};
+use seaworthy_ports::{InvalidId, Latch, RunId, SessionId, WorkerId};
 use serde_json::{Value, json};
 
-/// Times that a command acted, by idempotency key.
-type Effects = BTreeMap<String, u32>;
+/// How often commands acted.
+pub type Effects = BTreeMap<String, u32>;
+
+/// Tools whose second effect is one too many.
+pub const ONCE: [&str; 3] = ["send", "pay", "shout"];
 
 /// The agent under test: tools of every side effect, in parallel, with and without verifier and approval.
 const DESCRIPTOR: &str = r#"
 version: seaworthy.agent_graph.v1
 metadata: { name: simulated }
-runtime: { entry_agent: worker, max_turns: 12 }
+runtime: { entry_agent: worker, max_turns: 64 }
 models:
   main: { provider: openai, model: table }
 tools:
@@ -48,21 +52,29 @@ agents:
   worker: { instructions: Work., model: main, tools: [look, store, send, pay, shout] }
 "#;
 
-fn turns() -> Vec<TableTurn> {
-    let turn = |text: &str, calls: &[&str]| TableTurn {
+/// A turn that wants these tools called; `granted`: a person grants what needs an approval.
+#[must_use]
+pub fn turn(text: &str, calls: &[&str], granted: bool) -> TableTurn {
+    TableTurn {
         text: text.to_owned(),
         calls: calls
             .iter()
             .enumerate()
-            .map(|(index, tool)| ((*tool).to_owned(), json!({ "text": text, "index": index })))
+            .map(|(index, tool)| {
+                let arguments = json!({ "text": text, "index": index, "granted": granted });
+                ((*tool).to_owned(), arguments)
+            })
             .collect(),
-    };
+    }
+}
+
+fn turns() -> Vec<TableTurn> {
     vec![
-        turn("look around", &["look", "store", "send"]),
-        turn("twice on purpose", &["send", "send", "unknown"]),
-        turn("pay and shout", &["pay", "shout", "look"]),
-        turn("pay once more", &["pay"]),
-        turn("all done", &[]),
+        turn("look around", &["look", "store", "send"], true),
+        turn("twice on purpose", &["send", "send", "unknown"], true),
+        turn("pay and shout", &["pay", "shout", "look"], true),
+        turn("pay once more", &["pay"], false),
+        turn("all done", &[], true),
     ]
 }
 
@@ -75,9 +87,19 @@ pub struct World {
     runtime: FakeRuntime,
     sandbox: FakeSandbox,
     clock: FakeClock,
-    effects: Arc<Mutex<Effects>>,
+    outside: Arc<Outside>,
+    model: Arc<dyn ModelProvider>,
     descriptor: Materialised,
     run: RunId,
+}
+
+/// What commands act on.
+#[derive(Debug, Default)]
+struct Outside {
+    /// How often each command acted, by name and idempotency key.
+    effects: Mutex<Effects>,
+    /// Verifiers deny what happened.
+    lies: AtomicBool,
 }
 
 /// How a run ended, without what may differ between two ways to the same end.
@@ -87,9 +109,9 @@ pub struct Ending {
     pub status: Status,
     /// The conversation.
     pub messages: Vec<Message>,
-    /// Each call and where it stands.
-    pub calls: Vec<(String, String, Value)>,
-    /// How often each command acted that must not act twice.
+    /// Each call by number, and where it stands.
+    pub calls: Vec<(u32, String, Value)>,
+    /// How often each call acted that must not act twice, by tool and number.
     pub once: Effects,
     /// The session's messages.
     pub session: usize,
@@ -99,45 +121,57 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a command does to the outside: it counts how often it acted for its key.
-fn act(effects: &Mutex<Effects>, exec: &Exec) -> RanCommand {
-    let name = exec.argv.first().cloned().unwrap_or_default();
-    let key = exec
-        .env
-        .get("SEAWORTHY_IDEMPOTENCY_KEY")
-        .cloned()
-        .unwrap_or_default();
-    let verify = exec
-        .argv
-        .get(1)
-        .is_some_and(|argument| argument == "--verify");
-    let mut effects = locked(effects);
-    let acted = format!("{name} {key}");
-    // Large enough to leave the record for the blob store.
-    let padding = if name == "look" {
-        "x".repeat(40_000)
-    } else {
-        String::new()
-    };
-    let stdout = json!({ "command": name, "padding": padding }).to_string();
-    if verify {
-        let code = i32::from(!effects.contains_key(&acted));
-        return RanCommand { code, stdout };
+impl Outside {
+    /// What a command does: it counts how often it acted for its key.
+    fn act(&self, exec: &Exec) -> RanCommand {
+        let name = exec.argv.first().cloned().unwrap_or_default();
+        let key = exec
+            .env
+            .get("SEAWORTHY_IDEMPOTENCY_KEY")
+            .cloned()
+            .unwrap_or_default();
+        let verify = exec
+            .argv
+            .get(1)
+            .is_some_and(|argument| argument == "--verify");
+        let mut effects = locked(&self.effects);
+        let acted = format!("{name} {key}");
+        // Large enough to leave the record for the blob store.
+        let padding = if name == "look" {
+            "x".repeat(40_000)
+        } else {
+            String::new()
+        };
+        let stdout = json!({ "command": name, "padding": padding }).to_string();
+        if verify {
+            let happened = effects.contains_key(&acted) && !self.lies.load(Ordering::Relaxed);
+            let code = i32::from(!happened);
+            return RanCommand { code, stdout };
+        }
+        let times = effects.entry(acted).or_default();
+        *times = times.saturating_add(1);
+        RanCommand { code: 0, stdout }
     }
-    let times = effects.entry(acted).or_default();
-    *times = times.saturating_add(1);
-    RanCommand { code: 0, stdout }
 }
 
 impl World {
-    /// A fresh world.
+    /// A fresh world with a run of every sort of tool, in which nobody ever waits.
     ///
     /// # Errors
     ///
     /// In words, what is wrong with the simulation itself.
     pub fn new() -> Result<Self, String> {
-        let effects = Arc::<Mutex<Effects>>::default();
-        let outside = Arc::clone(&effects);
+        Self::saying(turns())
+    }
+
+    /// A fresh world whose model says `turns` to every run.
+    ///
+    /// # Errors
+    ///
+    /// In words, what is wrong with the simulation itself.
+    pub fn saying(turns: Vec<TableTurn>) -> Result<Self, String> {
+        let outside = Arc::<Outside>::default();
+        let commands = Arc::clone(&outside);
         let descriptor = Descriptor::parse(DESCRIPTOR, "simulated.yaml")
             .and_then(|descriptor| descriptor.materialise(|_path| Err("no files".to_owned())))
             .map_err(|errors| errors.to_string())?;
@@ -146,12 +180,56 @@ impl World {
             blobs: MemoryBlobStore::default(),
             checkpoints: MemoryCheckpointStore::default(),
             runtime: FakeRuntime::default(),
-            sandbox: FakeSandbox::new(move |exec| act(&outside, exec)),
+            sandbox: FakeSandbox::new(move |exec| commands.act(exec)),
             clock: FakeClock::jumping(),
-            effects,
+            outside,
+            model: Arc::new(TableModel::new(turns)),
             descriptor,
             run: RunId::new("simulated").map_err(|error| error.to_string())?,
         })
+    }
+
+    /// The same world with another model.
+    #[must_use]
+    pub fn with_model(mut self, model: Arc<dyn ModelProvider>) -> Self {
+        self.model = model;
+        self
+    }
+
+    /// The same world in the time of `clock`, wake-ups included.
+    #[must_use]
+    pub fn on_clock(mut self, clock: &FakeClock) -> Self {
+        self.clock = clock.clone();
+        self.runtime = self.runtime.on_clock(clock.clone());
+        self
+    }
+
+    /// The same world with hints like these.
+    #[must_use]
+    pub fn with_notifications(mut self, notifications: Notifications) -> Self {
+        self.runtime = self.runtime.with_notifications(notifications);
+        self
+    }
+
+    /// The same world seen by those who are about another run of it.
+    #[must_use]
+    pub fn about(&self, run: RunId) -> Self {
+        Self {
+            run,
+            ..self.clone()
+        }
+    }
+
+    /// From now on verifiers say of everything that it did not happen: a world in which things happen twice, to see that
+    /// this is found out.
+    pub fn let_verifiers_lie(&self) {
+        self.outside.lies.store(true, Ordering::Relaxed);
+    }
+
+    /// The runtime that all processes share.
+    #[must_use]
+    pub fn runtime(&self) -> &FakeRuntime {
+        &self.runtime
     }
 
     /// A process in this world. `number` makes its worker and its chance its own.
@@ -160,10 +238,13 @@ impl World {
     ///
     /// In words, what is wrong with the simulation itself.
     pub fn process(&self, number: u64, faults: Faults) -> Result<Process, String> {
-        let model = FaultyModel::new(Arc::new(TableModel::new(turns())), faults.clone());
+        let model = FaultyModel::new(Arc::clone(&self.model), faults.clone());
         let ports = Ports {
             state_store: Arc::new(FaultyLogs::new(Arc::new(self.logs.clone()), faults.clone())),
-            durable_runtime: Arc::new(self.runtime.clone()),
+            durable_runtime: Arc::new(FaultyRuntime::new(
+                Arc::new(self.runtime.clone()),
+                faults.clone(),
+            )),
             blob_store: Arc::new(FaultyBlobs::new(
                 Arc::new(self.blobs.clone()),
                 faults.clone(),
@@ -189,11 +270,17 @@ impl World {
         };
         let worker =
             WorkerId::new(format!("worker_{number}")).map_err(|error| error.to_string())?;
-        let driver = Driver::new(ports.clone(), Settings::default(), Relay::default(), worker);
+        let driver = Driver::new(
+            ports.clone(),
+            Settings::default(),
+            Relay::default(),
+            worker.clone(),
+        );
         Ok(Process {
             world: self.clone(),
             harness: Harness::new(ports, Settings::default()),
             driver: Arc::new(driver),
+            worker,
             dead: faults.dead(),
         })
     }
@@ -229,24 +316,32 @@ impl World {
             run: Some(self.run.clone()),
             descriptor: self.descriptor.clone(),
             input: input.to_owned(),
-            session: Some(SessionId::new("session")?),
+            session: Some(self.session()?),
             workspace: "/workspace".to_owned(),
             base_dir: "/base".to_owned(),
             grants_all: None,
         })
     }
 
+    fn session(&self) -> Result<SessionId, InvalidId> {
+        SessionId::new(format!("session_of_{}", self.run))
+    }
+
+    /// How often commands acted, by name and idempotency key.
+    #[must_use]
+    pub fn acted(&self) -> Effects {
+        locked(&self.outside.effects).clone()
+    }
+
     /// How often commands acted that must act only once.
     #[must_use]
     pub fn once(&self) -> Effects {
-        let once = |name: &str| {
-            name.starts_with("send ") || name.starts_with("pay ") || name.starts_with("shout ")
-        };
-        locked(&self.effects)
-            .iter()
-            .filter(|(name, _times)| once(name))
-            .map(|(name, times)| (name.clone(), *times))
-            .collect()
+        let mut acted = self.acted();
+        acted.retain(|name, _times| {
+            let name = name.split_once(' ').map_or("", |(name, _key)| name);
+            ONCE.contains(&name)
+        });
+        acted
     }
 }
 
@@ -256,6 +351,7 @@ pub struct Process {
     world: World,
     harness: Harness,
     driver: Arc<Driver>,
+    worker: WorkerId,
     dead: Latch,
 }
 
@@ -279,11 +375,7 @@ impl Process {
         self.start()
             .await
             .map_err(|error| format!("start: {error}"))?;
-        let then = self
-            .world
-            .runtime
-            .deliver(&self.world.run, &*self.driver)
-            .await;
+        let then = self.deliver().await;
         let view = self
             .view()
             .await
@@ -301,34 +393,58 @@ impl Process {
 
     /// Delivers the run once.
     pub async fn deliver(&self) -> Option<Then> {
+        self.deliver_run(&self.world.run).await
+    }
+
+    /// Delivers `run` once.
+    pub async fn deliver_run(&self, run: &RunId) -> Option<Then> {
         self.world
             .runtime
-            .deliver(&self.world.run, &*self.driver)
+            .deliver_to(&self.worker, run, &*self.driver)
             .await
     }
 
-    async fn start(&self) -> Result<(), HarnessError> {
+    /// Whose leases its deliveries are.
+    #[must_use]
+    pub fn worker(&self) -> &WorkerId {
+        &self.worker
+    }
+
+    /// Starts the run.
+    ///
+    /// # Errors
+    ///
+    /// The harness's.
+    pub async fn start(&self) -> Result<(), HarnessError> {
         let start = self.world.start("go")?;
         self.harness.start(start).await.map(|_started| ())
     }
 
-    async fn view(&self) -> Result<View, HarnessError> {
+    /// The run as it stands.
+    ///
+    /// # Errors
+    ///
+    /// The harness's.
+    pub async fn view(&self) -> Result<View, HarnessError> {
         self.harness.view(&self.world.run).await
     }
 
-    /// Grants the first payment, denies the second, and tells the truth about calls in doubt.
-    async fn answer(&self, state: &RunState) -> Result<(), HarnessError> {
+    /// Grants and denies payments as their arguments say, and tells the truth about calls in doubt.
+    ///
+    /// # Errors
+    ///
+    /// The harness's, but for what was answered before.
+    pub async fn answer(&self, state: &RunState) -> Result<(), HarnessError> {
         for call in state.open_calls() {
             let id = &call.proposal.call;
             let answered = match call.status {
                 CallStatus::AwaitingApproval => {
-                    let first =
-                        call.proposal.arguments.get("text") == Some(&json!("pay and shout"));
-                    self.harness.decide(id, first, "tester", None).await
+                    let granted = call.proposal.arguments.get("granted") == Some(&json!(true));
+                    self.harness.decide(id, granted, "tester", None).await
                 }
                 CallStatus::InDoubt { .. } => {
                     let acted = format!("{} {}", call.proposal.tool, call.proposal.idempotency_key);
-                    let happened = locked(&self.world.effects).contains_key(&acted);
+                    let happened = self.world.acted().contains_key(&acted);
                     let output = json!({ "command": call.proposal.tool, "padding": "" });
                     let resolution = if happened {
                         Resolution::Happened { output }
@@ -379,23 +495,29 @@ impl Process {
             return Err(format!("the log does not verify: {:?}", verified.faults));
         }
         let state = self.view().await.map_err(|error| words(&error))?.state;
-        let calls = state.calls.values().map(|call| {
+        let acted = self.world.acted();
+        let mut once = Effects::new();
+        let mut calls = Vec::new();
+        for (number, call) in &state.calls {
             let output = match &call.status {
                 CallStatus::Succeeded { output } => output.clone(),
                 _ => Value::Null,
             };
-            (
-                call.proposal.call.to_string(),
-                call.status.as_str().to_owned(),
-                output,
-            )
-        });
+            calls.push((*number, call.status.as_str().to_owned(), output));
+            let tool = &call.proposal.tool;
+            let times = acted.get(&format!("{tool} {}", call.proposal.idempotency_key));
+            if let Some(times) = times
+                && ONCE.contains(&tool.as_str())
+            {
+                once.insert(format!("{tool} {number}"), *times);
+            }
+        }
         let session = self.session().await?;
         Ok(Ending {
             status: state.status(),
             messages: state.messages.to_vec(),
-            calls: calls.collect(),
-            once: self.world.once(),
+            calls,
+            once,
             session,
         })
     }
@@ -403,7 +525,7 @@ impl Process {
     async fn session(&self) -> Result<usize, String> {
         use futures_util::StreamExt as _;
         use seaworthy_ports::state_store::{Seq, StateStore as _};
-        let session = SessionId::new("session").map_err(|error| error.to_string())?;
+        let session = self.world.session().map_err(|error| error.to_string())?;
         let records = self
             .world
             .logs

@@ -1,15 +1,23 @@
-//! Cases 45, 46 and 52: what people do to a run, and a run that kills its workers.
+//! Cases 45, 46, 49 and 52: what people do to a run, and a run that kills its workers.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be built is a failed test")]
 
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
 use futures_executor::block_on;
-use seaworthy_core::event::WaitReason;
+use seaworthy_core::event::{Event, WaitReason};
 use seaworthy_core::harness::HarnessError;
 use seaworthy_core::machine::MAX_BARREN_ATTEMPTS;
-use seaworthy_core::state::{Outcome, Status};
-use seaworthy_fakes::{Fault, Faults};
-use seaworthy_ports::CallId;
-use seaworthy_simulation::{Process, World};
+use seaworthy_core::signal::Told;
+use seaworthy_core::state::{CallStatus, Outcome, Status};
+use seaworthy_fakes::{FakeClock, Fault, Faults};
+use seaworthy_ports::durable_runtime::{DurableRuntime as _, Signal};
+use seaworthy_ports::{CallId, Digest, SignalId};
+use seaworthy_simulation::{Process, World, turn};
+use support::{sleep, times, together};
 
 /// Lives until the run waits for an approval.
 async fn until_asked(world: &World, process: &Process) {
@@ -32,7 +40,7 @@ fn asked(process: &Process) -> CallId {
 }
 
 #[test]
-fn the_same_start_twice_is_one_run_and_another_input_or_session_is_refused() {
+fn the_same_start_twice_is_one_run_and_another_input_descriptor_or_session_is_refused() {
     let world = World::new().unwrap();
     let process = world.process(1, Faults::none()).unwrap();
     block_on(async {
@@ -55,6 +63,16 @@ fn the_same_start_twice_is_one_run_and_another_input_or_session_is_refused() {
         assert!(matches!(
             other,
             Err(HarnessError::Mismatch { what: "input", .. })
+        ));
+        let mut other = world.start("go").unwrap();
+        other.descriptor.metadata.name = "another".to_owned();
+        let other = harness.start(other).await;
+        assert!(matches!(
+            other,
+            Err(HarnessError::Mismatch {
+                what: "descriptor",
+                ..
+            })
         ));
         let mut other = world.start("go").unwrap();
         other.session = None;
@@ -173,4 +191,106 @@ fn a_run_that_kills_every_worker_is_stopped_with_a_reason_and_may_be_reopened() 
         process.harness().reopen(world.run(), "me").await.unwrap();
         assert_eq!(world.finish(101).await.unwrap().status, Status::Succeeded);
     });
+}
+
+/// The run's events, by name.
+async fn events(world: &World, process: &Process) -> Vec<Event> {
+    use futures_util::StreamExt as _;
+    let records = process.harness().records(world.run(), Default::default());
+    records
+        .map(|record| record.unwrap().envelope.event().unwrap())
+        .collect()
+        .await
+}
+
+#[test]
+fn an_approval_granted_while_other_calls_run_needs_no_parking() {
+    let clock = FakeClock::new();
+    let turns = vec![
+        turn("pay while looking", &["pay", "look"], true),
+        turn("done", &[], true),
+    ];
+    let world = World::saying(turns).unwrap().on_clock(&clock);
+    let slow = Faults::every("sandbox exec", Fault::Delay(Duration::from_secs(60)));
+    let worker = world
+        .process(1, slow.on_clock(Arc::new(clock.clone())))
+        .unwrap();
+    let person = world.process(2, Faults::none()).unwrap();
+    let work = async {
+        worker.start().await.unwrap();
+        worker.deliver().await;
+    };
+    let grant = async {
+        sleep(&clock, Duration::from_secs(5)).await;
+        let approval = CallId::new("simulated.c1").unwrap();
+        let harness = person.harness();
+        harness.decide(&approval, true, "me", None).await.unwrap();
+    };
+    together(
+        &clock,
+        vec![("work", Box::pin(work)), ("grant", Box::pin(grant))],
+    );
+    assert_eq!(times(&world, "pay"), 1);
+    let events = block_on(events(&world, &person));
+    let waited = |event: &Event| matches!(event, Event::RunWaiting { .. });
+    assert!(!events.iter().any(waited), "{events:?}");
+    let ending = block_on(person.ending()).unwrap();
+    assert_eq!(ending.status, Status::Succeeded);
+}
+
+#[test]
+fn an_answer_for_other_arguments_grants_nothing() {
+    let world = World::new().unwrap();
+    let process = world.process(1, Faults::none()).unwrap();
+    block_on(until_asked(&world, &process));
+    let approval = asked(&process);
+    let told = Told::Approval {
+        approval: approval.clone(),
+        proposal: Digest::of(b"other arguments"),
+        granted: true,
+        by: "me".to_owned(),
+        reason: None,
+    };
+    let payload = told.signal(0).unwrap().payload;
+    let id = SignalId::new("for_other_arguments").unwrap();
+    block_on(async {
+        let signal = Signal { id, payload };
+        let sent = world.runtime().signal(world.run(), signal).await;
+        sent.unwrap();
+        process.deliver().await;
+        let state = process.view().await.unwrap().state;
+        let call = state.call(&approval).unwrap();
+        assert_eq!(call.status, CallStatus::AwaitingApproval);
+        assert_eq!(times(&world, "pay"), 0);
+        let harness = process.harness();
+        harness.decide(&approval, true, "me", None).await.unwrap();
+        process.deliver().await;
+    });
+    assert_eq!(times(&world, "pay"), 1);
+}
+
+#[test]
+fn an_agent_that_asks_again_after_a_denial_needs_another_approval() {
+    let turns = vec![
+        turn("pay", &["pay"], false),
+        turn("pay", &["pay"], false),
+        turn("then I do not", &[], true),
+    ];
+    let world = World::saying(turns).unwrap();
+    let process = world.process(1, Faults::none()).unwrap();
+    block_on(until_asked(&world, &process));
+    let mut questions = Vec::new();
+    for _denial in 0..2 {
+        let approval = asked(&process);
+        block_on(async {
+            let harness = process.harness();
+            harness.decide(&approval, false, "me", None).await.unwrap();
+            process.deliver().await;
+        });
+        questions.push(approval);
+    }
+    assert_ne!(questions.first(), questions.last());
+    assert!(world.acted().is_empty());
+    let ending = block_on(process.ending()).unwrap();
+    assert_eq!(ending.status, Status::Succeeded);
 }

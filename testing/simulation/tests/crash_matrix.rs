@@ -78,8 +78,13 @@ fn the_undisturbed_run_does_everything_once() {
         "blob put",
         "blob get",
         "model stream",
+        "checkpoint latest",
         "sandbox open",
         "sandbox exec",
+        "sandbox close",
+        "submit",
+        "signal",
+        "describe",
     ] {
         assert!(
             calls.contains(&port),
