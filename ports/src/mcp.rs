@@ -32,10 +32,11 @@ pub use server::{
 /// # Contract
 ///
 /// * **MC-1** Lists are paged through and cached until `list_changed`; `isError`, structured content, text, image, audio and
-///   resource results arrive typed.
+///   resource results arrive typed; an answer of another shape is [`Kind::Malformed`] and the session stays usable.
 /// * **MC-2** The death of a server fails the calls in flight with [`Effect::Unknown`](crate::Effect::Unknown) and the next
 ///   call reconnects; a 401 refreshes once, a lost session reinitialises once. No call is sent twice.
-/// * **MC-3** Timeouts, cancellation and progress are passed on; `close` escalates (close, TERM, KILL) and leaves no process.
+/// * **MC-3** Timeouts, cancellation, progress and metadata are passed on; `close` escalates (close, TERM, KILL) and leaves
+///   no process.
 /// * **MC-4** Annotations are passed on as hints that may raise a tool's risk, never lower it; names are validated and
 ///   prefixed by the server's alias as [`tool_name`] does, and two tools that come out with one name are
 ///   [`Kind::Malformed`]; schemas are validated both ways.

@@ -161,12 +161,17 @@ impl Crew {
         })
     }
 
+    /// `command`, told to do `job`.
+    pub(crate) fn hire(&self, mut command: Command, job: &str) -> Command {
+        command.env(JOB, job).env(JOURNAL, &self.journal.0);
+        command
+    }
+
     /// Starts a process that does `job`.
     pub(crate) fn start(&self, command: Option<Command>, job: &str) -> Result<Process, Halt> {
-        let mut command = command.ok_or(Halt::NotCheckable("the harness starts no process"))?;
-        let child = command
-            .env(JOB, job)
-            .env(JOURNAL, &self.journal.0)
+        let command = command.ok_or(Halt::NotCheckable("the harness starts no process"))?;
+        let child = self
+            .hire(command, job)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()

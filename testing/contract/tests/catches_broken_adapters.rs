@@ -7,12 +7,13 @@
 )]
 
 mod broken;
+mod in_process;
 
 use broken::deaths::{self, InFolder};
 use broken::logs::Broken as OnMemory;
 #[cfg(target_os = "linux")]
 use broken::sandboxes;
-use broken::{blobs, checkpoints, logs, models, runs};
+use broken::{blobs, checkpoints, logs, models, runs, servers};
 use seaworthy_contract::{Outcome, Verdict, Violation};
 
 /// One test for each bug: the clauses that fail must be exactly these.
@@ -176,6 +177,54 @@ breaks! { sandbox, sandboxes;
     a_fence_that_is_not_declared: HIDES_FENCING => ["SB-8"];
 }
 
+/// The same for adapters whose bug is the thread's.
+macro_rules! breaks_on_its_thread {
+    ($suite:ident, $module:ident; $($name:ident: $bug:ident => [$($clause:literal),*];)*) => {
+        mod $suite {
+            use super::*;
+
+            $(
+                #[test]
+                fn $name() {
+                    seaworthy_contract::suite::set_patience(broken::PATIENCE);
+                    $module::choose($module::$bug);
+                    let report =
+                        seaworthy_contract::suite::block_on(seaworthy_contract::$suite::run::<$module::Broken>());
+                    let expected: &[&str] = &[$($clause),*];
+                    assert_eq!(report.broken_clauses(), expected, "{report}");
+                }
+            )*
+        }
+    };
+}
+
+breaks_on_its_thread! { mcp, servers;
+    an_adapter_without_a_bug_breaks_nothing: NONE => [];
+    a_first_page_that_is_taken_for_the_list: FIRST_PAGE => ["MC-1"];
+    a_list_that_is_asked_for_every_time: ASKS_AGAIN => ["MC-1"];
+    a_list_that_never_changes: STALE_LIST => ["MC-1"];
+    a_failed_tool_that_is_an_error: FAILED_IS_ERROR => ["MC-1"];
+    a_death_that_had_no_effect: CERTAIN_DEATH => ["MC-2"];
+    a_call_that_is_made_again: CALLS_TWICE => ["MC-2"];
+    a_server_that_stays_dead: STAYS_DEAD => ["MC-2"];
+    a_token_that_is_never_refreshed: REFRESHES_NOTHING => ["MC-2"];
+    a_timeout_that_never_strikes: NO_TIMEOUT => ["MC-3", "MC-5"];
+    a_cancellation_that_nobody_hears: DEAF_TO_CANCEL => ["MC-3"];
+    progress_that_nobody_sees: NO_PROGRESS => ["MC-3"];
+    metadata_that_are_lost: NO_METADATA => ["MC-3"];
+    a_close_that_closes_nothing: CLOSES_NOTHING => ["MC-3"];
+    names_without_a_mark: OWN_NAMES => ["MC-4"];
+    twins_that_nobody_tells_apart: FIRST_OF_TWINS => ["MC-4"];
+    a_destructive_tool_made_harmless: HARMLESS => ["MC-4"];
+    arguments_of_any_shape: ANY_ARGUMENTS => ["MC-4"];
+    a_host_that_is_never_asked: NO_HOST => ["MC-5"];
+    sampling_that_is_not_declared: SECRET_SAMPLING => ["MC-5"];
+    a_session_that_dies_of_a_large_answer: DIES_OF_SIZE => ["MC-6"];
+    an_endless_list_that_is_cut: CUTS_LISTS => ["MC-6"];
+    an_error_that_quotes_the_arguments: QUOTES => ["MC-7"];
+    a_password_in_an_address: SHOWS_ADDRESS => ["MC-7"];
+}
+
 /// One test for each bug that one scenario finds, with other processes or by chance, and what it misses.
 macro_rules! finds {
     ($suite:ident, $module:ident; $($name:ident: $harness:ident<$bug:path> in $scenario:ident => $expected:expr;)*) => {
@@ -298,4 +347,5 @@ fn the_lists_are_as_long_as_they_are_known_to_be() {
     assert_eq!(seaworthy_contract::clock::SCENARIOS.len(), 6);
     assert_eq!(seaworthy_contract::entropy::SCENARIOS.len(), 4);
     assert_eq!(seaworthy_contract::sandbox::SCENARIOS.len(), 44);
+    assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 58);
 }

@@ -1,13 +1,18 @@
 //! The contract suites on the doubles that claim to keep a contract.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be built is a failed test")]
+
+mod in_process;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use seaworthy_contract::{clock as cl, entropy as en};
-use seaworthy_fakes::{FakeClock, SeededEntropy};
+use seaworthy_contract::{clock as cl, entropy as en, mcp as mc};
+use seaworthy_fakes::{FakeClock, FakeMcp, SeededEntropy};
 use seaworthy_ports::async_trait;
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::entropy::Entropy;
+use seaworthy_ports::mcp::{Mcp, Transport};
 
 struct Time(FakeClock);
 
@@ -45,5 +50,32 @@ seaworthy_contract::entropy_contract! {
     harness: Chance,
     not_checkable: {
         no_value_repeats_between_sources: "two sources of one seed are meant to be the same",
+    }
+}
+
+struct Servers(FakeMcp);
+
+#[async_trait]
+impl mc::Harness for Servers {
+    async fn start() -> Self {
+        Self(in_process::adapter())
+    }
+
+    fn mcp(&self) -> Arc<dyn Mcp> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn server(&self, script: &mc::Script, journal: &mc::Journal) -> Option<Transport> {
+        in_process::play(&self.0, script, journal)
+    }
+}
+
+seaworthy_contract::mcp_contract! {
+    harness: Servers,
+    not_checkable: {
+        a_process_that_ignores_its_end_is_killed: "its servers are no processes",
+        a_dropped_close_kills_all_the_same: "its servers are no processes",
+        a_process_that_a_server_started_goes_with_it: "its servers are no processes",
+        a_server_that_complains_is_neither_stalled_nor_quoted: "its servers have no standard error",
     }
 }

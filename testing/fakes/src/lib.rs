@@ -1,5 +1,5 @@
 //! Test doubles that a test can steer: a driven clock, seeded chance, models and a sandbox that do as they are told,
-//! a runtime that delivers by hand, and faults in front of any port.
+//! servers of tools that live in the test, a runtime that delivers by hand, and faults in front of any port.
 //!
 //! Nothing here needs a runtime: everything runs under any executor, virtual time included.
 
@@ -9,6 +9,7 @@ mod clock;
 mod entropy;
 mod fake_model;
 mod faults;
+mod mcp;
 mod observer;
 mod runtime;
 mod sandbox;
@@ -20,6 +21,9 @@ pub use fake_model::{FakeModel, Step};
 pub use faults::{
     Fault, Faults, FaultyBlobs, FaultyCheckpoints, FaultyClock, FaultyLogs, FaultyModel,
     FaultyRuntime, FaultySandbox,
+};
+pub use mcp::{
+    FakeMcp, FakeMcpAnswer, FakeMcpCall, FakeMcpServer, FakeMcpTool, McpFault, McpSeen, McpStart,
 };
 pub use observer::SilentObserver;
 pub use runtime::{FakeRuntime, Notifications};

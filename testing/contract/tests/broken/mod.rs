@@ -9,6 +9,7 @@ pub(crate) mod models;
 pub(crate) mod runs;
 #[cfg(target_os = "linux")]
 pub(crate) mod sandboxes;
+pub(crate) mod servers;
 
 use std::time::Duration;
 

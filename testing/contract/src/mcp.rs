@@ -1,0 +1,165 @@
+//! The suite of [`Mcp`].
+//!
+//! Its servers are scripts: data that says what a server offers and how it misbehaves. An adapter that starts servers as
+//! processes reaches them as this test binary, started once more; the ignored test that runs there calls [`serve`]:
+//!
+//! ```text
+//! fn server_process(&self) -> Option<Command> {
+//!     seaworthy_contract::process::this_test("a_server_of_a_scenario", "")
+//! }
+//!
+//! #[test]
+//! #[ignore = "scenarios start it in a process of its own"]
+//! fn a_server_of_a_scenario() -> Outcome {
+//!     seaworthy_contract::mcp::serve()
+//! }
+//! ```
+//!
+//! An adapter that reaches servers in another way turns the script into one itself, in [`Harness::server`].
+
+mod bounds;
+mod calls;
+mod deaths;
+mod endings;
+mod lists;
+mod names;
+mod questions;
+mod script;
+mod scripts;
+mod secrets;
+mod serve;
+mod stage;
+mod wire;
+
+use std::process::Command;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use seaworthy_ports::mcp::{Mcp, Transport};
+
+use crate::Adapter;
+
+pub use bounds::*;
+pub use calls::*;
+pub use deaths::*;
+pub use endings::*;
+pub use lists::*;
+pub use names::*;
+pub use questions::*;
+pub use script::{
+    Access, Answered, Does, Journal, NEWEST_PROTOCOL, PREVIOUS_PROTOCOL, SILENT_URI, Script, Seen,
+    Start, Stubborn, Tool,
+};
+pub use secrets::*;
+pub use serve::{echoed, serve, told};
+
+/// What scenarios call every server.
+pub const ALIAS: &str = "scripted";
+/// The version of every server.
+pub const VERSION: &str = "1.2.3";
+
+/// Makes an adapter for a scenario, and servers that it can reach. It owns what must be cleaned up.
+#[async_trait]
+pub trait Harness: Sized + Send + Sync + 'static {
+    /// An adapter without connections.
+    async fn start() -> Self;
+
+    /// The adapter.
+    fn mcp(&self) -> Arc<dyn Mcp>;
+
+    /// A process that calls [`serve`]. `None`: the adapter starts no processes.
+    fn server_process(&self) -> Option<Command> {
+        None
+    }
+
+    /// Makes a server of `script` that tells `journal` what happens to it, and says how it is reached. Its alias will be
+    /// [`ALIAS`]. `None`: there is none but [`server_process`](Self::server_process).
+    async fn server(&self, script: &Script, journal: &Journal) -> Option<Transport> {
+        let (_script, _journal) = (script, journal);
+        None
+    }
+}
+
+/// What the adapter says of itself.
+pub fn about<H: Harness>(harness: &H) -> Adapter {
+    let mcp = harness.mcp();
+    Adapter::new(mcp.info()).declaring(mcp.capabilities())
+}
+
+/// The list of scenarios; everything else is made from it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __mcp_scenarios {
+    ($then:ident $($arguments:tt)*) => {
+        $crate::$then! { $($arguments)* [
+            "MC-1" a_server_tells_who_it_is_and_what_it_has
+            "MC-1" a_server_of_the_previous_protocol_is_understood
+            "MC-1" a_server_that_offers_nothing_has_empty_lists
+            "MC-1" lists_are_paged_through_in_the_servers_order
+            "MC-1" a_tool_arrives_with_everything_the_server_says_of_it
+            "MC-1" lists_are_cached
+            "MC-1" a_list_that_changed_is_asked_for_again
+            "MC-1" every_kind_of_content_arrives_typed
+            "MC-1" a_tool_that_failed_is_an_answer
+            "MC-1" structured_content_arrives_as_data
+            "MC-1" resources_read_as_text_and_bytes
+            "MC-1" a_prompt_is_filled_in
+            "MC-1" an_answer_of_another_shape_is_malformed_and_the_session_goes_on
+            "MC-1" a_line_that_is_no_message_ends_nothing
+            "MC-2" a_death_leaves_the_call_unknown_and_the_next_call_reconnects
+            "MC-2" every_call_in_flight_fails_with_its_server
+            "MC-2" answers_in_any_order_reach_their_callers
+            "MC-2" answers_that_nobody_waits_for_disturb_nobody
+            "MC-2" a_server_that_does_not_start_is_unavailable
+            "MC-2" an_expired_token_is_refreshed_once_and_the_call_made_once
+            "MC-2" a_token_that_refreshing_does_not_help_is_an_authentication_error
+            "MC-2" a_lost_session_is_begun_again_and_the_call_made_once
+            "MC-2" a_session_that_is_lost_again_is_unavailable
+            "MC-3" a_call_that_takes_too_long_times_out_and_is_cancelled
+            "MC-3" a_cancelled_call_ends_and_the_server_hears_of_it
+            "MC-3" a_call_that_is_cancelled_beforehand_is_not_made
+            "MC-3" a_dropped_call_is_cancelled
+            "MC-3" an_answer_after_the_cancellation_disturbs_nobody
+            "MC-3" a_request_that_takes_too_long_times_out
+            "MC-3" progress_arrives_in_order
+            "MC-3" arguments_and_metadata_arrive_as_they_were_given
+            "MC-3" a_closed_session_leaves_nothing_and_rejects_every_call
+            "MC-3" a_call_in_flight_fails_when_its_session_is_closed
+            "MC-3" a_server_that_never_speaks_times_out_and_leaves_nothing
+            "MC-3" a_dropped_connect_leaves_nothing
+            "MC-3" a_process_that_ignores_its_end_is_killed
+            "MC-3" a_dropped_close_kills_all_the_same
+            "MC-3" a_process_that_a_server_started_goes_with_it
+            "MC-4" tools_are_named_by_alias_and_called_by_their_own_names
+            "MC-4" two_tools_of_one_name_are_malformed
+            "MC-4" two_tools_that_come_out_with_one_name_are_malformed
+            "MC-4" a_tool_without_a_name_is_malformed
+            "MC-4" hints_arrive_as_the_server_gave_them
+            "MC-4" arguments_that_do_not_fit_never_reach_the_server
+            "MC-4" data_that_do_not_fit_are_malformed
+            "MC-4" a_tool_that_nobody_listed_is_not_found
+            "MC-5" a_question_to_the_user_reaches_the_host
+            "MC-5" an_answer_that_does_not_fit_is_a_refusal
+            "MC-5" a_model_call_that_a_server_wants_reaches_the_host
+            "MC-5" without_a_host_every_question_is_refused
+            "MC-5" a_host_that_never_answers_does_not_outlast_the_call
+            "MC-6" a_message_that_is_too_large_is_refused_and_the_session_goes_on
+            "MC-6" a_message_below_the_bound_arrives
+            "MC-6" a_list_without_an_end_is_refused_and_the_session_goes_on
+            "MC-6" a_list_of_the_most_entries_arrives
+            "MC-7" no_error_and_no_debug_output_holds_what_was_said
+            "MC-7" a_server_that_complains_is_neither_stalled_nor_quoted
+            "MC-7" an_address_with_credentials_is_rejected
+        ] }
+    };
+}
+
+crate::__mcp_scenarios! { __runner mcp }
+
+/// Makes one test of each scenario of the `Mcp` suite.
+#[macro_export]
+macro_rules! mcp_contract {
+    (harness: $harness:ty $(, not_checkable: $excluded:tt)? $(,)?) => {
+        $crate::__mcp_scenarios! { __tests ($) mcp, $harness, $($excluded)? }
+    };
+}

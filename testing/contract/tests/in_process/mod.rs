@@ -1,0 +1,190 @@
+//! The suite's MCP servers inside the test: scripts played by the double that applications use.
+
+use std::sync::{Arc, Mutex};
+
+use seaworthy_contract::mcp::{
+    ALIAS, Access, Answered, Does, Journal, NEWEST_PROTOCOL, SILENT_URI, Script, Seen, Start,
+    Stubborn, Tool, VERSION, echoed, told,
+};
+use seaworthy_fakes::{
+    FakeMcp, FakeMcpAnswer, FakeMcpCall, FakeMcpServer, FakeMcpTool, McpFault, McpSeen, McpStart,
+};
+use seaworthy_ports::mcp::{Elicited, McpContent, Sampled, Transport};
+use seaworthy_ports::model_provider::Role;
+use seaworthy_system::SystemClock;
+use serde_json::json;
+use tokio::sync::Notify;
+
+/// Calls that wait for each other, and the answers they are then given.
+#[derive(Default)]
+struct Gate {
+    waiting: Mutex<usize>,
+    open: Notify,
+}
+
+/// An adapter whose servers live in the test.
+pub(crate) fn adapter() -> FakeMcp {
+    FakeMcp::new().timed_by(Arc::new(SystemClock::new()))
+}
+
+/// Makes a server of `script` behind the adapter, and says how it is reached. `None`: the script is about a process.
+pub(crate) fn play(mcp: &FakeMcp, script: &Script, journal: &Journal) -> Option<Transport> {
+    if script.stubborn != Stubborn::No {
+        return None;
+    }
+    let server = server(script, journal.clone());
+    let mcp = mcp.clone().with_server(ALIAS, server).unwrap();
+    Some(mcp.server(ALIAS).unwrap().transport)
+}
+
+fn server(script: &Script, journal: Journal) -> FakeMcpServer {
+    let mut server = FakeMcpServer::new(&script.name)
+        .with_version(VERSION)
+        .with_protocol(script.protocol.as_deref().unwrap_or(NEWEST_PROTOCOL))
+        .with_start(match script.start {
+            Start::Answers => McpStart::Ready,
+            Start::Exits => McpStart::Fails,
+            Start::Silent => McpStart::Silent,
+        })
+        .watched_by(move |seen| {
+            if let Some(seen) = told_as(seen) {
+                // A scenario that has given up has taken its journal with it.
+                let _told = journal.note(&seen);
+            }
+        });
+    if let Some(instructions) = &script.instructions {
+        server = server.with_instructions(instructions);
+    }
+    if script.page > 0 {
+        server = server.with_pages_of(script.page);
+    }
+    if script.is_endless {
+        server = server.with_endless_lists();
+    }
+    for made in tools(&script.tools, &script.later_tools) {
+        server = server.with_tool(made);
+    }
+    if !script.resources.is_empty() {
+        let silent = |uri: &str| (uri == SILENT_URI).then_some(Err(McpFault::Silence));
+        server = server.with_reading(silent);
+    }
+    for (resource, contents) in &script.resources {
+        server = server.with_resource(resource.clone(), contents.clone());
+    }
+    for template in &script.templates {
+        server = server.with_template(template.clone());
+    }
+    for (prompt, filled) in script.prompts.clone() {
+        server = server.with_prompt(prompt, move |_arguments| filled.clone());
+    }
+    let faults = match script.access {
+        Access::Open => vec![],
+        Access::ExpiredOnce => vec![McpFault::Unauthorized],
+        Access::NeverAllowed => vec![McpFault::Unauthorized; 100],
+        Access::ForgetsOnce => vec![McpFault::LostSession],
+        Access::AlwaysForgets => vec![McpFault::LostSession; 100],
+    };
+    for fault in faults {
+        server.fail_next(fault);
+    }
+    server
+}
+
+fn told_as(seen: &McpSeen) -> Option<Seen> {
+    Some(match seen {
+        McpSeen::Started => Seen::Started(None),
+        McpSeen::Listed(what) => Seen::Listed((*what).to_owned()),
+        McpSeen::Called(tool) => Seen::Called(tool.clone()),
+        McpSeen::Cancelled(tool) => Seen::Cancelled(tool.clone()),
+        McpSeen::Refreshed => Seen::Refreshed,
+        McpSeen::Ended => Seen::Ended,
+        McpSeen::Read(_) | McpSeen::Prompted(_) => return None,
+    })
+}
+
+fn tools(tools: &[Tool], later: &[Tool]) -> Vec<FakeMcpTool> {
+    tools.iter().map(|scripted| tool(scripted, later)).collect()
+}
+
+fn tool(scripted: &Tool, later: &[Tool]) -> FakeMcpTool {
+    let (does, later) = (scripted.does.clone(), later.to_vec());
+    let gate = Arc::<Gate>::default();
+    let mut tool = FakeMcpTool::new(&scripted.name, move |call| {
+        run(does.clone(), later.clone(), Arc::clone(&gate), call)
+    })
+    .with_description(scripted.description())
+    .with_input_schema(scripted.input_schema.clone())
+    .with_hints(scripted.hints);
+    if let Some(title) = &scripted.title {
+        tool = tool.with_title(title);
+    }
+    if let Some(schema) = &scripted.output_schema {
+        tool = tool.with_output_schema(schema.clone());
+    }
+    tool
+}
+
+async fn run(
+    does: Does,
+    later: Vec<Tool>,
+    gate: Arc<Gate>,
+    call: FakeMcpCall,
+) -> Result<FakeMcpAnswer, McpFault> {
+    let echo = || FakeMcpAnswer(echoed(&call.arguments, &json!(call.meta)));
+    let became = |answered: &Answered| FakeMcpAnswer(told(answered).unwrap());
+    match does {
+        Does::Answers(result) => Ok(result.into()),
+        // What comes too often or too late never gets past the connection, and neither does noise.
+        Does::Echoes | Does::AnswersTooOften | Does::WritesNoise => Ok(echo()),
+        Does::Dies => Err(McpFault::Dies),
+        Does::NeverAnswers | Does::AnswersTooLate => Err(McpFault::Silence),
+        Does::AnswersInReverse(many) => {
+            let open = gate.open.notified();
+            let place = {
+                let mut waiting = gate.waiting.lock().unwrap();
+                *waiting += 1;
+                *waiting
+            };
+            if place == many {
+                gate.open.notify_waiters();
+            } else {
+                open.await;
+            }
+            Ok(echo())
+        }
+        Does::AnswersWrongly => Err(McpFault::Garbled),
+        Does::AnswersAtLength(bytes) => Ok("x".repeat(bytes).into()),
+        Does::ReportsProgress { steps, total } => {
+            for step in steps {
+                call.progress(step, Some(total));
+            }
+            Ok(echo())
+        }
+        Does::ChangesTools => {
+            call.server().set_tools(tools(&later, &[]));
+            Ok(echo())
+        }
+        Does::Elicits { message, schema } => {
+            Ok(became(&match call.elicit(message, schema).await {
+                Some(Elicited::Accepted(answer)) => Answered::Accepted(answer),
+                Some(Elicited::Declined | Elicited::Cancelled) | None => Answered::Refused,
+            }))
+        }
+        Does::Samples {
+            instructions,
+            text,
+            max_tokens,
+        } => {
+            let said = vec![(Role::User, McpContent::Text(text))];
+            let sampled = call.sample(Some(instructions), said, max_tokens).await;
+            Ok(became(&match sampled {
+                Sampled::Answered {
+                    model,
+                    content: McpContent::Text(text),
+                } => Answered::Sampled { model, text },
+                Sampled::Answered { .. } | Sampled::Refused => Answered::Refused,
+            }))
+        }
+        Does::Refuses(code) => Err(McpFault::Refused(code)),
+    }
+}

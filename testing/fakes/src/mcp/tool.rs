@@ -1,0 +1,240 @@
+//! Tools that are closures of the test.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use seaworthy_ports::ServerAlias;
+use seaworthy_ports::mcp::{
+    Elicitation, Elicited, Hints, McpCallResult, McpContent, McpHost, Progress, ProgressSink,
+    Sampled, Sampling,
+};
+use seaworthy_ports::model_provider::Role;
+use serde_json::{Value, json};
+
+use super::FakeMcpServer;
+use super::session::fits;
+
+/// What a request meets instead of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum McpFault {
+    /// The server dies.
+    Dies,
+    /// Nothing comes, ever.
+    Silence,
+    /// The answer breaks the protocol.
+    Garbled,
+    /// The answer is larger than a message may be.
+    TooLarge,
+    /// The server answers with the JSON-RPC error of this code.
+    Refused(i64),
+    /// 401, before the server does anything.
+    Unauthorized,
+    /// 403, before the server does anything.
+    Forbidden,
+    /// The server no longer knows the session, before it does anything.
+    LostSession,
+}
+
+/// What a tool answers. Text, data and whole results become one by `into`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FakeMcpAnswer(pub McpCallResult);
+
+impl From<McpCallResult> for FakeMcpAnswer {
+    fn from(result: McpCallResult) -> Self {
+        Self(result)
+    }
+}
+
+impl From<&str> for FakeMcpAnswer {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<String> for FakeMcpAnswer {
+    fn from(text: String) -> Self {
+        Self(McpCallResult {
+            is_error: false,
+            structured: None,
+            content: vec![McpContent::Text(text)],
+        })
+    }
+}
+
+impl From<Value> for FakeMcpAnswer {
+    /// Data, and its text beside it as the protocol wants it.
+    fn from(data: Value) -> Self {
+        Self(McpCallResult {
+            is_error: false,
+            content: vec![McpContent::Text(data.to_string())],
+            structured: Some(data),
+        })
+    }
+}
+
+type Answering = BoxFuture<'static, Result<FakeMcpAnswer, McpFault>>;
+type Handler = dyn Fn(FakeMcpCall) -> Answering + Send + Sync;
+
+/// A tool of a [`FakeMcpServer`]. It takes any object, says nothing of its effects and promises no data unless told to.
+#[derive(Clone)]
+pub struct FakeMcpTool {
+    pub(super) remote: String,
+    pub(super) title: Option<String>,
+    pub(super) description: String,
+    pub(super) input_schema: Value,
+    pub(super) output_schema: Option<Value>,
+    pub(super) hints: Hints,
+    handler: Arc<Handler>,
+}
+
+impl fmt::Debug for FakeMcpTool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FakeMcpTool({:?})", self.remote)
+    }
+}
+
+impl FakeMcpTool {
+    /// A tool that the server calls `remote` and that does `run`. A call that is cancelled or times out drops the future.
+    pub fn new<A, F>(
+        remote: impl Into<String>,
+        run: impl Fn(FakeMcpCall) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        A: Into<FakeMcpAnswer>,
+        F: Future<Output = Result<A, McpFault>> + Send + 'static,
+    {
+        Self {
+            remote: remote.into(),
+            title: None,
+            description: String::new(),
+            input_schema: json!({"type": "object"}),
+            output_schema: None,
+            hints: Hints::default(),
+            handler: Arc::new(move |call| {
+                let running = run(call);
+                async move { running.await.map(Into::into) }.boxed()
+            }),
+        }
+    }
+
+    /// A tool that always gives the same answer.
+    pub fn answering(remote: impl Into<String>, answer: impl Into<FakeMcpAnswer>) -> Self {
+        let answer = answer.into();
+        Self::new(remote, move |_call| {
+            std::future::ready(Ok::<_, McpFault>(answer.clone()))
+        })
+    }
+
+    /// The same with a name for people.
+    #[must_use]
+    pub fn with_title(mut self, title: impl Into<String>) -> Self {
+        self.title = Some(title.into());
+        self
+    }
+
+    /// The same with what it does, in words.
+    #[must_use]
+    pub fn with_description(mut self, description: impl Into<String>) -> Self {
+        self.description = description.into();
+        self
+    }
+
+    /// The same with the JSON schema of its arguments.
+    #[must_use]
+    pub fn with_input_schema(mut self, schema: Value) -> Self {
+        self.input_schema = schema;
+        self
+    }
+
+    /// The same with the JSON schema of its data.
+    #[must_use]
+    pub fn with_output_schema(mut self, schema: Value) -> Self {
+        self.output_schema = Some(schema);
+        self
+    }
+
+    /// The same with what the server says of its effects.
+    #[must_use]
+    pub const fn with_hints(mut self, hints: Hints) -> Self {
+        self.hints = hints;
+        self
+    }
+
+    pub(super) fn run(&self, call: FakeMcpCall) -> Answering {
+        (self.handler)(call)
+    }
+}
+
+/// A call as a tool sees it.
+#[derive(Clone)]
+pub struct FakeMcpCall {
+    /// Its arguments, which fit the tool's schema.
+    pub arguments: Value,
+    /// What was sent along.
+    pub meta: BTreeMap<String, Value>,
+    pub(super) server: FakeMcpServer,
+    pub(super) alias: ServerAlias,
+    pub(super) on_progress: Option<ProgressSink>,
+    /// Who answers questions to the user, and who calls models; `None`: nobody does.
+    pub(super) user: Option<Arc<dyn McpHost>>,
+    pub(super) model: Option<Arc<dyn McpHost>>,
+}
+
+impl fmt::Debug for FakeMcpCall {
+    /// Without arguments and metadata: they are not for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FakeMcpCall({})", self.alias)
+    }
+}
+
+impl FakeMcpCall {
+    /// The server, to change what it offers or to let it die.
+    #[must_use]
+    pub fn server(&self) -> FakeMcpServer {
+        self.server.clone()
+    }
+
+    /// Tells how far it is, if the caller wants to know.
+    pub fn progress(&self, done: f64, total: Option<f64>) {
+        if let Some(sink) = &self.on_progress {
+            sink(Progress { done, total });
+        }
+    }
+
+    /// Asks the user. `None`: there is nobody to ask.
+    pub async fn elicit(&self, message: impl Into<String>, schema: Value) -> Option<Elicited> {
+        let question = Elicitation {
+            server: self.alias.clone(),
+            message: message.into(),
+            schema: schema.clone(),
+        };
+        let answer = self.user.as_ref()?.elicit(question).await;
+        Some(match answer {
+            Elicited::Accepted(value) if !fits(&schema, &value) => Elicited::Declined,
+            other => other,
+        })
+    }
+
+    /// Wants a model called on the host's account.
+    pub async fn sample(
+        &self,
+        instructions: Option<String>,
+        messages: Vec<(Role, McpContent)>,
+        max_tokens: u32,
+    ) -> Sampled {
+        let question = Sampling {
+            server: self.alias.clone(),
+            instructions,
+            messages,
+            max_tokens,
+        };
+        match &self.model {
+            Some(host) => host.sample(question).await,
+            None => Sampled::Refused,
+        }
+    }
+}
