@@ -107,6 +107,8 @@ macro_rules! __durable_runtime_scenarios {
             "DR-3" a_turn_of_ten_lease_times_keeps_its_lease
             "DR-3" a_claim_that_had_to_wait_gets_a_full_lease
             "DR-4" a_worker_that_died_is_replaced_within_lease_and_poll
+            "DR-4" a_hundred_leased_runs_are_delivered_again_after_reopening
+            "DR-4" a_worker_that_cannot_renew_sees_that_its_lease_is_gone
             "DR-4" a_worker_paused_past_its_lease_sees_it_and_changes_nothing
             "DR-5" signals_are_delivered_in_order_until_they_are_consumed
             "DR-5" a_signal_is_accepted_once_even_after_it_was_consumed
@@ -141,9 +143,19 @@ macro_rules! __durable_runtime_scenarios {
 
 crate::__durable_runtime_scenarios! { __runner durable_runtime }
 
-/// Makes one test of each scenario of the `DurableRuntime` suite.
+/// Makes one test of each scenario of the `DurableRuntime` suite. With `profile: one_thread` (or another of
+/// [`profile`](crate::profile)) they are in a module of that name and run as it says.
 #[macro_export]
 macro_rules! durable_runtime_contract {
+    (harness: $harness:ty, profile: $profile:ident $(, not_checkable: $excluded:tt)? $(,)?) => {
+        mod $profile {
+            use super::*;
+
+            $crate::__durable_runtime_scenarios! {
+                __tests @on $profile ($) durable_runtime, $harness, $($excluded)?
+            }
+        }
+    };
     (harness: $harness:ty $(, not_checkable: $excluded:tt)? $(,)?) => {
         $crate::__durable_runtime_scenarios! { __tests ($) durable_runtime, $harness, $($excluded)? }
     };

@@ -67,6 +67,7 @@ pub mod mcp;
 pub mod model_provider;
 mod outcome;
 pub mod process;
+pub mod profile;
 #[doc(hidden)]
 pub mod record;
 mod report;

@@ -21,6 +21,18 @@ pub(crate) fn set_patience(patience: Duration) {
     let millis = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
     PATIENCE.store(millis, Ordering::Relaxed);
 }
+
+/// The environment variable that says, in seconds, how long a scenario goes on that finds more the longer it lasts.
+const SECONDS: &str = "SEAWORTHY_CONTRACT_SECONDS";
+
+/// How long a scenario goes on that finds more the longer it lasts: two seconds, or what the environment says.
+pub(crate) fn time_given() -> Duration {
+    let asked = std::env::var(SECONDS)
+        .ok()
+        .and_then(|seconds| seconds.parse().ok());
+    asked.map_or_else(|| patience() / 15, Duration::from_secs)
+}
+
 /// How much of what was seen is shown.
 const LONGEST: usize = 600;
 

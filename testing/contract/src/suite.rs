@@ -93,16 +93,8 @@ pub fn set_patience(patience: Duration) {
 /// # Panics
 ///
 /// When the operating system gives no threads.
-#[expect(
-    clippy::expect_used,
-    reason = "without a runtime no test can run, and a test fails by panicking"
-)]
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    runtime.expect("a runtime").block_on(future)
+    crate::profile::two_threads(future)
 }
 
 /// Fails the test unless the scenario passed.
@@ -247,6 +239,14 @@ macro_rules! __tests {
         ($d:tt) $port:ident, $harness:ty, $({ $($excluded:ident : $reason:literal),* $(,)? })?
         [$($clause:literal $name:ident)*]
     ) => {
+        $crate::__tests! {
+            @on two_threads ($d) $port, $harness, $({ $($excluded : $reason),* })? [$($clause $name)*]
+        }
+    };
+    (
+        @on $profile:ident ($d:tt) $port:ident, $harness:ty, $({ $($excluded:ident : $reason:literal),* $(,)? })?
+        [$($clause:literal $name:ident)*]
+    ) => {
         mod $port {
             use super::*;
 
@@ -257,7 +257,7 @@ macro_rules! __tests {
                         #[ignore = $reason]
                         fn $excluded() {
                             let (_adapter, verdict) =
-                                $crate::__verdict!($port, $harness, $d clause, $excluded);
+                                $crate::__verdict!($profile $port, $harness, $d clause, $excluded);
                             $crate::suite::demand(&verdict);
                         }
 
@@ -266,7 +266,7 @@ macro_rules! __tests {
 
                             #[test]
                             fn cannot_be_checked_indeed() {
-                                $crate::__judged!($port, $harness, $d clause, $excluded, demand_not_checkable, $reason);
+                                $crate::__judged!(@on $profile $port, $harness, $d clause, $excluded, demand_not_checkable, $reason);
                             }
                         }
                     };
@@ -274,7 +274,7 @@ macro_rules! __tests {
                 ($d clause:literal $d name:ident) => {
                     #[test]
                     fn $d name() {
-                        $crate::__judged!($port, $harness, $d clause, $d name, demand);
+                        $crate::__judged!(@on $profile $port, $harness, $d clause, $d name, demand);
                     }
                 };
             }
@@ -288,13 +288,15 @@ macro_rules! __tests {
                     let known = $crate::$port::SCENARIOS.iter().any(|(_, scenario)| scenario == name);
                     assert!(known, "the suite has no scenario {name}");
                 }
-                $crate::suite::announce(&$crate::__origin!($port, $harness), $crate::$port::SCENARIOS);
+                if stringify!($profile) == "two_threads" {
+                    $crate::suite::announce(&$crate::__origin!($port, $harness), $crate::$port::SCENARIOS);
+                }
             }
 
             #[test]
             #[ignore = "prints the whole report: run it alone with --ignored --nocapture"]
             fn report() {
-                let report = $crate::suite::block_on($crate::$port::run::<$harness>());
+                let report = $crate::profile::$profile($crate::$port::run::<$harness>());
                 let report = report.with_reasons(&[$($((stringify!($excluded), $reason)),*)?]);
                 $crate::suite::show(&$crate::__origin!($port, $harness), &report);
             }
@@ -323,8 +325,8 @@ macro_rules! __origin {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __verdict {
-    ($port:ident, $harness:ty, $clause:literal, $name:ident) => {
-        $crate::suite::block_on(async {
+    ($profile:ident $port:ident, $harness:ty, $clause:literal, $name:ident) => {
+        $crate::profile::$profile(async {
             let mut adapter = None;
             let scenario = async {
                 let harness = <$harness as $crate::$port::Harness>::start().await;
@@ -341,11 +343,17 @@ macro_rules! __verdict {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __judged {
-    ($port:ident, $harness:ty, $clause:literal, $name:ident, $demand:ident $(, $exclusion:literal)?) => {
-        let (adapter, verdict) = $crate::__verdict!($port, $harness, $clause, $name);
-        let exclusion: Option<&'static str> = [$($exclusion)?].first().copied();
-        let origin = $crate::__origin!($port, $harness);
-        $crate::suite::keep(&origin, adapter.as_ref(), &verdict, exclusion);
+    ($port:ident, $harness:ty, $clause:literal, $name:ident, $demand:ident) => {
+        $crate::__judged!(@on two_threads $port, $harness, $clause, $name, $demand);
+    };
+    (@on $profile:ident $port:ident, $harness:ty, $clause:literal, $name:ident, $demand:ident $(, $exclusion:literal)?) => {
+        let (adapter, verdict) = $crate::__verdict!($profile $port, $harness, $clause, $name);
+        // The report is of the usual circumstances.
+        if stringify!($profile) == "two_threads" {
+            let exclusion: Option<&'static str> = [$($exclusion)?].first().copied();
+            let origin = $crate::__origin!($port, $harness);
+            $crate::suite::keep(&origin, adapter.as_ref(), &verdict, exclusion);
+        }
         $crate::suite::$demand(&verdict);
     };
 }

@@ -43,7 +43,7 @@ breaks! { state_store, logs;
     a_refused_append_that_writes_its_first_body: WRITES_BEFORE_CHECK => ["SS-2"];
     a_conflict_with_a_stale_head: STALE_CONFLICT => ["SS-2"];
     a_head_check_apart_from_the_write: UNLOCKED_CHECK => ["SS-3"];
-    forgotten_append_ids: FORGETS_IDS => ["SS-4"];
+    forgotten_append_ids: FORGETS_IDS => ["SS-4", "SS-16"];
     append_ids_without_their_content: FORGETS_CONTENT => ["SS-4"];
     a_lost_seal: LOST_SEAL => ["SS-5"];
     bodies_as_text: BODIES_AS_TEXT => ["SS-6"];
@@ -59,6 +59,16 @@ breaks! { state_store, logs;
     documents_without_versions: ANY_VERSION => ["SS-13"];
     a_handle_that_reads_from_its_cache: STALE_HANDLE => ["SS-14"];
     a_watch_that_is_not_declared: SECRET_WATCH => ["SS-15"];
+    a_lock_that_an_append_keeps_while_it_waits: STALLS_ALL => ["SS-8"];
+    /// Only with appends of the same handle under way.
+    a_head_of_before_they_began: HEAD_OF_BEFORE => ["SS-14"];
+    a_conflict_with_a_head_of_the_past: CONFLICT_OF_BEFORE => ["SS-2"];
+    a_read_of_before_they_began: READ_OF_BEFORE => ["SS-6", "SS-14"];
+    an_append_id_that_is_kept_in_a_second_step: ID_IN_A_SECOND_STEP => ["SS-16"];
+    a_part_of_an_append_where_there_was_no_room_for_all: PART_WITHOUT_ROOM => ["SS-1"];
+    a_torn_write_that_takes_the_one_before_along: LOSES_THE_NEWEST => ["SS-9"];
+    a_log_that_ends_where_its_file_does: ENDS_EARLIER => ["SS-12"];
+    a_version_that_nobody_looks_at: NO_VERSION => ["SS-12"];
 }
 
 breaks! { durable_runtime, runs;
@@ -258,6 +268,9 @@ macro_rules! finds {
 finds! { state_store, logs_of_processes;
     appends_in_two_steps: InFolder<logs::TORN_BY_DEATH> in a_killed_process_leaves_no_part_of_an_append => ["whole appends", "success"];
     appends_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_loses_nothing_it_was_acknowledged => ["which was acknowledged"];
+    a_writer_of_documents_that_is_made_up: InFolder<logs::LOST_WRITER> in a_killed_process_leaves_a_document_whole_with_its_writer => ["the writer and the value"];
+    a_store_that_each_makes_for_itself: InFolder<broken::ELSEWHERE> in processes_that_make_a_store_at_once_share_it => ["a good end"];
+    a_store_that_all_make_at_once: InFolder<broken::NO_BUG> in processes_that_make_a_store_at_once_share_it => [];
     logs_that_survive_undeclared: InFolder<broken::MODEST> in a_killed_process_loses_nothing_it_was_acknowledged => ["durability declared"];
 }
 
@@ -272,6 +285,7 @@ finds! { blob_store, blobs_of_processes;
 }
 
 finds! { durable_runtime, runs_of_processes;
+    leases_that_are_forgotten_with_their_runs: InFolder<broken::ELSEWHERE> in a_hundred_leased_runs_are_delivered_again_after_reopening => ["an end"];
     runs_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_is_replaced_by_another => ["that it comes about"];
     workers_of_several_processes_undeclared: InFolder<broken::MODEST> in a_killed_process_is_replaced_by_another => ["distributed declared"];
     a_zombie_that_is_not_told: InFolder<runs::SILENT_REVOCATION> in a_process_stopped_past_its_lease_sees_it_and_changes_nothing => ["that it comes about"];
@@ -290,6 +304,12 @@ finds! { state_store, by_chance;
 #[ignore = "scenarios start it in a process of its own"]
 fn a_process_with_logs() -> Outcome {
     seaworthy_contract::state_store::work(deaths::logs_of_process)
+}
+
+#[test]
+#[ignore = "scenarios start it in a process of its own"]
+fn a_process_that_makes_logs() -> Outcome {
+    seaworthy_contract::state_store::work(deaths::logs_that_are_made)
 }
 
 #[test]
@@ -339,8 +359,8 @@ fn __seaworthy_supervise() {
 /// A scenario that is added or taken away is an edit here, so that none gets lost.
 #[test]
 fn the_lists_are_as_long_as_they_are_known_to_be() {
-    assert_eq!(seaworthy_contract::state_store::SCENARIOS.len(), 46);
-    assert_eq!(seaworthy_contract::durable_runtime::SCENARIOS.len(), 36);
+    assert_eq!(seaworthy_contract::state_store::SCENARIOS.len(), 65);
+    assert_eq!(seaworthy_contract::durable_runtime::SCENARIOS.len(), 38);
     assert_eq!(seaworthy_contract::blob_store::SCENARIOS.len(), 12);
     assert_eq!(seaworthy_contract::checkpoint_store::SCENARIOS.len(), 11);
     assert_eq!(seaworthy_contract::model_provider::SCENARIOS.len(), 62);

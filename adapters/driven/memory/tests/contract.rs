@@ -32,17 +32,31 @@ impl ss::Harness for Logs {
     }
 }
 
-seaworthy_contract::state_store_contract! {
-    harness: Logs,
-    not_checkable: {
-        an_append_repeated_after_reopening_returns_the_first_outcome: "it lives in memory",
-        an_acknowledged_append_survives_reopening: "it lives in memory",
-        a_damaged_log_is_corrupt_and_others_stay_usable: "nothing outside can reach its memory",
-        a_lost_reply_is_resolved_by_repeating_the_append: "it answers within the process",
-        a_killed_process_leaves_no_part_of_an_append: "no other process can reach it",
-        a_killed_process_loses_nothing_it_was_acknowledged: "no other process can reach it",
-    }
+macro_rules! logs_contract {
+    ($($profile:tt)*) => {
+        seaworthy_contract::state_store_contract! {
+            harness: Logs,
+            $($profile)*
+            not_checkable: {
+                an_append_repeated_after_reopening_returns_the_first_outcome: "it lives in memory",
+                an_acknowledged_append_survives_reopening: "it lives in memory",
+                a_torn_write_costs_nothing_that_was_acknowledged: "it lives in memory",
+                a_store_that_lost_its_end_says_so_and_is_never_shorter: "it lives in memory",
+                a_store_of_a_newer_version_is_refused: "it lives in memory, with its version",
+                an_append_without_room_writes_nothing_and_works_again_when_there_is: "its room is the process's memory",
+                an_append_without_room_fails_alone: "its room is the process's memory",
+                a_damaged_log_is_corrupt_and_others_stay_usable: "nothing outside can reach its memory",
+                a_killed_process_leaves_no_part_of_an_append: "no other process can reach it",
+                a_killed_process_loses_nothing_it_was_acknowledged: "no other process can reach it",
+                a_killed_process_leaves_a_document_whole_with_its_writer: "no other process can reach it",
+                processes_that_make_a_store_at_once_share_it: "no other process can reach it",
+            }
+        }
+    };
 }
+
+logs_contract! {}
+logs_contract! { profile: one_thread, }
 
 struct Blobs(MemoryBlobStore);
 
@@ -114,15 +128,25 @@ impl dr::Harness for Runs {
     }
 }
 
-seaworthy_contract::durable_runtime_contract! {
-    harness: Runs,
-    not_checkable: {
-        an_accepted_signal_survives_reopening: "it lives in memory",
-        a_claim_that_had_to_wait_gets_a_full_lease: "nobody holds its lock for longer than a call",
-        work_given_through_another_handle_is_found_at_the_next_poll: "all its handles share their notifications",
-        clocks_of_workers_that_are_off_change_nothing: "all workers share the one clock it was given",
-        a_killed_process_is_replaced_by_another: "no other process can reach it",
-        a_process_stopped_past_its_lease_sees_it_and_changes_nothing: "no other process can reach it",
-        processes_killed_and_stopped_at_random_serve_every_run: "no other process can reach it",
-    }
+macro_rules! runs_contract {
+    ($($profile:tt)*) => {
+        seaworthy_contract::durable_runtime_contract! {
+            harness: Runs,
+            $($profile)*
+            not_checkable: {
+                an_accepted_signal_survives_reopening: "it lives in memory",
+                a_hundred_leased_runs_are_delivered_again_after_reopening: "it lives in memory",
+                a_claim_that_had_to_wait_gets_a_full_lease: "nobody holds its lock for longer than a call",
+                a_worker_that_cannot_renew_sees_that_its_lease_is_gone: "nobody holds its lock for longer than a call",
+                work_given_through_another_handle_is_found_at_the_next_poll: "all its handles share their notifications",
+                clocks_of_workers_that_are_off_change_nothing: "all workers share the one clock it was given",
+                a_killed_process_is_replaced_by_another: "no other process can reach it",
+                a_process_stopped_past_its_lease_sees_it_and_changes_nothing: "no other process can reach it",
+                processes_killed_and_stopped_at_random_serve_every_run: "no other process can reach it",
+            }
+        }
+    };
 }
+
+runs_contract! {}
+runs_contract! { profile: many_threads, }

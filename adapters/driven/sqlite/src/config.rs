@@ -14,6 +14,10 @@ pub struct SqliteConfig {
     pub busy_timeout: Duration,
     /// How many connections read at once; four unless told otherwise.
     pub readers: u32,
+    /// How many writes one transaction takes; 512 unless told otherwise.
+    pub max_group: usize,
+    /// How many heads of logs are kept in memory between transactions; 4,096 unless told otherwise.
+    pub max_heads: usize,
     /// How large the database may grow, in bytes; unless told otherwise the disk decides. A write beyond it fails as on
     /// a full disk.
     pub max_size: Option<u64>,
@@ -27,6 +31,8 @@ impl SqliteConfig {
             path: path.as_ref().to_path_buf(),
             busy_timeout: Duration::from_secs(10),
             readers: 4,
+            max_group: 512,
+            max_heads: 4_096,
             max_size: None,
         }
     }
@@ -42,6 +48,20 @@ impl SqliteConfig {
     #[must_use]
     pub fn with_readers(mut self, readers: u32) -> Self {
         self.readers = readers.max(1);
+        self
+    }
+
+    /// Commits at most so many writes in one transaction; at least one.
+    #[must_use]
+    pub fn with_max_group(mut self, writes: usize) -> Self {
+        self.max_group = writes.max(1);
+        self
+    }
+
+    /// Keeps so many heads of logs in memory between transactions.
+    #[must_use]
+    pub fn with_max_heads(mut self, heads: usize) -> Self {
+        self.max_heads = heads;
         self
     }
 

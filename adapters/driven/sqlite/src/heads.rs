@@ -13,9 +13,6 @@ use sqlx::{Row as _, SqliteConnection};
 
 use crate::append::parse_labels;
 
-/// How many heads are kept. With one more they are all forgotten, and read again when they are needed.
-const MAX_HEADS: usize = 4096;
-
 const FIND: &str = "
 SELECT j.key, l.id, l.seq, l.sealed, l.deleted, l.labels, l.append_id,
     (SELECT max(last) FROM appends WHERE log = l.id)
@@ -42,9 +39,11 @@ pub(crate) enum Known {
     Corrupt,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Heads {
     known: HashMap<LogId, Known>,
+    /// How many heads are kept. With one more they are all forgotten, and read again when they are needed.
+    most: usize,
     /// The largest row there is; `None`: not read yet.
     last_row: Option<i64>,
     /// SQLite's count of other connections' commits that all this is from.
@@ -52,6 +51,15 @@ pub(crate) struct Heads {
 }
 
 impl Heads {
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            known: HashMap::new(),
+            most,
+            last_row: None,
+            data_version: None,
+        }
+    }
+
     /// Must be told the data version of each transaction before it is used in it.
     pub(crate) fn at_version(&mut self, data_version: i64) {
         if self.data_version != Some(data_version) {
@@ -67,7 +75,7 @@ impl Heads {
 
     /// After anything but an acknowledged append: what is known may not be true any more.
     pub(crate) fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.most);
     }
 
     /// Reads what is not known yet of `logs`.
@@ -77,7 +85,7 @@ impl Heads {
         connection: &mut SqliteConnection,
     ) -> Result<(), sqlx::Error> {
         let mut unknown = self.unknown(logs.clone());
-        if self.known.len() + unknown.len() > MAX_HEADS {
+        if self.known.len() + unknown.len() > self.most {
             self.known.clear();
             unknown = self.unknown(logs);
         }

@@ -132,7 +132,7 @@ impl Sqlite {
                     .row_buffer_size(8)
                     .pragma("query_only", "ON"),
             );
-        let writer = Writer::start(connection, write_options).map_err(|error| {
+        let writer = Writer::start(connection, write_options, &config).map_err(|error| {
             let why = "no thread can be started for writing";
             StateStoreError::new(Kind::Unavailable, ADAPTER, OPERATION, why).with_source(error)
         })?;

@@ -11,12 +11,11 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use crate::SqliteConfig;
 use crate::append;
 use crate::error::{Class, Failure, classify};
 use crate::heads::Heads;
 
-/// How many writes one transaction takes.
-const MAX_GROUP: usize = 512;
 /// How many writes wait beside the group being committed; more wait outside, without order.
 const QUEUE: usize = 1024;
 /// How many bytes the waiting writes may hold, in [`UNIT`]s.
@@ -110,17 +109,20 @@ impl<W: Work> Job for WorkMember<W> {
 }
 
 impl Writer {
-    /// Starts the thread on this connection; `options` open another one should it break.
+    /// Starts the thread on this connection; `options`, which are those of `config`, open another one should it break.
     pub(crate) fn start(
         connection: SqliteConnection,
         options: SqliteConnectOptions,
+        config: &SqliteConfig,
     ) -> std::io::Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let task = Task {
             waiting,
             options,
             connection: Some(connection),
-            heads: Heads::default(),
+            heads: Heads::new(config.max_heads),
+            max_heads: config.max_heads,
+            max_group: config.max_group.max(1),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -193,6 +195,8 @@ struct Task {
     connection: Option<SqliteConnection>,
     /// As the last transaction that succeeded left them.
     heads: Heads,
+    max_heads: usize,
+    max_group: usize,
 }
 
 /// At which point a transaction failed.
@@ -206,7 +210,7 @@ impl Task {
     async fn run(mut self) {
         let mut group = Vec::new();
         let mut closing = Vec::new();
-        while self.waiting.recv_many(&mut group, MAX_GROUP).await > 0 {
+        while self.waiting.recv_many(&mut group, self.max_group).await > 0 {
             let mut members = Vec::with_capacity(group.len());
             // The permits are kept until the group is committed: what is being written still takes memory.
             let mut permits = Vec::with_capacity(group.len());
@@ -233,6 +237,11 @@ impl Task {
             // Whoever asked may have gone.
             let _gone = reply.send(());
         }
+    }
+
+    /// What is known, to be put back once it is true again.
+    fn take_heads(&mut self) -> Heads {
+        std::mem::replace(&mut self.heads, Heads::new(self.max_heads))
     }
 
     async fn commit(&mut self, mut members: Vec<Member>) {
@@ -263,7 +272,7 @@ impl Task {
         if members.is_empty() || self.attempt_at_once(members).await? {
             return Ok(());
         }
-        let mut heads = std::mem::take(&mut self.heads);
+        let mut heads = self.take_heads();
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
@@ -317,7 +326,7 @@ impl Task {
         let Some(mut connection) = self.connection.take() else {
             return Ok(false);
         };
-        let mut heads = std::mem::take(&mut self.heads);
+        let mut heads = self.take_heads();
         match append::apply_at_once(&mut appends, &mut heads, &mut connection).await {
             Ok(false) => self.connection = Some(connection),
             Ok(true) => {

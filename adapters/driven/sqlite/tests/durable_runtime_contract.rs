@@ -19,16 +19,20 @@ use seaworthy_sqlite::{Sqlite, SqliteConfig};
 use support::RealClock;
 use tempfile::TempDir;
 
-struct Runs {
+/// `TINY`: every write has a transaction of its own, and two connections read: a worker that is blocked may hold one.
+struct Runs<const TINY: bool> {
     folder: TempDir,
     clock: FakeClock,
     opened: Mutex<Vec<Sqlite>>,
     runtime: Mutex<Arc<dyn DurableRuntime>>,
 }
 
-impl Runs {
+impl<const TINY: bool> Runs<TINY> {
     async fn open(folder: &Path, clock: Arc<dyn Clock>) -> Sqlite {
-        let config = SqliteConfig::new(folder.join("state.db"));
+        let mut config = SqliteConfig::new(folder.join("state.db"));
+        if TINY {
+            config = config.with_max_group(1).with_readers(2);
+        }
         Sqlite::connect(config, clock)
             .await
             .expect("a migrated database")
@@ -43,7 +47,7 @@ impl Runs {
 }
 
 #[async_trait]
-impl Harness for Runs {
+impl<const TINY: bool> Harness for Runs<TINY> {
     async fn start() -> Self {
         let folder = TempDir::new().expect("a folder");
         let clock = FakeClock::new();
@@ -100,7 +104,15 @@ impl Harness for Runs {
 }
 
 seaworthy_contract::durable_runtime_contract! {
-    harness: Runs,
+    harness: Runs<false>,
+    not_checkable: {
+        clocks_of_workers_that_are_off_change_nothing: "all workers share the one clock they were given",
+    }
+}
+
+seaworthy_contract::durable_runtime_contract! {
+    harness: Runs<true>,
+    profile: many_threads,
     not_checkable: {
         clocks_of_workers_that_are_off_change_nothing: "all workers share the one clock they were given",
     }
@@ -110,7 +122,7 @@ seaworthy_contract::durable_runtime_contract! {
 #[ignore = "scenarios start it in a process of its own"]
 fn a_process_that_serves_runs() -> Outcome {
     dr::work(async |folder| {
-        let sqlite = Runs::open(Path::new(&folder), Arc::new(RealClock)).await;
+        let sqlite = Runs::<false>::open(Path::new(&folder), Arc::new(RealClock)).await;
         sqlite.durable_runtime()
     })
 }

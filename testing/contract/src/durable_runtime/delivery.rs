@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use seaworthy_ports::SessionId;
 use seaworthy_ports::durable_runtime::{
@@ -16,7 +16,7 @@ use super::stage::{
     nothing_but_a_probe, queue, run, schedule, send, signal, state, submission, submit, until,
     worker,
 };
-use crate::outcome::{Halt, Outcome, at_once, holds, id, ok, refused, same};
+use crate::outcome::{Halt, Outcome, at_once, holds, id, ok, refused, same, time_given};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -328,36 +328,61 @@ pub async fn a_signal_wakes_a_parked_run<H: Harness>(harness: H) -> Outcome {
     serving.stop().await.map(|_served| ())
 }
 
-/// DR-7.
+/// DR-7. As many runs as there is time to park, ten thousand at most.
 pub async fn overdue_wakes_happen_once_each_after_a_downtime<H: Harness>(harness: H) -> Outcome {
-    const RUNS: u64 = 200;
+    const LEAST: u64 = 200;
+    const MOST: u64 = 10_000;
+    const CROWD: u64 = 64;
+    const HOUR: Duration = Duration::from_secs(3_600);
     let runtime = harness.runtime();
-    let start = harness.now();
-    for number in 0..RUNS {
-        submit(&runtime, submission(&format!("r{number}"))?).await?;
-    }
-    let (advance, mut turns) = by_hand();
+    // Short against the downtime, and each at a time of its own.
+    let first_wake = harness.now().plus(harness.lease());
+    let parks = {
+        let number = Arc::new(AtomicU32::new(0));
+        does(move |_turn| {
+            let number = number.fetch_add(1, Ordering::SeqCst);
+            let after = Duration::from_millis(u64::from(number % 1_000));
+            let wake_at = Some(first_wake.plus(after));
+            std::future::ready(next(Then::Park { wake_at }))
+        })
+    };
     let crowd = Worker {
-        concurrency: 32,
+        concurrency: 64,
         ..worker(&harness, "before")?
     };
-    let serving = Serving::start(&runtime, crowd.clone(), advance);
-    for number in 0..RUNS {
-        // Short against the downtime, and each at a time of its own.
-        let wake_at = Some(start.plus(harness.lease() + Duration::from_millis(number)));
-        turns.any().await?.answer(next(Then::Park { wake_at }));
+    let serving = Serving::start(&runtime, crowd.clone(), parks);
+    let (began, mut runs) = (Instant::now(), 0);
+    while runs < LEAST || (runs < MOST && began.elapsed() < time_given()) {
+        let submissions = (runs..runs + CROWD).map(|number| {
+            let runtime = Arc::clone(&runtime);
+            async move { submit(&runtime, submission(&format!("r{number}"))?).await }
+        });
+        at_once(submissions)
+            .await?
+            .into_iter()
+            .collect::<Outcome>()?;
+        runs += CROWD;
     }
-    until("all runs are parked", || async {
-        let last = state(&runtime, &format!("r{}", RUNS - 1)).await?;
-        Ok(matches!(last, Some(ScheduleState::Parked { .. })))
-    })
-    .await?;
+    for number in 0..runs {
+        let name = format!("r{number}");
+        until(&format!("{name} is parked"), || async {
+            let state = state(&runtime, &name).await?;
+            Ok(matches!(state, Some(ScheduleState::Parked { .. })))
+        })
+        .await?;
+    }
     same(
         "counted the turns before the downtime",
         serving.stop().await?.turns,
-        RUNS,
+        runs,
     )?;
-    harness.advance(4 * harness.lease()).await;
+    // An hour, except where it has to be waited for: leases are short there.
+    let downtime = if harness.lease() < Duration::from_secs(10) {
+        4 * harness.lease()
+    } else {
+        HOUR
+    };
+    harness.advance(downtime).await;
     let woken = Arc::new(Mutex::new(BTreeMap::<String, u32>::new()));
     let advance = {
         let woken = Arc::clone(&woken);
@@ -377,14 +402,14 @@ pub async fn overdue_wakes_happen_once_each_after_a_downtime<H: Harness>(harness
     }
     let all = || woken.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
     until("all overdue runs were woken", || {
-        std::future::ready(Ok(all() == RUNS))
+        std::future::ready(Ok(all() == runs))
     })
     .await?;
     let mut served = 0;
     for worker in workers {
         served += worker.stop().await?.turns;
     }
-    same("counted the turns after the downtime", served, RUNS)
+    same("counted the turns after the downtime", served, runs)
 }
 
 /// DR-7.

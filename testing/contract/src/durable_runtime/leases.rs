@@ -1,19 +1,22 @@
 //! DR-3, DR-4 and DR-10: leases, and the end of workers.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use seaworthy_ports::Latch;
 use seaworthy_ports::durable_runtime::{ScheduleState, Served, Worker};
+use seaworthy_ports::{Durability, Latch};
 
 use super::Harness;
 use super::stage::{
     DONE, PARK, POLL, Serving, advance_under_lease, by_hand, consumed, does, is_finished, names,
     next, nothing_but_a_probe, schedule, send, signal, state, submission, submit, until, worker,
 };
-use crate::outcome::{Halt, Outcome, broken, holds, ok, patience, same, within};
+use crate::outcome::{
+    Halt, Outcome, broken, declared, holds, ok, patience, reopened, same, within,
+};
 
 /// DR-3.
 pub async fn a_turn_of_ten_lease_times_keeps_its_lease<H: Harness>(harness: H) -> Outcome {
@@ -119,6 +122,121 @@ pub async fn a_worker_that_died_is_replaced_within_lease_and_poll<H: Harness>(
     live.answer(consumed(&signals, DONE));
     is_finished(&runtime, "r").await?;
     same("counted the turns", heir.stop().await?.turns, 1)
+}
+
+/// DR-4. What was leased when the backend went away is delivered again, each run once.
+pub async fn a_hundred_leased_runs_are_delivered_again_after_reopening<H: Harness>(
+    harness: H,
+) -> Outcome {
+    let durability = harness.runtime().capabilities().durability;
+    let outcome = leased_while_reopening(harness, durability).await;
+    declared("durability", durability != Durability::Volatile, outcome)
+}
+
+async fn leased_while_reopening<H: Harness>(harness: H, durability: Durability) -> Outcome {
+    const RUNS: usize = 100;
+    let runtime = harness.runtime();
+    let names: BTreeSet<String> = (0..RUNS).map(|number| format!("r{number}")).collect();
+    for name in &names {
+        submit(&runtime, submission(name)?).await?;
+        send(&runtime, name, signal("s1")?).await?;
+    }
+    let crowd = |name: &str| {
+        Ok::<_, Halt>(Worker {
+            concurrency: RUNS,
+            ..worker(&harness, name)?
+        })
+    };
+    let (advance, mut turns) = by_hand();
+    let before = Serving::start(&runtime, crowd("before")?, advance);
+    let mut live = Vec::new();
+    for _run in 0..RUNS {
+        live.push(turns.any().await?);
+    }
+    before.kill().await;
+    drop(runtime);
+    let runtime = reopened(harness.reopen().await, durability)?;
+    // Late answers of the life before: nobody may listen.
+    for live in live {
+        let signals = live.turn.signals.clone();
+        live.answer(consumed(&signals, DONE));
+    }
+    harness.advance(harness.lease()).await;
+    let (advance, mut turns) = by_hand();
+    let after = Serving::start(&runtime, crowd("after")?, advance);
+    let mut delivered = BTreeSet::new();
+    for _run in 0..RUNS {
+        let live = turns.any().await?;
+        let signals = live.turn.signals.clone();
+        same(
+            "looked at a run that was leased before",
+            (live.turn.delivery, self::names(&signals)),
+            (2, vec!["s1".to_owned()]),
+        )?;
+        delivered.insert(live.turn.run.to_string());
+        live.answer(consumed(&signals, DONE));
+    }
+    same("collected the runs that were delivered", &delivered, &names)?;
+    for name in &names {
+        is_finished(&runtime, name).await?;
+    }
+    same(
+        "counted the turns after reopening",
+        after.stop().await?.turns,
+        RUNS as u64,
+    )
+}
+
+/// DR-4. Nobody answers it, so its own clock has to tell; and what it asked for in time comes too late.
+pub async fn a_worker_that_cannot_renew_sees_that_its_lease_is_gone<H: Harness>(
+    harness: H,
+) -> Outcome {
+    let runtime = harness.runtime();
+    submit(&runtime, submission("r")?).await?;
+    let (advance, mut turns) = by_hand();
+    let serving = Serving::start(&runtime, worker(&harness, "w")?, advance);
+    let live = turns.of("r", 1).await?;
+    let held_up = harness
+        .hold_up()
+        .await
+        .ok_or(Halt::NotCheckable("nothing holds it up"))?;
+    // Nothing shows that a renewal waits; if it is later than this, the scenario sees less.
+    harness.advance(harness.lease() / 2).await;
+    tokio::time::sleep(patience() / 300).await;
+    harness.advance(2 * harness.lease()).await;
+    within(
+        "held up the renewal of a lease until it had ended",
+        live.turn.revoked.wait(),
+    )
+    .await?;
+    drop(held_up);
+    live.answer(next(DONE));
+    // Less than a lease: one that was revived would still hold.
+    let mut passed = Duration::ZERO;
+    let again = loop {
+        match tokio::time::timeout(patience() / 60, turns.any()).await {
+            Ok(again) => break again?,
+            Err(_none) if passed < harness.lease() / 2 => {
+                harness.advance(POLL).await;
+                passed += POLL;
+            }
+            Err(_none) => {
+                return Err(broken(
+                    "held up the renewal of a lease until it had ended, and let go",
+                    "another delivery at the next poll",
+                    state(&runtime, "r").await?,
+                ));
+            }
+        }
+    };
+    same(
+        "was given the run again",
+        (again.turn.run.as_str(), again.turn.delivery),
+        ("r", 2),
+    )?;
+    again.answer(next(DONE));
+    is_finished(&runtime, "r").await?;
+    same("counted lost leases", serving.stop().await?.revoked, 1)
 }
 
 /// DR-4. The worker's thread is blocked in its turn, heartbeat and all, as SIGSTOP would do it.
@@ -246,7 +364,7 @@ impl Drop for Dropped {
 pub async fn stopping_starts_no_turn_ends_live_ones_and_frees_their_leases<H: Harness>(
     harness: H,
 ) -> Outcome {
-    const LIVE: u32 = 20;
+    const LIVE: u32 = 100;
     let runtime = harness.runtime();
     let (finish, finishes) = Latch::new();
     let (live, started) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));

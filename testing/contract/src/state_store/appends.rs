@@ -1,12 +1,14 @@
 //! SS-1 to SS-5, SS-8 and SS-11: writing.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use seaworthy_ports::state_store::{Append, Appended, Expected, Head, Kind, Seq};
+use seaworthy_ports::{LogId, LogName};
 
-use super::{Harness, append, by_another, head, labels, log, records, texts, written};
-use crate::outcome::{Halt, Outcome, at_once, broken, holds, ok, refused, same};
+use super::{Harness, append, by_another, head, labels, log, log_of, records, texts, written};
+use crate::outcome::{Halt, Outcome, at_once, broken, holds, ok, refused, same, time_given};
 
 /// SS-1.
 pub async fn an_append_writes_its_bodies_labels_and_seal<H: Harness>(harness: H) -> Outcome {
@@ -420,21 +422,26 @@ pub async fn repeating_the_append_that_sealed_returns_its_outcome<H: Harness>(
     )
 }
 
-/// SS-8.
+/// SS-8. A thousand appends to each, or as many as there is time for.
 pub async fn thirty_two_logs_grow_at_once_and_each_is_whole<H: Harness>(harness: H) -> Outcome {
-    const APPENDS: u64 = 40;
-    let store = harness.store();
+    const LEAST: u64 = 40;
+    const MOST: u64 = 1_000;
+    let (store, began) = (harness.store(), Instant::now());
     let mut writers = Vec::new();
     for number in 0..32 {
         let (store, log) = (Arc::clone(&store), log(&format!("log{number}"))?);
         writers.push(async move {
-            for at in 0..APPENDS {
-                written(&*store, append(&log, at, &[&at.to_string()])?).await?;
+            let mut appends = 0;
+            while appends < LEAST || (appends < MOST && began.elapsed() < 2 * time_given()) {
+                let one = append(&log, appends, &[&appends.to_string()])?;
+                let appended = written(&*store, one).await?;
+                appends += 1;
+                same("appended to one of 32 logs", appended.head, Seq(appends))?;
             }
             same(
                 "read one of 32 logs",
                 texts(&*store, &log).await?,
-                (0..APPENDS).map(|at| at.to_string()).collect(),
+                (0..appends).map(|at| at.to_string()).collect(),
             )
         });
     }
@@ -507,6 +514,61 @@ pub async fn names_that_differ_in_case_alone_are_different_logs<H: Harness>(harn
             format!("read the log {name}"),
             texts(&*store, &log).await?,
             vec![name.to_owned()],
+        )?;
+    }
+    Ok(())
+}
+
+/// SS-8. Whatever a name may be made of, it names one log of its kind and is told as it was given.
+pub async fn odd_names_are_refused_or_come_back_as_they_are<H: Harness>(harness: H) -> Outcome {
+    let store = harness.store();
+    let (longest, long) = ("n".repeat(200), "n".repeat(10_000));
+    let odd = [
+        "..",
+        "...",
+        "a/b",
+        "../a",
+        "a\0b",
+        "a b",
+        "%2e%2e",
+        "a%00",
+        "CON",
+        "-rf",
+        "_",
+        ":",
+        "..a",
+        "a..",
+        "0x0",
+        "'; --",
+        "\u{6f22}\u{5b57}",
+        "\u{1F6A2}",
+        "e\u{301}",
+        &longest,
+        &long,
+        "",
+    ];
+    let mut taken = Vec::new();
+    for name in odd {
+        // A name that is refused can reach no store.
+        let Ok(name) = LogName::new(name) else {
+            continue;
+        };
+        let log = LogId::new(log_of("run", "a")?.kind, name);
+        written(&*store, append(&log, 0, &[log.name.as_str()])?).await?;
+        taken.push(log);
+    }
+    for log in &taken {
+        let name = log.name.as_str();
+        same(
+            format!("read the log {name}"),
+            texts(&*store, log).await?,
+            vec![name.to_owned()],
+        )?;
+        let found = head(&*store, log).await?.map(|head| head.log);
+        same(
+            format!("asked for the head of the log {name}"),
+            found.as_ref(),
+            Some(log),
         )?;
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! SS-13: documents.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -315,4 +316,71 @@ pub async fn documents_of_different_scopes_and_paths_are_apart<H: Harness>(harne
         )?;
     }
     Ok(())
+}
+
+/// SS-13.
+pub async fn odd_paths_are_refused_or_come_back_as_they_are<H: Harness>(harness: H) -> Outcome {
+    let (store, scope) = (harness.store(), log("a")?);
+    let (longest, long) = ("p".repeat(512), "p".repeat(10_000));
+    let odd = [
+        "..",
+        "../a",
+        "a/../b",
+        "/a",
+        "a//b",
+        "a/",
+        "a\0b",
+        "a\nb",
+        "C:",
+        "c:\\a",
+        "-",
+        "~",
+        "...",
+        "a b",
+        " a",
+        "a ",
+        "%",
+        "_",
+        "%2e%2e",
+        "'; --",
+        "CON",
+        "\u{6f22}\u{5b57}/\u{1F6A2}",
+        "\u{202e}a",
+        &longest,
+        &long,
+        "",
+    ];
+    let mut taken = BTreeSet::new();
+    for path in odd {
+        // A path that is refused can reach no store.
+        if let Ok(known) = DocumentPath::new(path) {
+            let key = DocumentKey {
+                scope: scope.clone(),
+                path: known.clone(),
+            };
+            put(&*store, &key, ExpectedVersion::Absent, path).await?;
+            taken.insert(known);
+        }
+    }
+    for path in &taken {
+        let key = DocumentKey {
+            scope: scope.clone(),
+            path: path.clone(),
+        };
+        let value = document(&*store, &key).await?.map(|found| found.value);
+        same(
+            format!("asked for the document {path}"),
+            value,
+            Some(Bytes::copy_from_slice(path.as_str().as_bytes())),
+        )?;
+    }
+    let query = DocumentQuery {
+        scope,
+        prefix: String::new(),
+        limit: limit(100),
+        page: None,
+    };
+    let listed = ok("listed", store.list_documents(query).await)?;
+    let listed: Vec<DocumentPath> = listed.items.into_iter().map(|entry| entry.path).collect();
+    same("listed odd paths", listed, taken.into_iter().collect())
 }

@@ -1,13 +1,13 @@
-//! SS-9 and SS-14 to SS-16: what others see, and what survives.
+//! SS-9, SS-14 and SS-15: what others see, and what survives.
 
 use std::time::Duration;
 
-use seaworthy_ports::state_store::{Append, Appended, ExpectedVersion, Seq};
-use seaworthy_ports::{Durability, Effect};
+use seaworthy_ports::Durability;
+use seaworthy_ports::state_store::{Append, ExpectedVersion, Kind, Labels, Seq};
 
 use super::documents::{document, key, put};
-use super::{Harness, append, head, labels, log, texts, written};
-use crate::outcome::{Halt, Outcome, declared, ok, reopened, same, within};
+use super::{Harness, append, by_another, head, labels, log, texts, written};
+use crate::outcome::{Halt, Outcome, declared, ok, refused, reopened, same, within};
 
 /// SS-9.
 pub async fn an_acknowledged_append_survives_reopening<H: Harness>(harness: H) -> Outcome {
@@ -92,6 +92,54 @@ pub async fn each_handle_sees_what_the_other_was_acknowledged<H: Harness>(harnes
     Ok(())
 }
 
+/// SS-14. What a handle knows of a log from its own appends is no longer true.
+pub async fn each_handle_appends_by_what_the_other_did<H: Harness>(harness: H) -> Outcome {
+    let one = harness.store();
+    let two = harness
+        .second_handle()
+        .await
+        .ok_or(Halt::NotCheckable("there is one handle only"))?;
+    for late_labels in [Labels::new(), labels([("late", "yes")])] {
+        let grown = Kind::Conflict { head: Some(Seq(3)) };
+        for (what, kind) in [
+            ("grown", grown),
+            ("sealed", Kind::Sealed),
+            ("deleted", Kind::Gone),
+        ] {
+            let log = log(&format!("{what}{}", late_labels.len()))?;
+            for at in 0..2 {
+                written(&*one, append(&log, at, &[&at.to_string()])?).await?;
+            }
+            if kind == Kind::Gone {
+                ok("deleted the log", two.delete(&log).await)?;
+            } else {
+                let seal = kind == Kind::Sealed;
+                let third = Append {
+                    seal,
+                    ..append(&log, 2, &["2"])?
+                };
+                written(&*two, third).await?;
+            }
+            let before = texts(&*two, &log).await?;
+            let late = Append {
+                labels: late_labels.clone(),
+                ..by_another(&append(&log, 2, &["late", "later"])?, "late")?
+            };
+            refused(
+                format!("appended to a log that the other handle had {what}"),
+                one.append(late).await,
+                kind,
+            )?;
+            same(
+                "read what the refused append left",
+                texts(&*two, &log).await?,
+                before,
+            )?;
+        }
+    }
+    Ok(())
+}
+
 /// SS-15.
 pub async fn watching_is_there_where_it_is_declared_and_returns_in_time<H: Harness>(
     harness: H,
@@ -118,26 +166,4 @@ pub async fn watching_is_there_where_it_is_declared_and_returns_in_time<H: Harne
         .await?;
     }
     Ok(())
-}
-
-/// SS-16.
-pub async fn a_lost_reply_is_resolved_by_repeating_the_append<H: Harness>(harness: H) -> Outcome {
-    let (store, log) = (harness.store(), log("a")?);
-    written(&*store, append(&log, 0, &["a"])?).await?;
-    if !harness.lose_next_reply().await {
-        return Err(Halt::NotCheckable("there is no reply to lose"));
-    }
-    let lost = append(&log, 1, &["b"])?;
-    let effect = store
-        .append(lost.clone())
-        .await
-        .map_err(|error| error.effect());
-    same("lost the reply of an append", effect, Err(Effect::Unknown))?;
-    let appended = ok("repeated it", store.append(lost).await)?;
-    same("repeated it", appended, Appended { head: Seq(2) })?;
-    same(
-        "read all",
-        texts(&*store, &log).await?,
-        vec!["a".into(), "b".into()],
-    )
 }

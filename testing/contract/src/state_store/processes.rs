@@ -4,27 +4,45 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, select, try_join_all};
-use seaworthy_ports::Durability;
-use seaworthy_ports::state_store::{Append, ExpectedVersion, Seq, StateStore};
+use seaworthy_ports::state_store::{
+    Append, Document, ExpectedVersion, PutDocument, Seq, StateStore, Version,
+};
+use seaworthy_ports::{Durability, WriterId};
 
-use super::documents::{document, key, put};
-use super::{Harness, append, head, labels, log, records, written};
+use super::documents::{document, key};
+use super::{Harness, append, head, labels, log, records, texts, written};
 use crate::chance::{Chance, seed};
-use crate::outcome::{Halt, Outcome, broken, declared, holds, ok, same};
+use crate::outcome::{Halt, Outcome, broken, declared, holds, id, ok, same, time_given};
 use crate::process::{self, Crew, Job, Journal};
 
 const LOGS: usize = 4;
-const ROUNDS: usize = 4;
+const LEAST_ROUNDS: usize = 4;
+/// How many processes make a store at once.
+pub(super) const MAKERS: usize = 6;
+/// How a line begins that tells of a store that was made.
+pub(super) const MADE: &str = "made ";
 
-/// Does in this process what a scenario asks for: grows logs and tells of each acknowledgement, until it is killed. Does
-/// nothing where no scenario asks. `open` opens the store in the place that the harness named.
+/// Does in this process what a scenario asks for: grows logs and tells of each acknowledgement, until it is killed, or
+/// writes to a store that was just made and looks for what others wrote. Does nothing where no scenario asks. `open` opens
+/// the store in the place that the harness named.
 pub fn work<F: Future<Output = Arc<dyn StateStore>>>(open: impl FnOnce(OsString) -> F) -> Outcome {
     process::work(|job| async move {
-        let Job { place, journal, .. } = job;
+        let Job {
+            place,
+            words,
+            journal,
+        } = job;
         let store = open(place).await;
+        if let [what, number] = words.as_slice()
+            && what == "make"
+        {
+            return share(&*store, number, &journal).await;
+        }
         let writers = (0..LOGS).map(|number| write_for_ever(&*store, number, &journal));
         let work = std::pin::pin!(try_join_all(writers));
         let orphan = std::pin::pin!(process::let_go());
@@ -35,6 +53,22 @@ pub fn work<F: Future<Output = Arc<dyn StateStore>>>(open: impl FnOnce(OsString)
     })
 }
 
+/// Writes to a store that was just made, and sees what its other makers wrote.
+async fn share(store: &dyn StateStore, number: &str, journal: &Journal) -> Outcome {
+    written(store, append(&log(number)?, 0, &[number])?).await?;
+    journal.write(&format!("{MADE}{number}"))?;
+    process::let_go().await;
+    for maker in 0..MAKERS {
+        let name = maker.to_string();
+        same(
+            "read what another process wrote to a store that both made",
+            texts(store, &log(&name)?).await?,
+            vec![name],
+        )?;
+    }
+    journal.write(&format!("saw {number}"))
+}
+
 /// Two records, a label that says how many there are, and a document beside them, again and again.
 async fn write_for_ever(store: &dyn StateStore, number: usize, journal: &Journal) -> Outcome {
     let log = log(&format!("log{number}"))?;
@@ -42,15 +76,23 @@ async fn write_for_ever(store: &dyn StateStore, number: usize, journal: &Journal
         let at = head(store, &log).await?.map_or(0, |head| head.seq.0);
         let appended = written(store, growth(&log.name.to_string(), at)?).await?;
         journal.write(&format!("append {number} {}", appended.head.0))?;
-        let version = put(
-            store,
-            &key(&log, "beside")?,
-            ExpectedVersion::Any,
-            &"x".repeat(1_000),
-        )
-        .await?;
-        journal.write(&format!("put {number} {}", version.0))?;
+        let before = document(store, &key(&log, "beside")?).await?;
+        let version = before.map_or(0, |before| before.version.0) + 1;
+        let put = beside(log.name.as_str(), version)?;
+        ok("put a document", store.put(put).await)?;
+        journal.write(&format!("put {number} {version}"))?;
     }
+}
+
+/// The document of this version: its writer and its value tell which one it is.
+fn beside(name: &str, version: u64) -> Result<PutDocument, Halt> {
+    let value = format!("{version} ").repeat(100 + usize::try_from(version % 400).unwrap_or(0));
+    Ok(PutDocument {
+        key: key(&log(name)?, "beside")?,
+        expected: ExpectedVersion::Any,
+        writer: id(WriterId::new(format!("writer{version}")))?,
+        value: Bytes::from(value),
+    })
 }
 
 fn growth(name: &str, at: u64) -> Result<Append, Halt> {
@@ -87,7 +129,9 @@ async fn kill_writers<H: Harness, F: Future<Output = Outcome>>(
 ) -> Outcome {
     let crew = Crew::new()?;
     let mut chance = Chance::new(seed());
-    for _round in 0..ROUNDS {
+    let (began, mut rounds) = (Instant::now(), 0);
+    while rounds < LEAST_ROUNDS || began.elapsed() < time_given() {
+        rounds += 1;
         let before = crew.journal.lines()?.len();
         let many = before + 20 + usize::try_from(chance.below(80)).unwrap_or(0);
         let mut writer = crew.start(harness.another_process(), "write")?;
@@ -187,6 +231,43 @@ pub async fn a_killed_process_loses_nothing_it_was_acknowledged<H: Harness>(harn
             Ok(())
         }
         .boxed()
+    })
+    .await;
+    declared("durability", durability != Durability::Volatile, outcome)
+}
+
+/// SS-13.
+pub async fn a_killed_process_leaves_a_document_whole_with_its_writer<H: Harness>(
+    harness: H,
+) -> Outcome {
+    let durability = harness.store().capabilities().durability;
+    let outcome = kill_writers(&harness, |store, _lines| async move {
+        let mut found = 0;
+        for number in 0..LOGS {
+            let name = format!("log{number}");
+            let Some(left) = document(&*store, &key(&log(&name)?, "beside")?).await? else {
+                continue;
+            };
+            let whole = beside(&name, left.version.0)?;
+            let expected = Document {
+                version: Version(left.version.0),
+                writer: whole.writer,
+                value: whole.value,
+            };
+            holds(
+                left == expected,
+                "killed a process that puts documents, and asked for one",
+                format!("the writer and the value of version {}", left.version.0),
+                (&left.writer, left.value.get(..40)),
+            )?;
+            found += 1;
+        }
+        holds(
+            found > 0,
+            "looked at the documents of a killed process",
+            "at least one",
+            found,
+        )
     })
     .await;
     declared("durability", durability != Durability::Volatile, outcome)

@@ -66,6 +66,11 @@ impl<const BUG: u8> ss::Harness for InFolder<BUG> {
     fn another_process(&self) -> Option<Command> {
         self.process("a_process_with_logs")
     }
+
+    fn makers(&self) -> Option<Command> {
+        let place = self.folder.path().join(BUG.to_string());
+        process::this_test("a_process_that_makes_logs", place)
+    }
 }
 
 #[async_trait]
@@ -125,6 +130,17 @@ impl<const BUG: u8> dr::Harness for InFolder<BUG> {
         Some(self.on_machine_time.durable_runtime())
     }
 
+    async fn reopen(&self) -> Option<Arc<dyn DurableRuntime>> {
+        let folder = if BUG == ELSEWHERE {
+            self.folder.path().join("elsewhere")
+        } else {
+            self.folder.path().to_path_buf()
+        };
+        Sqlite::migrate(&config(&folder)).await.unwrap();
+        let again = sqlite(&folder, Arc::new(self.clock.clone())).await;
+        Some(again.durable_runtime())
+    }
+
     fn another_process(&self) -> Option<Command> {
         self.process("a_process_with_runs")
     }
@@ -151,10 +167,21 @@ async fn of_process(place: OsString) -> (PathBuf, u8) {
     (elsewhere, bug)
 }
 
+/// Makes the store in a folder that is named like the bug.
+pub(crate) async fn logs_that_are_made(place: OsString) -> Arc<dyn StateStore> {
+    let mut folder = PathBuf::from(place);
+    if folder.ends_with(ELSEWHERE.to_string()) {
+        folder = folder.join(std::process::id().to_string());
+    }
+    Sqlite::migrate(&config(&folder)).await.unwrap();
+    sqlite(&folder, machine_time()).await.state_store()
+}
+
 pub(crate) async fn logs_of_process(place: OsString) -> Arc<dyn StateStore> {
     let (folder, bug) = of_process(place).await;
     let store = sqlite(&folder, machine_time()).await.state_store();
     match bug {
+        logs::LOST_WRITER => Arc::new(logs::Store::<{ logs::LOST_WRITER }>::over(store)),
         logs::TORN_BY_DEATH => Arc::new(logs::Store::<{ logs::TORN_BY_DEATH }>::over(store)),
         _ => store,
     }

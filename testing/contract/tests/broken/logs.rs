@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use seaworthy_contract::state_store::Harness;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use seaworthy_contract::state_store::{Harness, Opened};
 use seaworthy_memory::MemoryStateStore;
 use seaworthy_ports::state_store::{
     Append, Appended, Document, DocumentEntry, DocumentKey, DocumentQuery, Expected,
@@ -39,10 +40,59 @@ pub(crate) const ANY_VERSION: u8 = 18;
 pub(crate) const STALE_HANDLE: u8 = 19;
 pub(crate) const SECRET_WATCH: u8 = 20;
 pub(crate) const TORN_BY_DEATH: u8 = 21;
+pub(crate) const STALLS_ALL: u8 = 22;
+pub(crate) const HEAD_OF_BEFORE: u8 = 23;
+pub(crate) const CONFLICT_OF_BEFORE: u8 = 24;
+pub(crate) const READ_OF_BEFORE: u8 = 25;
+pub(crate) const ID_IN_A_SECOND_STEP: u8 = 26;
+pub(crate) const PART_WITHOUT_ROOM: u8 = 27;
+pub(crate) const LOSES_THE_NEWEST: u8 = 28;
+pub(crate) const ENDS_EARLIER: u8 = 29;
+pub(crate) const NO_VERSION: u8 = 30;
 
 const SEAL: &str = "sealed";
 
+/// What has no room where there is none.
+const NO_ROOM_FOR: usize = 1 << 20;
+
 pub(crate) struct Broken<const BUG: u8>(Arc<Store<BUG>>);
+
+impl<const BUG: u8> Broken<BUG> {
+    /// What another store holds after the end of this one, without the newest so many records of each log.
+    async fn survivors(&self, lost: usize) -> Arc<dyn StateStore> {
+        let heir = MemoryStateStore::default();
+        let query = HeadQuery {
+            kind: "run".parse().unwrap(),
+            labels: Labels::new(),
+            order: seaworthy_ports::state_store::Order::OldestFirst,
+            limit: std::num::NonZeroU32::MAX,
+            page: None,
+        };
+        for head in self.0.list(query).await.unwrap().items {
+            let records: Vec<Record> = self
+                .0
+                .read(&head.log, Seq::ZERO)
+                .try_collect()
+                .await
+                .unwrap();
+            let kept = records.len() - lost;
+            let append = Append {
+                id: AppendId::new("all").unwrap(),
+                log: head.log,
+                expected: Expected::Absent,
+                bodies: records
+                    .into_iter()
+                    .take(kept)
+                    .map(|record| record.body)
+                    .collect(),
+                labels: head.labels,
+                seal: head.sealed,
+            };
+            heir.append(append).await.unwrap();
+        }
+        Arc::new(heir)
+    }
+}
 
 #[async_trait]
 impl<const BUG: u8> Harness for Broken<BUG> {
@@ -60,17 +110,58 @@ impl<const BUG: u8> Harness for Broken<BUG> {
             ..Store::over(Arc::clone(&self.0.inner))
         }))
     }
+
+    async fn without_room(&self) -> Option<Arc<dyn StateStore>> {
+        matches!(BUG, NONE | PART_WITHOUT_ROOM).then(|| {
+            Arc::new(Store::<BUG> {
+                has_no_room: true,
+                ..Store::over(Arc::clone(&self.0.inner))
+            }) as Arc<dyn StateStore>
+        })
+    }
+
+    async fn open_as_if_newer(&self) -> Option<Opened> {
+        Some(match BUG {
+            NO_VERSION => Ok(self.store()),
+            _ => Err(error(Kind::Rejected, "it is newer")),
+        })
+    }
+
+    async fn reopen_after_a_torn_write(&self) -> Option<Opened> {
+        Some(Ok(self
+            .survivors(usize::from(BUG == LOSES_THE_NEWEST))
+            .await))
+    }
+
+    async fn reopen_after_losing_the_end(&self) -> Option<Opened> {
+        Some(match BUG {
+            ENDS_EARLIER => Ok(self.survivors(1).await),
+            _ => Err(error(Kind::Corrupt, "its end is missing")),
+        })
+    }
+}
+
+fn error(kind: Kind, why: &'static str) -> StateStoreError {
+    StateStoreError::new(kind, "broken", "append", why)
 }
 
 #[derive(Debug)]
 pub(super) struct Store<const BUG: u8> {
     inner: Arc<dyn StateStore>,
     is_second: bool,
+    has_no_room: bool,
     number: AtomicUsize,
     in_flight: AtomicUsize,
     failed: Mutex<Option<LogId>>,
     generations: Mutex<BTreeMap<LogId, usize>>,
     cached: Mutex<BTreeMap<LogId, Option<Head>>>,
+    /// Appends to one log, or to all, wait here for each other.
+    gate: tokio::sync::Mutex<()>,
+    gates: Mutex<BTreeMap<LogId, Arc<tokio::sync::Mutex<()>>>>,
+    /// The newest append of each log and its outcome.
+    newest: Mutex<BTreeMap<LogId, (Append, Appended)>>,
+    /// What was read last of each log.
+    records: Arc<Mutex<BTreeMap<LogId, Vec<Record>>>>,
 }
 
 impl<const BUG: u8> Default for Store<BUG> {
@@ -84,6 +175,11 @@ impl<const BUG: u8> Store<BUG> {
         Self {
             inner,
             is_second: false,
+            has_no_room: false,
+            gate: tokio::sync::Mutex::default(),
+            gates: Mutex::default(),
+            newest: Mutex::default(),
+            records: Arc::default(),
             number: AtomicUsize::default(),
             in_flight: AtomicUsize::default(),
             failed: Mutex::default(),
@@ -307,6 +403,82 @@ impl<const BUG: u8> StateStore for Store<BUG> {
                 }
                 appended
             }
+            STALLS_ALL => {
+                let _alone = self.gate.lock().await;
+                tokio::task::yield_now().await;
+                self.inner.append(append).await
+            }
+            HEAD_OF_BEFORE | READ_OF_BEFORE => {
+                self.in_flight.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                let appended = self.inner.append(append).await;
+                self.in_flight.fetch_sub(1, Ordering::SeqCst);
+                appended
+            }
+            CONFLICT_OF_BEFORE => {
+                let expected = append.expected;
+                let others = self.in_flight.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                let appended = self.inner.append(append).await;
+                self.in_flight.fetch_sub(1, Ordering::SeqCst);
+                appended.map_err(|conflict| match conflict.kind() {
+                    Kind::Conflict {
+                        head: Some(Seq(head)),
+                    } if others > 0 && head > 4 => {
+                        let head = Seq(head - 4);
+                        let is_expected = expected == Expected::Head(head);
+                        let head = if is_expected { Seq(head.0 + 1) } else { head };
+                        error(Kind::Conflict { head: Some(head) }, "a head of the past")
+                    }
+                    _ => conflict,
+                })
+            }
+            ID_IN_A_SECOND_STEP => {
+                let gate = Arc::clone(
+                    self.gates
+                        .lock()
+                        .unwrap()
+                        .entry(append.log.clone())
+                        .or_default(),
+                );
+                let _alone = gate.lock().await;
+                let is_there = self.inner.head(&append.log).await?.is_some();
+                let newest = self.newest.lock().unwrap().get(&append.log).cloned();
+                if let Some((newest, outcome)) =
+                    newest.filter(|(newest, _)| newest.id == append.id && is_there)
+                {
+                    return if newest == append {
+                        Ok(outcome)
+                    } else {
+                        Err(error(Kind::Rejected, "other content"))
+                    };
+                }
+                let number = self.number.fetch_add(1, Ordering::SeqCst);
+                let unique = Append {
+                    id: AppendId::new(format!("{}.{number}", append.id)).unwrap(),
+                    ..append.clone()
+                };
+                let outcome = self.inner.append(unique).await?;
+                tokio::task::yield_now().await;
+                self.newest
+                    .lock()
+                    .unwrap()
+                    .insert(append.log.clone(), (append, outcome));
+                Ok(outcome)
+            }
+            NONE | PART_WITHOUT_ROOM
+                if self.has_no_room
+                    && append.bodies.iter().any(|body| body.len() > NO_ROOM_FOR) =>
+            {
+                if BUG == PART_WITHOUT_ROOM {
+                    append.bodies.retain(|body| body.len() <= NO_ROOM_FOR);
+                    append.seal = false;
+                    if !append.bodies.is_empty() {
+                        self.inner.append(append).await?;
+                    }
+                }
+                Err(error(Kind::Unavailable, "there is no room"))
+            }
             _ => self.inner.append(append).await,
         }
     }
@@ -314,6 +486,23 @@ impl<const BUG: u8> StateStore for Store<BUG> {
     fn read(&self, log: &LogId, after: Seq) -> BoxStream<'static, Result<Record, StateStoreError>> {
         let log = self.real(log);
         match BUG {
+            READ_OF_BEFORE => {
+                let before = (self.in_flight.load(Ordering::SeqCst) > 0
+                    && log.name.as_str().starts_with("history"))
+                .then(|| self.records.lock().unwrap().get(&log).cloned())
+                .flatten();
+                if let Some(before) = before {
+                    return stream::iter(before.into_iter().map(Ok)).boxed();
+                }
+                let (inner, records) = (Arc::clone(&self.inner), Arc::clone(&self.records));
+                stream::once(async move {
+                    let found: Vec<Record> = inner.read(&log, after).try_collect().await?;
+                    records.lock().unwrap().insert(log, found.clone());
+                    Ok(stream::iter(found.into_iter().map(Ok)))
+                })
+                .try_flatten()
+                .boxed()
+            }
             READS_FROM => self.inner.read(&log, Seq(after.0.saturating_sub(1))),
             _ => self.inner.read(&log, after),
         }
@@ -331,7 +520,20 @@ impl<const BUG: u8> StateStore for Store<BUG> {
                 .insert(log.clone(), head.clone());
             return Ok(head);
         }
+        if BUG == HEAD_OF_BEFORE
+            && self.is_second
+            && self.in_flight.load(Ordering::SeqCst) > 0
+            && let Some(cached) = self.cached.lock().unwrap().get(log)
+        {
+            return Ok(cached.clone());
+        }
         let mut head = self.inner.head(&self.real(log)).await?;
+        if BUG == HEAD_OF_BEFORE {
+            self.cached
+                .lock()
+                .unwrap()
+                .insert(log.clone(), head.clone());
+        }
         if let Some(head) = &mut head {
             head.log = log.clone();
             head.sealed |= head.labels.remove(SEAL).is_some();

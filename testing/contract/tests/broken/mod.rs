@@ -16,6 +16,8 @@ use std::time::Duration;
 /// How long a scenario waits for what a bug keeps from coming.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(6);
 
+/// No bug, with any adapter.
+pub(crate) const NO_BUG: u8 = 0;
 /// A bug of any adapter: it declares less than it holds.
 pub(crate) const MODEST: u8 = 200;
 /// A bug of any adapter: its processes have a store of their own, so nobody else sees what they were acknowledged.
