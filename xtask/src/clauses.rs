@@ -1,5 +1,5 @@
 //! `cargo xtask clauses`: a clause is one sentence in the trait's documentation, the same sentence on the port's page,
-//! and a scenario in the contract suite, if the port has one.
+//! and, if the port has a contract suite, a scenario in it and a broken adapter that shows that the scenario can fail.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +39,23 @@ static NAMED: LazyLock<Regex> =
 )]
 static SCENARIO: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\b([a-z]{2})([0-9]+)_[a-z]").expect("a valid pattern"));
+
+/// Where the broken adapters are listed, each with the clauses that the suite must name.
+const MUTANTS: &str = "testing/contract/tests/catches_broken_*.rs";
+
+#[expect(
+    clippy::expect_used,
+    reason = "the pattern is a constant that the tests cover"
+)]
+static MUTANT: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^\s+\w+: \w[^=]*=> (.*);$").expect("a valid pattern"));
+
+#[expect(
+    clippy::expect_used,
+    reason = "the pattern is a constant that the tests cover"
+)]
+static QUOTED: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#""([A-Z]{2}-[0-9]+)""#).expect("a valid pattern"));
 
 /// Clauses by id, with their sentences; an id that appears twice is in `twice`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -105,6 +122,27 @@ fn in_suite(source: &str) -> BTreeSet<String> {
         .captures_iter(source)
         .map(|found| format!("{}-{}", part(&found, 1).to_uppercase(), part(&found, 2)));
     named.chain(scenarios).collect()
+}
+
+/// The clauses that a broken adapter must be found to break: those of the entries `name: BUG => ["SS-1"];` and
+/// `name: Harness<BUG> in scenario => "SS-1" [what was missed];`. An entry that is commented out is none.
+fn with_mutant(source: &str) -> BTreeSet<String> {
+    source
+        .lines()
+        .filter_map(|line| MUTANT.captures(line)?.get(1))
+        .flat_map(|clauses| QUOTED.captures_iter(clauses.as_str()))
+        .filter_map(|clause| Some(clause.get(1)?.as_str().to_owned()))
+        .collect()
+}
+
+/// The clauses of a port with a suite that no broken adapter breaks.
+fn without_mutant(port: &str, clauses: &Clauses, broken: &BTreeSet<String>) -> Vec<String> {
+    clauses
+        .sentences
+        .keys()
+        .filter(|id| !broken.contains(*id))
+        .map(|id| format!("{port}: no broken adapter in {MUTANTS} breaks {id}"))
+        .collect()
 }
 
 /// What is wrong between a port's clauses, its page and its suite.
@@ -197,10 +235,23 @@ fn suite(root: &Path, port: &str) -> Result<Option<BTreeSet<String>>, Failure> {
     Ok(Some(named))
 }
 
+/// All clauses that some broken adapter breaks.
+fn mutants(root: &Path) -> Result<BTreeSet<String>, Failure> {
+    let mut broken = BTreeSet::new();
+    for path in workspace::files(&root.join("testing/contract/tests"), "rs")? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("catches_broken_") {
+            broken.extend(with_mutant(&workspace::read(&path)?));
+        }
+    }
+    Ok(broken)
+}
+
 /// Checks the workspace.
 pub(crate) fn run() -> Result<(), Failure> {
     let root = workspace::root()?;
     let ports = sources(&root)?;
+    let broken = mutants(&root)?;
     let mut findings = Vec::new();
     let mut with_suite = 0;
     let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
@@ -223,6 +274,9 @@ pub(crate) fn run() -> Result<(), Failure> {
         let suite = suite(&root, port)?;
         with_suite += usize::from(suite.is_some());
         findings.extend(compare(port, clauses, &page, suite.as_ref()));
+        if suite.is_some() {
+            findings.extend(without_mutant(port, clauses, &broken));
+        }
     }
     for page in workspace::files(&root.join("docs/ports"), "md")? {
         let name = page.file_stem().unwrap_or_default().to_string_lossy();
@@ -232,7 +286,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     }
     Failure::unless_empty(
         &findings,
-        "The trait's documentation in ports/src decides; bring the page and the suite in line with it.",
+        "The trait's documentation in ports/src decides; bring the page, the suite and the broken adapters in line with it.",
     )?;
     let count: usize = ports.values().map(|clauses| clauses.sentences.len()).sum();
     println!(
@@ -299,6 +353,44 @@ pub trait StateStore {}
         assert_eq!(findings(&PAGE.replace("all", "some"), None), 1);
         assert_eq!(findings(&format!("{PAGE}- **SS-3** More."), None), 1);
         assert_eq!(findings(&format!("{PAGE}- **SS-1** Again."), None), 1);
+    }
+
+    const MUTANTS_LIST: &str = r#"
+breaks! { state_store, logs;
+    a_store_without_a_bug_breaks_nothing: NONE => [];
+    a_torn_append: TORN_APPEND => ["SS-1"];
+    // a_lost_seal: LOST_SEAL => ["SS-2"];
+    sizes_that_are_made_up: NO_SIZES => ["CK-1", "CK-2"];
+}
+
+finds! { state_store, by_processes;
+    a_process: InFolder<logs::TORN> in a_killed_process => "SS-9" ["what SS-7 says", "SS-8 => it"];
+    by_chance: OnMemory<logs::LOST> in random_operations => ["Err(Sealed)"];
+}
+"#;
+
+    #[test]
+    fn the_clauses_of_broken_adapters_are_those_that_must_be_named() {
+        let broken = with_mutant(MUTANTS_LIST);
+        let named: Vec<&str> = broken.iter().map(String::as_str).collect();
+        assert_eq!(named, ["CK-1", "CK-2", "SS-1", "SS-9"]);
+    }
+
+    #[test]
+    fn a_clause_that_no_broken_adapter_breaks_is_found() {
+        let clauses = in_source(SOURCE);
+        let found = without_mutant("state_store", &clauses, &with_mutant(MUTANTS_LIST));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found.concat().ends_with("breaks SS-2"), "{found:?}");
+        let more = format!("{MUTANTS_LIST}    a_hint: NO_HINT => [\"SS-2\"];\n");
+        assert_eq!(without_mutant("", &clauses, &with_mutant(&more)).len(), 0);
+    }
+
+    #[test]
+    fn the_list_of_broken_adapters_of_this_workspace_is_read() {
+        let broken = mutants(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap();
+        assert!(broken.contains("SS-3"), "one of `breaks!`");
+        assert!(broken.contains("SS-9"), "one of `finds!`");
     }
 
     #[test]

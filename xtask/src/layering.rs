@@ -27,12 +27,13 @@ enum Layer {
     Simulation,
     Bench,
     Example,
+    OutsideAdapter,
     Xtask,
 }
 
 use Layer::{
-    Bench, Cli, Contract, Core, Decorator, Driven, Driving, Example, Facade, Fakes, Ports,
-    Simulation, Support, Xtask,
+    Bench, Cli, Contract, Core, Decorator, Driven, Driving, Example, Facade, Fakes, OutsideAdapter,
+    Ports, Simulation, Support, Xtask,
 };
 
 impl Layer {
@@ -52,6 +53,7 @@ impl Layer {
             ["testing", "fakes"] => Fakes,
             ["testing", "simulation"] => Simulation,
             ["testing", "bench"] => Bench,
+            ["examples", "write-an-adapter"] => OutsideAdapter,
             ["examples", _] => Example,
             ["xtask"] => Xtask,
             _ => return None,
@@ -72,6 +74,8 @@ impl Layer {
             // An application like any other, with doubles for what it does not measure.
             Bench => &[Facade, Fakes],
             Example => &[Facade],
+            // What somebody else's adapter has: the port it implements.
+            OutsideAdapter => &[Ports],
         }
     }
 
@@ -81,6 +85,8 @@ impl Layer {
             Ports | Fakes | Xtask | Simulation | Bench | Cli => &[],
             Core => &[Fakes],
             Driven | Support | Decorator => &[Contract, Fakes],
+            // Its author has the suite and nothing of ours besides.
+            OutsideAdapter => &[Contract],
             Driving => &[Facade, Fakes],
             // The mutants are an adapter that keeps every clause, with one fault in front.
             Contract => &[Fakes, Driven],
@@ -115,6 +121,7 @@ impl fmt::Display for Layer {
             Simulation => "testing/simulation",
             Bench => "testing/bench",
             Example => "examples",
+            OutsideAdapter => "the example of an adapter",
             Xtask => "xtask",
         })
     }
@@ -544,6 +551,23 @@ mod tests {
             ("cli", "adapters/driving/cli", &["sqlite"], &[]),
         ];
         assert_eq!(findings(&members, &[]), 2);
+    }
+
+    #[test]
+    fn the_example_of_an_adapter_has_what_an_outsider_has() {
+        let folder = "examples/write-an-adapter";
+        let example = ("files", folder, &["ports"] as &[_], &["contract"] as &[_]);
+        assert_eq!(findings(&[PORTS, CONTRACT, example], &[]), 0);
+        for used in ["core", "sqlite", "fakes", "contract"] {
+            let uses = [used];
+            let example = ("files", folder, &uses as &[_], &[] as &[_]);
+            let members = [PORTS, CORE, SQLITE, FAKES, CONTRACT, example];
+            assert_eq!(findings(&members, &[]), 1, "{used}");
+        }
+        let tests_use = ("files", folder, &["ports"] as &[_], &["fakes"] as &[_]);
+        assert_eq!(findings(&[PORTS, FAKES, tests_use], &[]), 1);
+        let application = ("shop", "examples/shop", &["ports"] as &[_], &[] as &[_]);
+        assert_eq!(findings(&[PORTS, application], &[]), 1);
     }
 
     #[test]

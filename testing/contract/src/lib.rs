@@ -65,6 +65,7 @@ pub mod durable_runtime;
 pub mod entropy;
 pub mod mcp;
 pub mod model_provider;
+pub mod observer;
 mod outcome;
 pub mod process;
 pub mod profile;

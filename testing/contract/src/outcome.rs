@@ -222,6 +222,18 @@ pub(crate) async fn at_once<T: Send + 'static, F: Future<Output = T> + Send + 's
     Ok(results)
 }
 
+/// A failure that the breach of another clause explains is that clause's alone.
+pub(crate) async fn unless(
+    outcome: Outcome,
+    is_broken: impl Future<Output = Result<bool, Halt>>,
+    reason: &'static str,
+) -> Outcome {
+    match outcome {
+        Err(Halt::Broken { .. }) if is_broken.await? => Err(Halt::NotCheckable(reason)),
+        other => other,
+    }
+}
+
 /// It must come to an end.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T, Halt> {
     tokio::time::timeout(patience(), future)

@@ -196,14 +196,20 @@ impl Report {
         finished.collect()
     }
 
-    /// The broken clauses, each once, in order.
+    /// The broken clauses, each once, in the order of their numbers.
     #[must_use]
     pub fn broken_clauses(&self) -> Vec<&'static str> {
-        self.clauses()
+        let mut broken: Vec<&'static str> = self
+            .clauses()
             .into_iter()
             .filter(|clause| clause.standing == Standing::Failed)
             .map(|clause| clause.clause)
-            .collect()
+            .collect();
+        broken.sort_by_key(|clause| {
+            let (letters, number) = clause.split_once('-').unwrap_or((clause, ""));
+            (letters, number.parse::<u32>().unwrap_or(u32::MAX))
+        });
+        broken
     }
 
     /// Every violation.

@@ -43,6 +43,7 @@ async fn judge_boxed(
     scenario: &'static str,
     run: BoxFuture<'_, Outcome>,
 ) -> Verdict {
+    // Each scenario has a harness of its own: what a panic leaves behind, no other one sees.
     let run = AssertUnwindSafe(run).catch_unwind();
     let outcome = match tokio::time::timeout(LONGEST, run).await {
         Ok(Ok(outcome)) => outcome,

@@ -13,7 +13,7 @@ use broken::deaths::{self, InFolder};
 use broken::logs::Broken as OnMemory;
 #[cfg(target_os = "linux")]
 use broken::sandboxes;
-use broken::{blobs, checkpoints, logs, models, runs, servers};
+use broken::{blobs, checkpoints, clocks, logs, models, observers, runs, servers, sources};
 use seaworthy_contract::{Outcome, Verdict, Violation};
 
 /// One test for each bug: the clauses that fail must be exactly these.
@@ -43,7 +43,7 @@ breaks! { state_store, logs;
     a_refused_append_that_writes_its_first_body: WRITES_BEFORE_CHECK => ["SS-2"];
     a_conflict_with_a_stale_head: STALE_CONFLICT => ["SS-2"];
     a_head_check_apart_from_the_write: UNLOCKED_CHECK => ["SS-3"];
-    forgotten_append_ids: FORGETS_IDS => ["SS-4", "SS-16"];
+    forgotten_append_ids: FORGETS_IDS => ["SS-4"];
     append_ids_without_their_content: FORGETS_CONTENT => ["SS-4"];
     a_lost_seal: LOST_SEAL => ["SS-5"];
     bodies_as_text: BODIES_AS_TEXT => ["SS-6"];
@@ -55,6 +55,8 @@ breaks! { state_store, logs;
     a_deleted_log_that_comes_back: NO_TOMBSTONE => ["SS-10"];
     documents_that_outlive_their_log: KEEPS_DOCUMENTS => ["SS-10"];
     a_limit_that_is_not_kept: NO_LIMIT => ["SS-11"];
+    a_damaged_log_that_is_empty: DAMAGE_IS_SHORTER => ["SS-12"];
+    damage_that_spreads_to_other_logs: DAMAGE_SPREADS => ["SS-12"];
     a_lost_writer: LOST_WRITER => ["SS-13"];
     documents_without_versions: ANY_VERSION => ["SS-13"];
     a_handle_that_reads_from_its_cache: STALE_HANDLE => ["SS-14"];
@@ -69,6 +71,8 @@ breaks! { state_store, logs;
     a_torn_write_that_takes_the_one_before_along: LOSES_THE_NEWEST => ["SS-9"];
     a_log_that_ends_where_its_file_does: ENDS_EARLIER => ["SS-12"];
     a_version_that_nobody_looks_at: NO_VERSION => ["SS-12"];
+    a_lost_reply_that_is_called_a_failure: LOST_REPLY_IS_A_FAILURE => ["SS-16"];
+    a_lost_reply_that_cannot_be_resolved: LOST_REPLY_IS_FORGOTTEN => ["SS-16"];
 }
 
 breaks! { durable_runtime, runs;
@@ -88,6 +92,8 @@ breaks! { durable_runtime, runs;
     again_at_once: AGAIN_AT_ONCE => ["DR-8"];
     a_panic_that_parks: PANIC_PARKS => ["DR-9"];
     a_stop_that_waits_for_ever: NEVER_DRAINS => ["DR-10"];
+    a_worker_that_waits_to_be_told: NEVER_ASKS => ["DR-11"];
+    a_worker_that_tells_the_runtime_the_time: CLOCK_OF_THE_WORKER => ["DR-12"];
     due_times_that_order_nothing: NO_ORDER => ["DR-13"];
     a_run_that_is_not_forgotten: FORGETS_NOTHING => ["DR-15"];
     a_run_that_is_never_due_again: NO_RESUBMIT => ["DR-16"];
@@ -235,23 +241,64 @@ breaks_on_its_thread! { mcp, servers;
     a_password_in_an_address: SHOWS_ADDRESS => ["MC-7"];
 }
 
-/// One test for each bug that one scenario finds, with other processes or by chance, and what it misses.
+breaks! { clock, clocks;
+    a_clock_without_a_bug_breaks_nothing: NONE => [];
+    a_clock_that_goes_back: GOES_BACK => ["CL-1"];
+    a_clock_that_is_slow: SLOW_TIME => ["CL-1"];
+    a_sleep_that_ends_early: WAKES_EARLY => ["CL-2"];
+    a_sleep_that_waits_for_the_past: WAITS_FOR_THE_PAST => ["CL-2"];
+    a_clock_for_one_sleeper: ONE_SLEEPER => ["CL-3"];
+}
+
+breaks! { entropy, sources;
+    a_source_without_a_bug_breaks_nothing: NONE => [];
+    a_value_that_comes_again: REPEATS_ONE => ["EN-1"];
+    a_seed_that_every_source_has: ALWAYS_THE_SAME_SEED => ["EN-1"];
+    a_bit_that_is_always_set: STUCK_BIT => ["EN-2"];
+    a_byte_that_comes_more_often: FAVOURS_A_BYTE => ["EN-2"];
+}
+
+breaks! { observer, observers;
+    an_observer_without_a_bug_breaks_nothing: NONE => [];
+    a_panic_when_the_backend_is_gone: PANICS_WHEN_LOST => ["OB-1"];
+    dropped_facts_that_nobody_counts: COUNTS_NOTHING => ["OB-1"];
+    a_panic_at_a_duration: CANNOT_TELL_A_LONG_TIME => ["OB-1"];
+    an_observer_that_waits_for_its_backend: WAITS => ["OB-2"];
+    a_queue_without_a_bound: NO_BOUND => ["OB-2"];
+    a_millisecond_for_each_fact: SLEEPS => ["OB-2"];
+    an_observer_that_needs_a_runtime: NEEDS_A_RUNTIME => ["OB-3"];
+    the_newest_fact_first: NEWEST_FIRST => ["OB-3"];
+    the_environment_with_each_fact: ADDS_ENVIRONMENT => ["OB-4"];
+    a_key_in_the_debug_output: SHOWS_ITS_KEY => ["OB-4"];
+    an_application_that_goes_by_its_observer: FEEDS_BACK => ["OB-5"];
+}
+
+/// One test for each bug that one scenario finds, with other processes or by chance: the clause, and what the scenario
+/// expected and did not see. No clause: the scenario belongs to several.
 macro_rules! finds {
-    ($suite:ident, $module:ident; $($name:ident: $harness:ident<$bug:path> in $scenario:ident => $expected:expr;)*) => {
+    ($suite:ident, $module:ident; $($name:ident: $harness:ident<$bug:path> in $scenario:ident => $($clause:literal)? [$($expected:literal),*];)*) => {
         mod $module {
             use super::*;
 
             $(
                 #[test]
                 fn $name() {
-                    use seaworthy_contract::$suite::{Harness, $scenario};
+                    use seaworthy_contract::$suite::{Harness, SCENARIOS, $scenario};
+
+                    let clauses: &[&str] = &[$($clause)?];
+                    let of_scenario: Vec<&str> = SCENARIOS
+                        .iter()
+                        .filter(|(_clause, scenario)| *scenario == stringify!($scenario))
+                        .map(|(clause, _scenario)| *clause)
+                        .collect();
+                    assert_eq!(clauses, of_scenario, "the clause of the scenario");
 
                     seaworthy_contract::suite::set_patience(broken::PATIENCE);
                     let verdict = seaworthy_contract::suite::block_on(async {
                         let harness = <$harness<{ $bug }> as Harness>::start().await;
                         seaworthy_contract::suite::judge("", stringify!($scenario), $scenario(harness)).await
                     });
-                    let expected: &[&str] = &$expected;
+                    let expected: &[&str] = &[$($expected),*];
                     match &verdict {
                         Verdict::Passed { .. } if expected.is_empty() => {}
                         Verdict::Failed(Violation { expected: missed, .. }) => {
@@ -266,29 +313,29 @@ macro_rules! finds {
 }
 
 finds! { state_store, logs_of_processes;
-    appends_in_two_steps: InFolder<logs::TORN_BY_DEATH> in a_killed_process_leaves_no_part_of_an_append => ["whole appends", "success"];
-    appends_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_loses_nothing_it_was_acknowledged => ["which was acknowledged"];
-    a_writer_of_documents_that_is_made_up: InFolder<logs::LOST_WRITER> in a_killed_process_leaves_a_document_whole_with_its_writer => ["the writer and the value"];
-    a_store_that_each_makes_for_itself: InFolder<broken::ELSEWHERE> in processes_that_make_a_store_at_once_share_it => ["a good end"];
-    a_store_that_all_make_at_once: InFolder<broken::NO_BUG> in processes_that_make_a_store_at_once_share_it => [];
-    logs_that_survive_undeclared: InFolder<broken::MODEST> in a_killed_process_loses_nothing_it_was_acknowledged => ["durability declared"];
+    appends_in_two_steps: InFolder<logs::TORN_BY_DEATH> in a_killed_process_leaves_no_part_of_an_append => "SS-1" ["whole appends", "success"];
+    appends_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_loses_nothing_it_was_acknowledged => "SS-9" ["which was acknowledged"];
+    logs_that_survive_undeclared: InFolder<broken::MODEST> in a_killed_process_loses_nothing_it_was_acknowledged => "SS-9" ["durability declared"];
+    a_writer_of_documents_that_is_made_up: InFolder<logs::LOST_WRITER> in a_killed_process_leaves_a_document_whole_with_its_writer => "SS-13" ["the writer and the value"];
+    a_store_that_each_makes_for_itself: InFolder<broken::ELSEWHERE> in processes_that_make_a_store_at_once_share_it => "SS-14" ["a good end"];
+    a_store_that_all_make_at_once: InFolder<broken::NO_BUG> in processes_that_make_a_store_at_once_share_it => "SS-14" [];
 }
 
 finds! { checkpoint_store, checkpoints_of_processes;
-    checkpoints_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_loses_no_checkpoint_it_was_acknowledged => ["that were acknowledged"];
+    checkpoints_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_loses_no_checkpoint_it_was_acknowledged => "CK-4" ["that were acknowledged"];
 }
 
 finds! { blob_store, blobs_of_processes;
-    a_put_that_shows_before_its_end: InFolder<blobs::VISIBLE_EARLY> in a_killed_put_leaves_nothing_visible => ["[]"];
-    blobs_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_leaves_whole_blobs_and_all_it_was_acknowledged => ["every blob that was acknowledged"];
-    blobs_that_survive_undeclared: InFolder<broken::MODEST> in a_killed_process_leaves_whole_blobs_and_all_it_was_acknowledged => ["durability declared"];
+    a_put_that_shows_before_its_end: InFolder<blobs::VISIBLE_EARLY> in a_killed_put_leaves_nothing_visible => "BL-2" ["[]"];
+    blobs_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_leaves_whole_blobs_and_all_it_was_acknowledged => "BL-2" ["every blob that was acknowledged"];
+    blobs_that_survive_undeclared: InFolder<broken::MODEST> in a_killed_process_leaves_whole_blobs_and_all_it_was_acknowledged => "BL-2" ["durability declared"];
 }
 
 finds! { durable_runtime, runs_of_processes;
-    leases_that_are_forgotten_with_their_runs: InFolder<broken::ELSEWHERE> in a_hundred_leased_runs_are_delivered_again_after_reopening => ["an end"];
-    runs_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_is_replaced_by_another => ["that it comes about"];
-    workers_of_several_processes_undeclared: InFolder<broken::MODEST> in a_killed_process_is_replaced_by_another => ["distributed declared"];
-    a_zombie_that_is_not_told: InFolder<runs::SILENT_REVOCATION> in a_process_stopped_past_its_lease_sees_it_and_changes_nothing => ["that it comes about"];
+    runs_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_is_replaced_by_another => "DR-14" ["that it comes about"];
+    workers_of_several_processes_undeclared: InFolder<broken::MODEST> in a_killed_process_is_replaced_by_another => "DR-14" ["distributed declared"];
+    a_zombie_that_is_not_told: InFolder<runs::SILENT_REVOCATION> in a_process_stopped_past_its_lease_sees_it_and_changes_nothing => "DR-14" ["that it comes about"];
+    leases_that_are_forgotten_with_their_runs: InFolder<broken::ELSEWHERE> in a_hundred_leased_runs_are_delivered_again_after_reopening => "DR-4" ["an end"];
 }
 
 finds! { state_store, by_chance;
@@ -368,4 +415,5 @@ fn the_lists_are_as_long_as_they_are_known_to_be() {
     assert_eq!(seaworthy_contract::entropy::SCENARIOS.len(), 4);
     assert_eq!(seaworthy_contract::sandbox::SCENARIOS.len(), 44);
     assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 58);
+    assert_eq!(seaworthy_contract::observer::SCENARIOS.len(), 9);
 }

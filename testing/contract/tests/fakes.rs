@@ -7,12 +7,13 @@ mod in_process;
 use std::sync::Arc;
 use std::time::Duration;
 
-use seaworthy_contract::{clock as cl, entropy as en, mcp as mc};
-use seaworthy_fakes::{FakeClock, FakeMcp, SeededEntropy};
+use seaworthy_contract::{clock as cl, entropy as en, mcp as mc, observer as ob};
+use seaworthy_fakes::{FakeClock, FakeMcp, SeededEntropy, SilentObserver};
 use seaworthy_ports::async_trait;
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::entropy::Entropy;
 use seaworthy_ports::mcp::{Mcp, Transport};
+use seaworthy_ports::observer::Observer;
 
 struct Time(FakeClock);
 
@@ -77,5 +78,28 @@ seaworthy_contract::mcp_contract! {
         a_dropped_close_kills_all_the_same: "its servers are no processes",
         a_process_that_a_server_started_goes_with_it: "its servers are no processes",
         a_server_that_complains_is_neither_stalled_nor_quoted: "its servers have no standard error",
+    }
+}
+
+struct Silence;
+
+#[async_trait]
+impl ob::Harness for Silence {
+    async fn start() -> Self {
+        Self
+    }
+
+    fn observer(&self) -> Arc<dyn Observer> {
+        Arc::new(SilentObserver)
+    }
+}
+
+seaworthy_contract::observer_contract! {
+    harness: Silence,
+    not_checkable: {
+        a_lost_backend_costs_facts_that_are_counted: "it has no backend",
+        a_backend_that_is_held_up_holds_nobody_up: "it has no backend",
+        the_facts_of_a_run_come_out_in_their_order: "nothing comes out of it",
+        nothing_is_added_to_a_fact: "nothing comes out of it",
     }
 }

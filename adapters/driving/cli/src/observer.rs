@@ -58,3 +58,36 @@ pub(crate) fn log_to_stderr(filter: Option<&str>) {
         .compact()
         .try_init();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use seaworthy::ports::async_trait;
+    use seaworthy_contract::observer::Harness;
+
+    use super::*;
+
+    struct OfThisProgram;
+
+    #[async_trait]
+    impl Harness for OfThisProgram {
+        async fn start() -> Self {
+            Self
+        }
+
+        fn observer(&self) -> Arc<dyn Observer> {
+            Arc::new(CliObserver::default())
+        }
+    }
+
+    seaworthy_contract::observer_contract! {
+        harness: OfThisProgram,
+        not_checkable: {
+            a_lost_backend_costs_facts_that_are_counted: "a hint that nobody waits for is no fact that is lost",
+            a_backend_that_is_held_up_holds_nobody_up: "it passes hints on within the process",
+            the_facts_of_a_run_come_out_in_their_order: "what comes out are hints, without a run",
+            nothing_is_added_to_a_fact: "what comes out are hints, without content",
+        }
+    }
+}

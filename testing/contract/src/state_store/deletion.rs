@@ -130,7 +130,7 @@ pub async fn deleting_twice_and_deleting_what_is_absent_are_fine<H: Harness>(
 /// SS-10.
 pub async fn deletion_touches_no_other_scope<H: Harness>(harness: H) -> Outcome {
     let store = harness.store();
-    let (gone, others) = (log("a")?, [log("a.b")?, log("A")?, log_of("session", "a")?]);
+    let (gone, others) = (log("a")?, [log("a.b")?, log("b")?, log_of("session", "a")?]);
     for log in [&gone].into_iter().chain(&others) {
         written(&*store, append(log, 0, &["kept"])?).await?;
         put(&*store, &key(log, "path")?, ExpectedVersion::Absent, "kept").await?;

@@ -6,6 +6,7 @@ use seaworthy_ports::Durability;
 use seaworthy_ports::state_store::{Append, ExpectedVersion, Kind, Labels, Seq};
 
 use super::documents::{document, key, put};
+use super::leaning::{LeansOn, leaning};
 use super::{Harness, append, by_another, head, labels, log, texts, written};
 use crate::outcome::{Halt, Outcome, declared, ok, refused, reopened, same, within};
 
@@ -68,7 +69,7 @@ pub async fn each_handle_sees_what_the_other_was_acknowledged<H: Harness>(harnes
             (&two, &one)
         };
         written(&**writer, append(&log, at, &[&at.to_string()])?).await?;
-        let version = put(&**writer, &key, ExpectedVersion::Any, &at.to_string()).await?;
+        put(&**writer, &key, ExpectedVersion::Any, &at.to_string()).await?;
         same(
             "read by the other handle",
             texts(&**reader, &log).await?.len() as u64,
@@ -82,11 +83,11 @@ pub async fn each_handle_sees_what_the_other_was_acknowledged<H: Harness>(harnes
         )?;
         let seen = document(&**reader, &key)
             .await?
-            .map(|document| document.version);
+            .map(|document| document.value);
         same(
             "asked for the document by the other handle",
             seen,
-            Some(version),
+            Some(at.to_string().into()),
         )?;
     }
     Ok(())
@@ -94,6 +95,12 @@ pub async fn each_handle_sees_what_the_other_was_acknowledged<H: Harness>(harnes
 
 /// SS-14. What a handle knows of a log from its own appends is no longer true.
 pub async fn each_handle_appends_by_what_the_other_did<H: Harness>(harness: H) -> Outcome {
+    let outcome = appends_by_what_the_other_did(&harness).await;
+    let on = [LeansOn::Heads, LeansOn::Seals, LeansOn::Tombstones];
+    leaning(outcome, &harness.store(), &on).await
+}
+
+async fn appends_by_what_the_other_did<H: Harness>(harness: &H) -> Outcome {
     let one = harness.store();
     let two = harness
         .second_handle()

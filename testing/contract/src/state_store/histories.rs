@@ -14,6 +14,7 @@ use seaworthy_ports::state_store::{
 };
 use seaworthy_ports::{AppendId, Effect, LogId};
 
+use super::leaning::{LeansOn, leaning};
 use super::linear::{Call, NoOrder, Seen, order};
 use super::{Harness, append, log};
 use crate::chance::{Chance, seed};
@@ -35,10 +36,11 @@ enum Looks {
 /// SS-3.
 pub async fn appends_of_many_clients_have_one_order<H: Harness>(harness: H) -> Outcome {
     let stores = [harness.store()];
-    histories(&stores, Looks::Never, |history| {
+    let outcome = histories(&stores, Looks::Never, |history| {
         judge("appended", &only_appends(history))
     })
-    .await
+    .await;
+    leaning(outcome, &harness.store(), &[LeansOn::Heads]).await
 }
 
 /// SS-2.
@@ -58,10 +60,11 @@ pub async fn conflicts_among_many_clients_tell_a_head_of_their_moment<H: Harness
 /// SS-6.
 pub async fn what_many_clients_read_has_an_order<H: Harness>(harness: H) -> Outcome {
     let stores = [harness.store()];
-    histories(&stores, Looks::AtRecords, |history| {
+    let outcome = histories(&stores, Looks::AtRecords, |history| {
         judge_looks("read while others appended", history)
     })
-    .await
+    .await;
+    leaning(outcome, &harness.store(), &[LeansOn::Heads]).await
 }
 
 /// SS-14.
@@ -71,10 +74,11 @@ pub async fn what_clients_of_two_handles_see_has_an_order<H: Harness>(harness: H
         .await
         .ok_or(Halt::NotCheckable("there is one handle only"))?;
     let stores = [harness.store(), other];
-    histories(&stores, Looks::AtRecordsAndHead, |history| {
+    let outcome = histories(&stores, Looks::AtRecordsAndHead, |history| {
         judge_looks("looked through two handles while others appended", history)
     })
-    .await
+    .await;
+    leaning(outcome, &harness.store(), &[LeansOn::Heads, LeansOn::Reads]).await
 }
 
 fn judge_looks(did: &str, history: &[Call]) -> Outcome {

@@ -12,6 +12,7 @@ use seaworthy_ports::state_store::{
 };
 
 use super::faults::{Fault, Faulty};
+use super::leaning::{LeansOn, leaning};
 use super::{Harness, append, by_another, head, log, polled, texts, written};
 use crate::chance::seed;
 use crate::outcome::{Halt, Outcome, at_once, broken, holds, ok, patience, refused, same, within};
@@ -32,6 +33,11 @@ fn told(outcome: &Result<Appended, StateStoreError>) -> Result<Appended, Kind> {
 pub async fn an_append_that_stalls_while_another_takes_over_has_no_effect<H: Harness>(
     harness: H,
 ) -> Outcome {
+    let outcome = one_of_two_has_an_effect(&harness).await;
+    leaning(outcome, &harness.store(), &[LeansOn::Heads]).await
+}
+
+async fn one_of_two_has_an_effect<H: Harness>(harness: &H) -> Outcome {
     let store = harness.store();
     let other = harness
         .second_handle()
@@ -115,6 +121,11 @@ pub async fn a_stalled_append_delays_nobody_on_another_log<H: Harness>(harness: 
 
 /// SS-16. Where the harness has no reply to lose, the suite loses it between the store and its caller.
 pub async fn a_lost_reply_is_resolved_by_repeating_the_append<H: Harness>(harness: H) -> Outcome {
+    let outcome = lost_reply_is_resolved(&harness).await;
+    leaning(outcome, &harness.store(), &[LeansOn::Ids]).await
+}
+
+async fn lost_reply_is_resolved<H: Harness>(harness: &H) -> Outcome {
     let (store, log) = (harness.store(), log("a")?);
     written(&*store, append(&log, 0, &["a"])?).await?;
     let lossy: Arc<dyn StateStore> = if harness.lose_next_reply().await {
@@ -131,6 +142,9 @@ pub async fn a_lost_reply_is_resolved_by_repeating_the_append<H: Harness>(harnes
     is_resolved(&*lossy, lost.clone()).await?;
     drop((store, lossy));
     match harness.reopen().await {
+        Some(store) if texts(&*store, &log).await?.is_empty() => {
+            Err(Halt::NotCheckable("mend SS-9 first: nothing survives"))
+        }
         Some(store) => is_resolved(&*store, lost).await,
         None => Ok(()),
     }
@@ -152,13 +166,17 @@ async fn is_resolved(store: &dyn StateStore, lost: Append) -> Outcome {
 pub async fn an_append_that_was_given_up_is_resolved_by_repeating_it<H: Harness>(
     harness: H,
 ) -> Outcome {
-    let store = harness.store();
+    let outcome = given_up_is_resolved(&*harness.store()).await;
+    leaning(outcome, &harness.store(), &[LeansOn::Ids]).await
+}
+
+async fn given_up_is_resolved(store: &dyn StateStore) -> Outcome {
     for point in 0..=POINTS {
         let log = log(&format!("a{point}"))?;
-        written(&*store, append(&log, 0, &["a"])?).await?;
+        written(store, append(&log, 0, &["a"])?).await?;
         let given_up = append(&log, 1, &["b"])?;
         drop(polled(store.append(given_up.clone()), point).await);
-        is_resolved(&*store, given_up).await?;
+        is_resolved(store, given_up).await?;
     }
     Ok(())
 }
@@ -168,11 +186,15 @@ pub async fn an_append_that_was_given_up_is_resolved_by_repeating_it<H: Harness>
 pub async fn clients_that_repeat_after_faults_write_every_record_once<H: Harness>(
     harness: H,
 ) -> Outcome {
+    let outcome = repeated_after_faults(&harness.store()).await;
+    leaning(outcome, &harness.store(), &[LeansOn::Ids, LeansOn::Winners]).await
+}
+
+async fn repeated_after_faults(store: &Arc<dyn StateStore>) -> Outcome {
     const CLIENTS: u64 = 8;
     const APPENDS: u64 = 40;
-    let store = harness.store();
     let clients = (0..CLIENTS).map(|client| {
-        let faulty = Faulty::by_chance(Arc::clone(&store), seed() ^ (client << 16));
+        let faulty = Faulty::by_chance(Arc::clone(store), seed() ^ (client << 16));
         async move {
             let log = log(&format!("client{client}"))?;
             for at in 0..APPENDS {
@@ -210,6 +232,11 @@ async fn repeated_until_told(store: &dyn StateStore, append: Append) -> Result<A
 pub async fn appends_that_conflict_fail_alone_among_logs_that_grow<H: Harness>(
     harness: H,
 ) -> Outcome {
+    let outcome = conflicts_fail_alone(&harness).await;
+    leaning(outcome, &harness.store(), &[LeansOn::Heads]).await
+}
+
+async fn conflicts_fail_alone<H: Harness>(harness: &H) -> Outcome {
     const LOGS: u64 = 16;
     let store = harness.store();
     for number in 0..LOGS {

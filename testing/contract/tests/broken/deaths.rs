@@ -111,11 +111,7 @@ impl<const BUG: u8> dr::Harness for InFolder<BUG> {
 
     fn runtime(&self) -> Arc<dyn DurableRuntime> {
         let inner = self.sqlite.durable_runtime();
-        Arc::new(runs::Runtime::<BUG> {
-            inner,
-            clock: self.clock.clone(),
-            gate: Arc::default(),
-        })
+        Arc::new(runs::Runtime::<BUG>::over(inner, self.clock.clone()))
     }
 
     fn now(&self) -> Timestamp {
@@ -196,11 +192,12 @@ pub(crate) async fn runs_of_process(place: OsString) -> Arc<dyn DurableRuntime> 
     let (folder, bug) = of_process(place).await;
     let inner = sqlite(&folder, machine_time()).await.durable_runtime();
     match bug {
-        runs::SILENT_REVOCATION => Arc::new(runs::Runtime::<{ runs::SILENT_REVOCATION }> {
-            inner,
-            clock: FakeClock::new(),
-            gate: Arc::default(),
-        }),
+        runs::SILENT_REVOCATION => {
+            let clock = FakeClock::new();
+            Arc::new(runs::Runtime::<{ runs::SILENT_REVOCATION }>::over(
+                inner, clock,
+            ))
+        }
         _ => inner,
     }
 }

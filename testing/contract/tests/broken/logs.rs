@@ -1,7 +1,7 @@
 //! State stores with a bug.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -49,6 +49,10 @@ pub(crate) const PART_WITHOUT_ROOM: u8 = 27;
 pub(crate) const LOSES_THE_NEWEST: u8 = 28;
 pub(crate) const ENDS_EARLIER: u8 = 29;
 pub(crate) const NO_VERSION: u8 = 30;
+pub(crate) const DAMAGE_IS_SHORTER: u8 = 31;
+pub(crate) const DAMAGE_SPREADS: u8 = 32;
+pub(crate) const LOST_REPLY_IS_A_FAILURE: u8 = 33;
+pub(crate) const LOST_REPLY_IS_FORGOTTEN: u8 = 34;
 
 const SEAL: &str = "sealed";
 
@@ -111,6 +115,17 @@ impl<const BUG: u8> Harness for Broken<BUG> {
         }))
     }
 
+    async fn corrupt(&self, log: &LogId) -> bool {
+        *self.0.damaged.lock().unwrap() = Some(log.clone());
+        true
+    }
+
+    async fn lose_next_reply(&self) -> bool {
+        let loses = matches!(BUG, LOST_REPLY_IS_A_FAILURE | LOST_REPLY_IS_FORGOTTEN);
+        self.0.loses_next_reply.store(loses, Ordering::SeqCst);
+        loses
+    }
+
     async fn without_room(&self) -> Option<Arc<dyn StateStore>> {
         matches!(BUG, NONE | PART_WITHOUT_ROOM).then(|| {
             Arc::new(Store::<BUG> {
@@ -150,6 +165,8 @@ pub(super) struct Store<const BUG: u8> {
     inner: Arc<dyn StateStore>,
     is_second: bool,
     has_no_room: bool,
+    damaged: Mutex<Option<LogId>>,
+    loses_next_reply: AtomicBool,
     number: AtomicUsize,
     in_flight: AtomicUsize,
     failed: Mutex<Option<LogId>>,
@@ -180,6 +197,8 @@ impl<const BUG: u8> Store<BUG> {
             gates: Mutex::default(),
             newest: Mutex::default(),
             records: Arc::default(),
+            damaged: Mutex::default(),
+            loses_next_reply: AtomicBool::default(),
             number: AtomicUsize::default(),
             in_flight: AtomicUsize::default(),
             failed: Mutex::default(),
@@ -244,6 +263,10 @@ impl<const BUG: u8> Store<BUG> {
     }
 }
 
+fn failed(kind: Kind, why: &'static str) -> StateStoreError {
+    StateStoreError::new(kind, "broken", "call", why)
+}
+
 #[async_trait]
 impl<const BUG: u8> StateStore for Store<BUG> {
     fn info(&self) -> AdapterInfo {
@@ -267,6 +290,18 @@ impl<const BUG: u8> StateStore for Store<BUG> {
             log: self.real(&append.log),
             ..append
         };
+        if self.loses_next_reply.swap(false, Ordering::SeqCst) {
+            if BUG == LOST_REPLY_IS_FORGOTTEN {
+                append.id = AppendId::new(format!("{}.sent", append.id)).unwrap();
+            }
+            self.inner.append(append).await?;
+            let lost = failed(Kind::Unavailable, "the reply was lost");
+            return Err(if BUG == LOST_REPLY_IS_A_FAILURE {
+                lost
+            } else {
+                lost.with_unknown_effect()
+            });
+        }
         match BUG {
             TORN_APPEND if append.bodies.len() > 2 && append.seal => {
                 append.bodies.truncate(2);
@@ -485,6 +520,17 @@ impl<const BUG: u8> StateStore for Store<BUG> {
 
     fn read(&self, log: &LogId, after: Seq) -> BoxStream<'static, Result<Record, StateStoreError>> {
         let log = self.real(log);
+        let damaged = self.damaged.lock().unwrap().clone();
+        if let Some(damaged) = damaged
+            && (damaged == log || BUG == DAMAGE_SPREADS)
+        {
+            let corrupt = || failed(Kind::Corrupt, "a record cannot be decoded");
+            return if BUG == DAMAGE_IS_SHORTER {
+                stream::empty().boxed()
+            } else {
+                stream::iter([Err(corrupt())]).boxed()
+            };
+        }
         match BUG {
             READ_OF_BEFORE => {
                 let before = (self.in_flight.load(Ordering::SeqCst) > 0

@@ -3,13 +3,16 @@
 
 pub(crate) mod blobs;
 pub(crate) mod checkpoints;
+pub(crate) mod clocks;
 pub(crate) mod deaths;
 pub(crate) mod logs;
 pub(crate) mod models;
+pub(crate) mod observers;
 pub(crate) mod runs;
 #[cfg(target_os = "linux")]
 pub(crate) mod sandboxes;
 pub(crate) mod servers;
+pub(crate) mod sources;
 
 use std::time::Duration;
 

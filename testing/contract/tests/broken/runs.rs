@@ -35,6 +35,8 @@ pub(crate) const NO_ORDER: u8 = 15;
 pub(crate) const FORGETS_NOTHING: u8 = 16;
 pub(crate) const NO_RESUBMIT: u8 = 17;
 pub(crate) const COUNTS_FROM_ASKING: u8 = 18;
+pub(crate) const NEVER_ASKS: u8 = 19;
+pub(crate) const CLOCK_OF_THE_WORKER: u8 = 20;
 
 pub(crate) struct Broken<const BUG: u8> {
     clock: FakeClock,
@@ -48,11 +50,7 @@ impl<const BUG: u8> Harness for Broken<BUG> {
         let inner = Arc::new(MemoryRuntime::new(Arc::new(clock.clone())));
         Self {
             clock: clock.clone(),
-            runtime: Arc::new(Runtime {
-                inner,
-                clock,
-                gate: Arc::default(),
-            }),
+            runtime: Arc::new(Runtime::over(inner, clock)),
         }
     }
 
@@ -68,6 +66,25 @@ impl<const BUG: u8> Harness for Broken<BUG> {
         self.clock.advance(by);
     }
 
+    async fn second_handle(&self) -> Option<Arc<dyn DurableRuntime>> {
+        Some(Arc::new(Runtime::<BUG> {
+            is_second: true,
+            ..Runtime::clone(&self.runtime)
+        }))
+    }
+
+    /// The runtime goes by its own clock, whatever the worker's says.
+    async fn handle_with_clock_off(
+        &self,
+        by: Duration,
+        fast: bool,
+    ) -> Option<Arc<dyn DurableRuntime>> {
+        Some(Arc::new(Runtime::<BUG> {
+            fast_by: if fast { by } else { Duration::ZERO },
+            ..Runtime::clone(&self.runtime)
+        }))
+    }
+
     async fn hold_up(&self) -> Option<Box<dyn Send>> {
         Some(Box::new(Arc::clone(&self.runtime.gate).lock_owned().await))
     }
@@ -75,10 +92,24 @@ impl<const BUG: u8> Harness for Broken<BUG> {
 
 #[derive(Clone, Debug)]
 pub(super) struct Runtime<const BUG: u8> {
-    pub(super) inner: Arc<dyn DurableRuntime>,
-    pub(super) clock: FakeClock,
+    inner: Arc<dyn DurableRuntime>,
+    clock: FakeClock,
     /// Workers that begin to serve pass here.
-    pub(super) gate: Arc<Mutex<()>>,
+    gate: Arc<Mutex<()>>,
+    is_second: bool,
+    fast_by: Duration,
+}
+
+impl<const BUG: u8> Runtime<BUG> {
+    pub(super) fn over(inner: Arc<dyn DurableRuntime>, clock: FakeClock) -> Self {
+        Self {
+            inner,
+            clock,
+            gate: Arc::default(),
+            is_second: false,
+            fast_by: Duration::ZERO,
+        }
+    }
 }
 
 /// Stands between the runtime and the scenario's turns.
@@ -163,6 +194,10 @@ impl<const BUG: u8> DurableRuntime for Runtime<BUG> {
                 return Ok(Submitted::New);
             }
             NO_SESSIONS => submit.session = None,
+            // Nobody is told of it, and nobody asks.
+            NEVER_ASKS if self.is_second => {
+                submit.not_before = Some(self.clock.now().plus(Duration::from_secs(3_600)));
+            }
             NO_ORDER
                 if submit
                     .not_before
@@ -212,6 +247,8 @@ impl<const BUG: u8> DurableRuntime for Runtime<BUG> {
         let asked = self.clock.now();
         drop(self.gate.lock().await);
         match BUG {
+            // A worker that tells the runtime what time it is.
+            CLOCK_OF_THE_WORKER => self.clock.advance(self.fast_by),
             COUNTS_FROM_ASKING => {
                 let waited = self.clock.now().since(asked);
                 let rest = worker.lease.saturating_sub(waited);
