@@ -108,6 +108,7 @@ macro_rules! __durable_runtime_scenarios {
             "DR-3" a_claim_that_had_to_wait_gets_a_full_lease
             "DR-4" a_worker_that_died_is_replaced_within_lease_and_poll
             "DR-4" a_hundred_leased_runs_are_delivered_again_after_reopening
+            "DR-4" the_session_of_a_worker_that_died_is_free_when_its_lease_is_over
             "DR-4" a_worker_that_cannot_renew_sees_that_its_lease_is_gone
             "DR-4" a_worker_paused_past_its_lease_sees_it_and_changes_nothing
             "DR-5" signals_are_delivered_in_order_until_they_are_consumed

@@ -235,6 +235,8 @@ pub(crate) enum ConformPort {
     CheckpointStore,
     /// Large data; of a file, the folder beside it
     BlobStore,
+    /// Commands, started by this program; their state is kept where that of runs is
+    Sandbox,
     /// The time, wherever runs are kept
     Clock,
     /// Randomness, wherever runs are kept
@@ -250,6 +252,7 @@ impl ConformPort {
             Self::DurableRuntime => "durable-runtime",
             Self::CheckpointStore => "checkpoint-store",
             Self::BlobStore => "blob-store",
+            Self::Sandbox => "sandbox",
             Self::Clock => "clock",
             Self::Entropy => "entropy",
         }

@@ -6,16 +6,17 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use seaworthy_ports::durable_runtime::{ScheduleState, Served, Worker};
-use seaworthy_ports::{Durability, Latch};
+use seaworthy_ports::durable_runtime::{ScheduleState, Scope, Served, Submit, Worker};
+use seaworthy_ports::{Durability, Latch, SessionId};
 
 use super::Harness;
 use super::stage::{
     DONE, PARK, POLL, Serving, advance_under_lease, by_hand, consumed, does, is_finished, names,
-    next, nothing_but_a_probe, schedule, send, signal, state, submission, submit, until, worker,
+    next, nothing_but_a_probe, queue, schedule, send, signal, state, submission, submit, until,
+    worker,
 };
 use crate::outcome::{
-    Halt, Outcome, broken, declared, holds, ok, patience, reopened, same, within,
+    Halt, Outcome, broken, declared, holds, id, ok, patience, reopened, same, within,
 };
 
 /// DR-3.
@@ -122,6 +123,40 @@ pub async fn a_worker_that_died_is_replaced_within_lease_and_poll<H: Harness>(
     live.answer(consumed(&signals, DONE));
     is_finished(&runtime, "r").await?;
     same("counted the turns", heir.stop().await?.turns, 1)
+}
+
+/// DR-4. Nobody takes over the run of the worker that died, for nobody else serves its queue; the session's next run goes
+/// on all the same.
+pub async fn the_session_of_a_worker_that_died_is_free_when_its_lease_is_over<H: Harness>(
+    harness: H,
+) -> Outcome {
+    let runtime = harness.runtime();
+    for (name, in_queue) in [("first", "one"), ("second", "two")] {
+        let submission = Submit {
+            session: Some(id(SessionId::new("s"))?),
+            queue: queue(in_queue)?,
+            ..submission(name)?
+        };
+        submit(&runtime, submission).await?;
+    }
+    let serving = |name: &str, in_queue: &str, advance| {
+        let worker = Worker {
+            scope: Scope::Queues(BTreeSet::from([queue(in_queue)?])),
+            ..worker(&harness, name)?
+        };
+        Ok::<_, Halt>(Serving::start(&runtime, worker, advance))
+    };
+    let (advance, mut turns) = by_hand();
+    let victim = serving("victim", "one", advance)?;
+    let _live = turns.of("first", 1).await?;
+    victim.kill().await;
+    let (advance, mut turns) = by_hand();
+    let neighbour = serving("neighbour", "two", advance)?;
+    harness.advance(harness.lease()).await;
+    harness.advance(POLL).await;
+    turns.of("second", 1).await?.answer(next(DONE));
+    is_finished(&runtime, "second").await?;
+    same("counted the turns", neighbour.stop().await?.turns, 1)
 }
 
 /// DR-4. What was leased when the backend went away is delivered again, each run once.

@@ -5,6 +5,7 @@
 
 mod memory;
 mod on_disk;
+mod processes;
 mod system;
 
 use std::io;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use seaworthy_contract::{
     Level, Report, Step, blob_store as bl, checkpoint_store as ck, clock as cl,
-    durable_runtime as dr, entropy as en, state_store as ss,
+    durable_runtime as dr, entropy as en, sandbox as sb, state_store as ss,
 };
 use tempfile::TempDir;
 
@@ -74,6 +75,7 @@ pub(super) async fn process(args: &ConformArgs) -> Result<Exit, CliError> {
         ConformPort::DurableRuntime => dr::work(on_disk::runs),
         ConformPort::CheckpointStore => ck::work(on_disk::checkpoints),
         ConformPort::BlobStore => bl::work(on_disk::blobs),
+        ConformPort::Sandbox => sb::work(processes::sandbox),
         ConformPort::Clock | ConformPort::Entropy => Ok(()),
     });
     match worked.await {
@@ -93,6 +95,7 @@ async fn report(port: ConformPort, on_disk: bool, tell: impl FnMut(Step) + Send)
         (ConformPort::CheckpointStore, false) => ck::run_telling::<memory::Checkpoints>(tell).await,
         (ConformPort::BlobStore, true) => bl::run_telling::<on_disk::Blobs>(tell).await,
         (ConformPort::BlobStore, false) => bl::run_telling::<memory::Blobs>(tell).await,
+        (ConformPort::Sandbox, _) => sb::run_telling::<processes::Commands>(tell).await,
         (ConformPort::Clock, _) => cl::run_telling::<system::Time>(tell).await,
         (ConformPort::Entropy, _) => en::run_telling::<system::Chance>(tell).await,
     }

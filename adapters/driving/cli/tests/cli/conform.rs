@@ -108,3 +108,12 @@ fn being_stopped_leaves_nothing_behind() {
     assert_eq!(done.code, 143, "{done:?}");
     assert_eq!(names(&place), ["work"]);
 }
+
+#[test]
+fn the_sandbox_of_this_program_keeps_its_port() {
+    let place = Place::new();
+    let report = place.json(&["conform", "sandbox", "--store", "sqlite:runs.db"]);
+    assert_eq!(report["port"], "sandbox");
+    assert_eq!(report["counts"]["failed"], 0, "{report}");
+    assert_ne!(report["level"], "broken");
+}

@@ -52,9 +52,13 @@ pub(super) async fn prepare(place: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
-fn folder() -> TempDir {
-    let place = PLACE.get().expect("a place that was prepared");
-    TempDir::new_in(place).expect("a folder")
+/// A folder for one scenario: in the place that was prepared, or where the system has its temporary files.
+pub(super) fn folder() -> TempDir {
+    let folder = match PLACE.get() {
+        Some(place) => TempDir::new_in(place),
+        None => TempDir::new(),
+    };
+    folder.expect("a folder")
 }
 
 fn machine_time() -> Arc<dyn Clock> {
@@ -106,7 +110,7 @@ pub(super) async fn blobs(place: OsString) -> Arc<dyn BlobStore> {
     connected(Path::new(&place)).await.expect("a folder")
 }
 
-fn another_process(port: ConformPort, folder: &TempDir) -> Option<Command> {
+pub(super) fn another_process(port: ConformPort, folder: &TempDir) -> Option<Command> {
     process::this_program(["conform-process", port.name()], folder.path())
 }
 
