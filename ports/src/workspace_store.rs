@@ -284,7 +284,7 @@ pub struct PinSnapshot {
 pub enum Cleanup {
     /// A workspace that is not active, with every snapshot that is not pinned. An unknown one has nothing to remove.
     Workspace(WorkspaceId),
-    /// Snapshots of a workspace that its run's log does not name: those which a crash left behind (WS-7).
+    /// Snapshots of a workspace, active or not, that its run's log does not name: those which a crash left behind (WS-7).
     Orphans {
         /// Of this workspace.
         workspace: WorkspaceId,

@@ -76,6 +76,7 @@ pub mod sandbox;
 pub mod state_store;
 #[doc(hidden)]
 pub mod suite;
+pub mod workspace_store;
 
 pub use outcome::{Halt, Outcome, Violation};
 pub use report::{Adapter, Clause, Counts, Level, REPORT_SCHEMA, Report, Standing, Verdict};

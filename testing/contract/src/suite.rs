@@ -5,8 +5,8 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
 
 use crate::outcome::{Halt, Outcome, Violation, broken};
 use crate::record::{FOLDER, Origin};
@@ -75,6 +75,19 @@ async fn judge_boxed(
             seen,
         }),
     }
+}
+
+/// A scenario on its way to its verdict, and the adapter, which the harness may fail to make.
+pub type Judging = BoxFuture<'static, (Option<Adapter>, Verdict)>;
+
+/// A report of scenarios of which `width` are under way at a time, in the order of the list.
+pub async fn at_once(port: &'static str, scenarios: Vec<Judging>, width: usize) -> Report {
+    let mut report = Report::new(port);
+    let mut judged = futures_util::stream::iter(scenarios).buffered(width);
+    while let Some((adapter, verdict)) = judged.next().await {
+        report.add(adapter, verdict);
+    }
+    report
 }
 
 /// What a panic says.
@@ -228,6 +241,22 @@ macro_rules! __runner {
                 report.add(adapter, verdict);
             )*
             report
+        }
+
+        /// The same with as many at a time, in turns on one task: for adapters that mostly wait.
+        #[doc(hidden)]
+        pub async fn run_at_once<H: Harness>(width: usize) -> $crate::Report {
+            let scenarios: Vec<$crate::suite::Judging> = vec![$(Box::pin(async {
+                let mut adapter = None;
+                let scenario = async {
+                    let harness = H::start().await;
+                    adapter = Some(about(&harness));
+                    $name(harness).await
+                };
+                let verdict = $crate::suite::judge($clause, stringify!($name), scenario).await;
+                (adapter, verdict)
+            })),*];
+            $crate::suite::at_once(stringify!($port), scenarios, width).await
         }
     };
 }
