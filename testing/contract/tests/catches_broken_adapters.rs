@@ -20,7 +20,7 @@ use seaworthy_contract::{Outcome, Verdict, Violation};
 /// time or block their thread.
 fn at_once(suite: &str) -> usize {
     match suite {
-        "durable_runtime" | "mcp" | "model_provider" | "state_store" => 4,
+        "durable_runtime" | "model_provider" | "state_store" => 4,
         _ => 1,
     }
 }

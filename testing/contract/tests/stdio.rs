@@ -4,7 +4,11 @@
 //! death. The scenarios below need no more, and what they find would be the server's mistake.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "what cannot be read is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what cannot be read is a failed test"
+)]
 
 use std::collections::BTreeMap;
 use std::process::Command;

@@ -150,13 +150,11 @@ pub async fn the_session_of_a_worker_that_died_is_free_when_its_lease_is_over<H:
     let victim = serving("victim", "one", advance)?;
     let _live = turns.of("first", 1).await?;
     victim.kill().await;
-    let (advance, mut turns) = by_hand();
-    let neighbour = serving("neighbour", "two", advance)?;
+    let neighbour = serving("neighbour", "two", does(async |_turn| next(DONE)))?;
     harness.advance(harness.lease()).await;
     harness.advance(POLL).await;
-    turns.of("second", 1).await?.answer(next(DONE));
     is_finished(&runtime, "second").await?;
-    same("counted the turns", neighbour.stop().await?.turns, 1)
+    neighbour.stop().await.map(drop)
 }
 
 /// DR-4. What was leased when the backend went away is delivered again, each run once.

@@ -1,6 +1,8 @@
 //! Snapshots beside tools that are at work.
 
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use seaworthy_ports::workspace_store::{Kind, Source};
 
@@ -11,6 +13,8 @@ use super::stage::{copy_of, empty, start, starting, take, taking};
 use crate::outcome::{Halt, Outcome, broken, holds, same};
 
 const ROUNDS: u64 = 12;
+/// How long a directory or a link stays before it is swapped again.
+const AT_REST: Duration = Duration::from_micros(100);
 /// Between the first name and the last, so that a copy takes a while.
 const BETWEEN: u64 = 24;
 
@@ -97,8 +101,12 @@ pub async fn a_directory_swapped_for_a_link_leads_nowhere<H: Harness>(harness: H
         let (directory, aside) = (root.join("d"), root.join("aside"));
         fs::rename(&directory, &aside)?;
         symlink(&target, &directory)?;
+        // Both stay for a while: otherwise nobody is led astray, or nobody who looks twice sees the same.
+        thread::sleep(AT_REST);
         fs::remove_file(&directory)?;
-        fs::rename(&aside, &directory)
+        fs::rename(&aside, &directory)?;
+        thread::sleep(AT_REST);
+        Ok(())
     });
     let from = Source::Directory(works.path().to_path_buf());
     for round in 0..ROUNDS {
