@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tempfile::NamedTempFile;
 
 use crate::report::{Adapter, REPORT_SCHEMA, Report, Verdict};
@@ -20,10 +20,16 @@ pub struct Origin {
     /// The path of the module with the test; its first part is the test binary.
     #[serde(skip)]
     pub module: &'static str,
-    /// The harness's type.
+    /// The harness's type, written with spaces or without, as the compiler likes.
+    #[serde(serialize_with = "without_spaces")]
     pub harness: &'static str,
     /// The port.
     pub port: &'static str,
+}
+
+fn without_spaces<S: Serializer>(text: &&str, serializer: S) -> Result<S::Ok, S::Error> {
+    let words: String = text.split_whitespace().collect();
+    serializer.serialize_str(&words)
 }
 
 #[derive(Serialize)]
@@ -108,6 +114,7 @@ impl Origin {
         // A type may be written with anything; what tells two apart stays.
         let parts = parts.map(|part| {
             part.chars()
+                .filter(|c| !c.is_whitespace())
                 .map(|c| {
                     if c.is_ascii_alphanumeric() || "_-".contains(c) {
                         c
@@ -128,7 +135,7 @@ mod tests {
     const ORIGIN: Origin = Origin {
         package: "seaworthy-ours",
         module: "contract::state_store::it_holds",
-        harness: "Ours<8>",
+        harness: "Ours < 8 >",
         port: "state_store",
     };
 
