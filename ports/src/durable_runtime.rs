@@ -1,7 +1,8 @@
 //! Decides when and where a run advances.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,9 @@ use crate::{
 /// * **DR-15** `forget` leaves no row; the id may be submitted again.
 /// * **DR-16** `resubmit` makes a finished run due again, keeping what it knows of its signals; a run that is not finished
 ///   is left as it is.
+/// * **DR-17** *(queue_limits)* At most as many runs of a queue hold a live lease as [`DurableRuntime::limit_queue`] allows,
+///   over all workers, under load and after crashes. A limit is as durable as a submission; a lower one ends no turn, a
+///   higher one is used within one poll, and a full queue holds up no other.
 ///
 /// # Cancellation
 ///
@@ -77,6 +81,27 @@ pub trait DurableRuntime: fmt::Debug + Send + Sync + 'static {
     /// Removes everything the runtime knows of a run. Forgetting an unknown run is fine.
     async fn forget(&self, run: &RunId) -> Result<(), RuntimeError>;
 
+    /// Limits how many runs of a queue are leased at once, over all workers; `None` lifts the limit. In force for every
+    /// lease granted after it returns. More than [`MAX_QUEUE_LIMITS`] limits are [`Kind::Rejected`], and any limit is
+    /// where `queue_limits` is not declared.
+    async fn limit_queue(
+        &self,
+        _queue: &QueueName,
+        _limit: Option<NonZeroU32>,
+    ) -> Result<(), RuntimeError> {
+        Err(RuntimeError::new(
+            Kind::Rejected,
+            self.info().id,
+            "limit_queue",
+            "this runtime keeps no queue limits",
+        ))
+    }
+
+    /// The limits in force, by queue.
+    async fn queue_limits(&self) -> Result<BTreeMap<QueueName, NonZeroU32>, RuntimeError> {
+        Ok(BTreeMap::new())
+    }
+
     /// Delivers due runs to `advance` until `stop` is set, or, for [`Scope::Run`], until that run is parked or done.
     async fn serve(
         &self,
@@ -103,6 +128,8 @@ pub struct RuntimeCapabilities {
     pub distributed: bool,
     /// Wake-ups reach a worker of another process without waiting for its poll.
     pub pushed_wakeups: bool,
+    /// Queues keep to the limits that [`DurableRuntime::limit_queue`] sets (DR-17).
+    pub queue_limits: bool,
     /// How late a wake may come when a worker is free, in milliseconds.
     pub timer_precision_ms: u32,
 }
@@ -142,6 +169,8 @@ pub struct Signal {
 pub const MAX_SIGNAL_BYTES: usize = 256 * 1024;
 /// How many signals may wait for one run; one more is [`Kind::Rejected`].
 pub const MAX_WAITING_SIGNALS: usize = 10_000;
+/// How many queues may have a limit; one more is [`Kind::Rejected`].
+pub const MAX_QUEUE_LIMITS: usize = 1_000;
 
 /// What became of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

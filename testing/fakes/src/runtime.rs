@@ -289,6 +289,7 @@ impl DurableRuntime for FakeRuntime {
             durability: Durability::Volatile,
             distributed: false,
             pushed_wakeups: false,
+            queue_limits: false,
             timer_precision_ms: 0,
         }
     }

@@ -67,6 +67,7 @@ impl DurableRuntime for MemoryRuntime {
             durability: Durability::Volatile,
             distributed: false,
             pushed_wakeups: false,
+            queue_limits: false,
             timer_precision_ms: 50,
         }
     }

@@ -47,6 +47,7 @@ impl DurableRuntime for SqliteRuntime {
             durability: Durability::OsCrash,
             distributed: true,
             pushed_wakeups: false,
+            queue_limits: false,
             timer_precision_ms: 1_000,
         }
     }
