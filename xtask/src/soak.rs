@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// Only the tests of this crate; may be repeated [default: every adapter that runs a suite]
     #[arg(long, short, value_name = "CRATE")]
     package: Vec<String>,
+    /// Leave out tests whose path contains this, such as the name of a profile; may be repeated
+    #[arg(long, value_name = "PART")]
+    skip: Vec<String>,
     /// Only tests whose path contains one of these [default: the contract tests]
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
@@ -56,7 +59,22 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     } else {
         args.filters.clone()
     };
-    let command = || conformance::contract_tests(&root, with_nextest, &packages, &filters);
+    let command = || {
+        let mut command = conformance::contract_tests(&root, with_nextest, &packages, &filters);
+        if with_nextest {
+            command.args([
+                "--status-level",
+                "fail",
+                "--final-status-level",
+                "none",
+                "--",
+            ]);
+        }
+        for part in &args.skip {
+            command.args(["--skip", part]);
+        }
+        command
+    };
     build(&root, with_nextest, &packages)?;
     let first = args.seed.unwrap_or_else(torture::any_seed);
     println!("{} rounds, the first with the seed {first}", args.times);
@@ -64,9 +82,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     for round in 0..args.times {
         let seed = first.wrapping_add(round.into());
         let mut command = command();
-        if with_nextest {
-            command.args(["--status-level", "fail", "--final-status-level", "none"]);
-        }
         command
             .env(SEED, seed.to_string())
             .env_remove(conformance::FOLDER);

@@ -7,6 +7,7 @@ mod delivery;
 mod endings;
 mod journal;
 mod leases;
+mod limits;
 mod processes;
 mod signals;
 mod stage;
@@ -24,6 +25,7 @@ use crate::Adapter;
 pub use delivery::*;
 pub use endings::*;
 pub use leases::*;
+pub use limits::*;
 pub use processes::*;
 pub use signals::*;
 
@@ -138,6 +140,12 @@ macro_rules! __durable_runtime_scenarios {
             "DR-15" a_turn_of_a_forgotten_run_changes_nothing_in_its_next_life
             "DR-16" a_finished_run_that_is_resubmitted_is_due_and_remembers_its_signals
             "DR-16" resubmitting_changes_nothing_of_a_run_that_is_not_finished
+            "DR-17" a_queue_has_no_more_live_turns_than_its_limit
+            "DR-17" a_full_queue_holds_up_no_other
+            "DR-17" every_scope_keeps_to_the_limit
+            "DR-17" a_limit_can_be_lowered_raised_and_lifted
+            "DR-17" a_limit_survives_reopening
+            "DR-17" only_so_many_queues_may_have_a_limit
         ] }
     };
 }

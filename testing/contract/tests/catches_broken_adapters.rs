@@ -106,6 +106,12 @@ breaks! { durable_runtime, runs;
     due_times_that_order_nothing: NO_ORDER => ["DR-13"];
     a_run_that_is_not_forgotten: FORGETS_NOTHING => ["DR-15"];
     a_run_that_is_never_due_again: NO_RESUBMIT => ["DR-16"];
+    a_limit_that_limits_nothing: LIMITS_NOTHING => ["DR-17"];
+    a_full_queue_that_holds_up_another: LIMITS_A_NEIGHBOUR => ["DR-17"];
+    a_limit_that_cannot_be_changed: KEEPS_THE_FIRST_LIMIT => ["DR-17"];
+    limits_without_end: ENDLESS_LIMITS => ["DR-17"];
+    limits_that_are_kept_undeclared: SECRET_LIMITS => ["DR-17"];
+    a_scope_that_knows_no_limits: A_SCOPE_LIFTS_LIMITS => ["DR-17"];
 }
 
 breaks! { blob_store, blobs;
@@ -345,6 +351,7 @@ finds! { durable_runtime, runs_of_processes;
     workers_of_several_processes_undeclared: InFolder<broken::MODEST> in a_killed_process_is_replaced_by_another => "DR-14" ["distributed declared"];
     a_zombie_that_is_not_told: InFolder<runs::SILENT_REVOCATION> in a_process_stopped_past_its_lease_sees_it_and_changes_nothing => "DR-14" ["that it comes about"];
     leases_that_are_forgotten_with_their_runs: InFolder<broken::ELSEWHERE> in a_hundred_leased_runs_are_delivered_again_after_reopening => "DR-4" ["an end"];
+    limits_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_limit_survives_reopening => "DR-17" ["2"];
 }
 
 finds! { state_store, by_chance;
@@ -416,7 +423,7 @@ fn __seaworthy_supervise() {
 #[test]
 fn the_lists_are_as_long_as_they_are_known_to_be() {
     assert_eq!(seaworthy_contract::state_store::SCENARIOS.len(), 65);
-    assert_eq!(seaworthy_contract::durable_runtime::SCENARIOS.len(), 39);
+    assert_eq!(seaworthy_contract::durable_runtime::SCENARIOS.len(), 45);
     assert_eq!(seaworthy_contract::blob_store::SCENARIOS.len(), 12);
     assert_eq!(seaworthy_contract::checkpoint_store::SCENARIOS.len(), 11);
     assert_eq!(seaworthy_contract::model_provider::SCENARIOS.len(), 62);

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::num::NonZeroU32;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -12,9 +14,9 @@ use seaworthy_polling::{
 };
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::durable_runtime::{
-    Advance, DurableRuntime, Kind, MAX_SIGNAL_BYTES, MAX_WAITING_SIGNALS, RuntimeCapabilities,
-    RuntimeError, Schedule, ScheduleState, Scope, Served, Signal, Signalled, Submit, Submitted,
-    Then, Worker,
+    Advance, DurableRuntime, Kind, MAX_QUEUE_LIMITS, MAX_SIGNAL_BYTES, MAX_WAITING_SIGNALS,
+    RuntimeCapabilities, RuntimeError, Schedule, ScheduleState, Scope, Served, Signal, Signalled,
+    Submit, Submitted, Then, Worker,
 };
 use seaworthy_ports::{
     AdapterInfo, Durability, Latch, QueueName, RunId, SessionId, SignalId, Timestamp, WorkerId,
@@ -67,7 +69,7 @@ impl DurableRuntime for MemoryRuntime {
             durability: Durability::Volatile,
             distributed: false,
             pushed_wakeups: false,
-            queue_limits: false,
+            queue_limits: true,
             timer_precision_ms: 50,
         }
     }
@@ -157,6 +159,29 @@ impl DurableRuntime for MemoryRuntime {
         Ok(())
     }
 
+    async fn limit_queue(
+        &self,
+        queue: &QueueName,
+        limit: Option<NonZeroU32>,
+    ) -> Result<(), RuntimeError> {
+        let mut state = self.storage.state();
+        if let Some(limit) = limit {
+            if !state.limits.contains_key(queue) && state.limits.len() >= MAX_QUEUE_LIMITS {
+                return Err(rejected("limit_queue", "too many queues have a limit"));
+            }
+            state.limits.insert(queue.clone(), limit);
+        } else {
+            state.limits.remove(queue);
+        }
+        drop(state);
+        self.hints.due.give();
+        Ok(())
+    }
+
+    async fn queue_limits(&self) -> Result<BTreeMap<QueueName, NonZeroU32>, RuntimeError> {
+        Ok(self.storage.state().limits.clone())
+    }
+
     async fn serve(
         &self,
         worker: Worker,
@@ -189,6 +214,10 @@ struct State {
     timed: BTreeSet<(Timestamp, u64, RunId)>,
     /// The run of a session that was leased last.
     sessions: HashMap<SessionId, RunId>,
+    /// How many runs of a queue may be leased at once.
+    limits: BTreeMap<QueueName, NonZeroU32>,
+    /// The leases of each queue: when they end, and which run in the order of submission.
+    leased: HashMap<QueueName, BTreeSet<(Timestamp, u64)>>,
     /// The source of order, positions and fences.
     last_number: u64,
 }
@@ -244,6 +273,18 @@ impl State {
         if let Some(at) = place.at() {
             self.timed.insert((at, entry.order, run.clone()));
         }
+        if let Place::Leased { expires, .. } = &entry.place
+            && let Some(leased) = self.leased.get_mut(&entry.queue)
+        {
+            leased.remove(&(*expires, entry.order));
+            if leased.is_empty() {
+                self.leased.remove(&entry.queue);
+            }
+        }
+        if let Place::Leased { expires, .. } = &place {
+            let leased = self.leased.entry(entry.queue.clone()).or_default();
+            leased.insert((*expires, entry.order));
+        }
         if let Some(session) = &entry.session {
             if matches!(place, Place::Leased { .. }) {
                 self.sessions.insert(session.clone(), run.clone());
@@ -269,6 +310,19 @@ impl State {
         })
     }
 
+    /// Whether as many runs of its queue hold a live lease as may.
+    fn is_in_full_queue(&self, run: &RunId, now: Timestamp) -> bool {
+        let Some(queue) = self.runs.get(run).map(|entry| &entry.queue) else {
+            return false;
+        };
+        let (Some(limit), Some(leased)) = (self.limits.get(queue), self.leased.get(queue)) else {
+            return false;
+        };
+        let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
+        let live = leased.range((Bound::Excluded((now, u64::MAX)), Bound::Unbounded));
+        live.take(limit).count() == limit
+    }
+
     fn is_in(&self, run: &RunId, scope: &Scope) -> bool {
         match scope {
             Scope::All => true,
@@ -285,7 +339,11 @@ impl State {
             .iter()
             .take_while(|(at, ..)| *at <= now)
             .map(|(.., run)| run)
-            .find(|run| self.is_in(run, scope) && !self.is_block(run, now))
+            .find(|run| {
+                self.is_in(run, scope)
+                    && !self.is_block(run, now)
+                    && !self.is_in_full_queue(run, now)
+            })
             .cloned()
     }
 

@@ -135,6 +135,7 @@ macro_rules! runs_contract {
             $($profile)*
             not_checkable: {
                 an_accepted_signal_survives_reopening: "it lives in memory",
+                a_limit_survives_reopening: "it lives in memory",
                 a_hundred_leased_runs_are_delivered_again_after_reopening: "it lives in memory",
                 a_claim_that_had_to_wait_gets_a_full_lease: "nobody holds its lock for longer than a call",
                 a_worker_that_cannot_renew_sees_that_its_lease_is_gone: "nobody holds its lock for longer than a call",

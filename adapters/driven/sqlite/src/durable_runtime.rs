@@ -1,6 +1,8 @@
 //! Runs and signals.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,11 +12,12 @@ use seaworthy_ports::durable_runtime::{
     Advance, DurableRuntime, Kind, MAX_SIGNAL_BYTES, MAX_WAITING_SIGNALS, RuntimeCapabilities,
     RuntimeError, Schedule, Served, Signal, Signalled, Submit, Submitted, Worker,
 };
-use seaworthy_ports::{AdapterInfo, Durability, Latch, RunId};
+use seaworthy_ports::{AdapterInfo, Durability, Latch, QueueName, RunId};
 use sqlx::{Row as _, SqliteConnection};
 
 use crate::error::{self, ADAPTER};
 use crate::lease_storage::{DUE, FINISHED, Leases, PARKED};
+use crate::queues;
 use crate::store::Shared;
 use crate::writer::Work;
 
@@ -47,7 +50,7 @@ impl DurableRuntime for SqliteRuntime {
             durability: Durability::OsCrash,
             distributed: true,
             pushed_wakeups: false,
-            queue_limits: false,
+            queue_limits: true,
             timer_precision_ms: 1_000,
         }
     }
@@ -123,6 +126,31 @@ impl DurableRuntime for SqliteRuntime {
         // Its session may have become free.
         self.shared.hints.due.give();
         Ok(())
+    }
+
+    async fn limit_queue(
+        &self,
+        queue: &QueueName,
+        limit: Option<NonZeroU32>,
+    ) -> Result<(), RuntimeError> {
+        let set = queues::SetLimit {
+            queue: queue.clone(),
+            limit,
+        };
+        let writer = &self.shared.writer;
+        let set = writer.write(set).await;
+        if !set.map_err(|failure| error::runtime("limit_queue", failure))? {
+            let why = "too many queues have a limit";
+            return Err(refusal(Kind::Rejected, "limit_queue", why));
+        }
+        self.shared.hints.due.give();
+        Ok(())
+    }
+
+    async fn queue_limits(&self) -> Result<BTreeMap<QueueName, NonZeroU32>, RuntimeError> {
+        queues::limits(&self.shared.readers)
+            .await
+            .map_err(|error| error::runtime("queue_limits", error))
     }
 
     async fn serve(

@@ -22,6 +22,7 @@ use sqlx::{Row as _, SqliteConnection};
 use crate::durable_runtime::refusal;
 use crate::error::{self, undecodable};
 use crate::liveness::Lock;
+use crate::queues::Open;
 use crate::store::Shared;
 use crate::writer::Work;
 
@@ -140,23 +141,46 @@ impl Leases {
 
     /// Looks without the write lock, so that idle workers are in nobody's way.
     async fn peek(&self, scope: &Scope) -> Result<(bool, Option<Timestamp>), sqlx::Error> {
-        let now = self.0.clock.now().as_millis();
+        let now = self.0.clock.now();
         let query = match scope {
-            Scope::All => sqlx::query(PEEK_ALL).bind(now),
+            Scope::All => sqlx::query(PEEK_ALL).bind(now.as_millis()),
             Scope::Run(run) => sqlx::query(PEEK_RUN)
-                .bind(now)
+                .bind(now.as_millis())
                 .bind(run.as_str().to_owned()),
             Scope::Queues(queues) => {
                 let names: Vec<&str> = queues.iter().map(QueueName::as_str).collect();
                 sqlx::query(PEEK_QUEUES)
-                    .bind(now)
+                    .bind(now.as_millis())
                     .bind(json!(names).to_string())
             }
         };
-        let row = query.fetch_one(&self.0.readers).await?;
+        let mut connection = self.0.readers.acquire().await?;
+        let row = query.fetch_one(&mut *connection).await?;
         let next = row.try_get::<Option<i64>, _>(1)?;
-        Ok((row.try_get(0)?, next.map(Timestamp::from_millis)))
+        let mut is_due: bool = row.try_get(0)?;
+        if is_due {
+            is_due = match Open::find(scope, now, &mut connection).await? {
+                Open::All => true,
+                Open::Only(queues) => is_any_due(&queues, now, &mut connection).await?,
+            };
+        }
+        Ok((is_due, next.map(Timestamp::from_millis)))
     }
+}
+
+/// Whether a run of these queues is claimable.
+async fn is_any_due(
+    queues: &[(String, Option<usize>)],
+    now: Timestamp,
+    connection: &mut SqliteConnection,
+) -> Result<bool, sqlx::Error> {
+    let names: Vec<&str> = queues.iter().map(|(queue, _room)| queue.as_str()).collect();
+    let row = sqlx::query(PEEK_QUEUES)
+        .bind(now.as_millis())
+        .bind(json!(names).to_string())
+        .fetch_one(connection)
+        .await?;
+    row.try_get(0)
 }
 
 #[async_trait]
@@ -420,21 +444,32 @@ impl Grant {
         room: usize,
         connection: &mut SqliteConnection,
     ) -> Result<Vec<Candidate>, sqlx::Error> {
-        let limit = i64::try_from(room).unwrap_or(i64::MAX);
         let mut candidates = Vec::new();
-        let ask = |statement: &'static str, third: Option<String>| {
-            let query = sqlx::query(statement).bind(now.as_millis()).bind(limit);
+        let ask = |statement: &'static str, most: usize, third: Option<String>| {
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let query = sqlx::query(statement).bind(now.as_millis()).bind(most);
             match third {
                 Some(third) => query.bind(third),
                 None => query,
             }
         };
-        let queries: Vec<_> = match &self.scope {
-            Scope::All => vec![ask(CANDIDATES_ALL, None)],
-            Scope::Run(run) => vec![ask(CANDIDATES_RUN, Some(run.as_str().to_owned()))],
-            Scope::Queues(queues) => queues
+        let open = Open::find(&self.scope, now, connection).await?;
+        let queries: Vec<_> = match (&self.scope, open) {
+            (Scope::Run(_), Open::Only(queues)) if queues.is_empty() => Vec::new(),
+            (Scope::Run(run), _) => {
+                vec![ask(CANDIDATES_RUN, room, Some(run.as_str().to_owned()))]
+            }
+            (Scope::All, Open::All) => vec![ask(CANDIDATES_ALL, room, None)],
+            (Scope::Queues(queues), Open::All) => queues
                 .iter()
-                .map(|queue| ask(CANDIDATES_QUEUE, Some(queue.as_str().to_owned())))
+                .map(|queue| ask(CANDIDATES_QUEUE, room, Some(queue.as_str().to_owned())))
+                .collect(),
+            (Scope::All | Scope::Queues(_), Open::Only(queues)) => queues
+                .into_iter()
+                .map(|(queue, left)| {
+                    let most = left.map_or(room, |left| left.min(room));
+                    ask(CANDIDATES_QUEUE, most, Some(queue))
+                })
                 .collect(),
         };
         for query in queries {

@@ -26,6 +26,7 @@ mod error;
 mod heads;
 mod lease_storage;
 mod liveness;
+mod queues;
 mod read;
 mod rows;
 mod schema;

@@ -10,7 +10,7 @@ use crate::error::{Class, classify};
 const APPLICATION_ID: i64 = 0x5357_5459;
 
 /// Each step makes the schema of the next version; the first makes version 1. A released step is never changed.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 const VERSION_1: &str = "
 -- A log's head. Deleted logs keep their row as a tombstone. Ids rise in the order of creation.
@@ -119,6 +119,14 @@ DROP TABLE records;
 -- A repeated append is compared with its row, so nothing has to be hashed; what version 1 appended has no such row.
 ALTER TABLE logs DROP COLUMN append_digest;
 UPDATE logs SET append_id = NULL;
+";
+
+const VERSION_3: &str = "
+-- How many runs of a queue may be leased at once; a queue without a row has no limit.
+CREATE TABLE queue_limits (
+    queue TEXT PRIMARY KEY,
+    most INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Why a file is not a store that this version can use.

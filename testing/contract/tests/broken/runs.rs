@@ -1,5 +1,7 @@
 //! Durable runtimes with a bug.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +12,10 @@ use seaworthy_fakes::FakeClock;
 use seaworthy_memory::MemoryRuntime;
 use seaworthy_ports::clock::Clock as _;
 use seaworthy_ports::durable_runtime::{
-    Advance, DurableRuntime, Next, RuntimeCapabilities, RuntimeError, Schedule, Scope, Served,
-    Signal, Signalled, Submit, Submitted, Then, Turn, Worker,
+    Advance, DurableRuntime, Kind, Next, RuntimeCapabilities, RuntimeError, Schedule, Scope,
+    Served, Signal, Signalled, Submit, Submitted, Then, Turn, Worker,
 };
-use seaworthy_ports::{AdapterInfo, Latch, RunId, Timestamp, async_trait};
+use seaworthy_ports::{AdapterInfo, Latch, QueueName, RunId, Timestamp, async_trait};
 use tokio::sync::Mutex;
 
 pub(crate) const NONE: u8 = 0;
@@ -37,6 +39,12 @@ pub(crate) const NO_RESUBMIT: u8 = 17;
 pub(crate) const COUNTS_FROM_ASKING: u8 = 18;
 pub(crate) const NEVER_ASKS: u8 = 19;
 pub(crate) const CLOCK_OF_THE_WORKER: u8 = 20;
+pub(crate) const LIMITS_NOTHING: u8 = 21;
+pub(crate) const LIMITS_A_NEIGHBOUR: u8 = 22;
+pub(crate) const KEEPS_THE_FIRST_LIMIT: u8 = 23;
+pub(crate) const ENDLESS_LIMITS: u8 = 24;
+pub(crate) const SECRET_LIMITS: u8 = 25;
+pub(crate) const A_SCOPE_LIFTS_LIMITS: u8 = 26;
 
 pub(crate) struct Broken<const BUG: u8> {
     clock: FakeClock,
@@ -96,6 +104,8 @@ pub(super) struct Runtime<const BUG: u8> {
     clock: FakeClock,
     /// Workers that begin to serve pass here.
     gate: Arc<Mutex<()>>,
+    /// Said of limits that are not kept.
+    limits: Arc<Mutex<BTreeMap<QueueName, NonZeroU32>>>,
     is_second: bool,
     fast_by: Duration,
 }
@@ -106,6 +116,7 @@ impl<const BUG: u8> Runtime<BUG> {
             inner,
             clock,
             gate: Arc::default(),
+            limits: Arc::default(),
             is_second: false,
             fast_by: Duration::ZERO,
         }
@@ -179,6 +190,7 @@ impl<const BUG: u8> DurableRuntime for Runtime<BUG> {
         let capabilities = self.inner.capabilities();
         RuntimeCapabilities {
             distributed: capabilities.distributed && BUG != super::MODEST,
+            queue_limits: BUG != SECRET_LIMITS,
             ..capabilities
         }
     }
@@ -238,6 +250,61 @@ impl<const BUG: u8> DurableRuntime for Runtime<BUG> {
         }
     }
 
+    async fn limit_queue(
+        &self,
+        queue: &QueueName,
+        limit: Option<NonZeroU32>,
+    ) -> Result<(), RuntimeError> {
+        match BUG {
+            LIMITS_NOTHING => {
+                let mut limits = self.limits.lock().await;
+                match limit {
+                    Some(limit) => limits.insert(queue.clone(), limit),
+                    None => limits.remove(queue),
+                };
+                let most = seaworthy_ports::durable_runtime::MAX_QUEUE_LIMITS;
+                if limits.len() > most {
+                    limits.remove(queue);
+                    let why = "too many queues have a limit";
+                    return Err(RuntimeError::new(
+                        Kind::Rejected,
+                        "broken",
+                        "limit_queue",
+                        why,
+                    ));
+                }
+                return Ok(());
+            }
+            LIMITS_A_NEIGHBOUR if queue.as_str() == "narrow" => {
+                self.inner
+                    .limit_queue(&"default".parse().unwrap(), limit)
+                    .await?;
+            }
+            KEEPS_THE_FIRST_LIMIT if self.inner.queue_limits().await?.contains_key(queue) => {
+                return Ok(());
+            }
+            _ => {}
+        }
+        let limited = self.inner.limit_queue(queue, limit).await;
+        if BUG == ENDLESS_LIMITS {
+            Ok(())
+        } else {
+            limited
+        }
+    }
+
+    async fn queue_limits(&self) -> Result<BTreeMap<QueueName, NonZeroU32>, RuntimeError> {
+        let mut limits = self.inner.queue_limits().await?;
+        match BUG {
+            LIMITS_NOTHING => limits = self.limits.lock().await.clone(),
+            LIMITS_A_NEIGHBOUR => {
+                limits.remove(&"default".parse::<QueueName>().unwrap());
+            }
+            _ => {}
+        }
+        Ok(limits)
+    }
+
     async fn serve(
         &self,
         mut worker: Worker,
@@ -253,6 +320,11 @@ impl<const BUG: u8> DurableRuntime for Runtime<BUG> {
                 let waited = self.clock.now().since(asked);
                 let rest = worker.lease.saturating_sub(waited);
                 worker.lease = rest.max(Duration::from_millis(1));
+            }
+            A_SCOPE_LIFTS_LIMITS if worker.scope != Scope::All => {
+                for queue in self.inner.queue_limits().await?.into_keys() {
+                    self.inner.limit_queue(&queue, None).await?;
+                }
             }
             NO_SCOPE if matches!(worker.scope, Scope::Queues(_)) => worker.scope = Scope::All,
             SHORT_LEASE if worker.id.as_str() == "holder" => worker.lease /= 10,

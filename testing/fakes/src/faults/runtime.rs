@@ -1,5 +1,7 @@
 //! A durable runtime behind faults.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,7 +9,7 @@ use seaworthy_ports::durable_runtime::{
     Advance, DurableRuntime, Kind, RuntimeCapabilities, RuntimeError, Schedule, Served, Signal,
     Signalled, Submit, Submitted, Worker,
 };
-use seaworthy_ports::{AdapterInfo, Latch, RunId};
+use seaworthy_ports::{AdapterInfo, Latch, QueueName, RunId};
 
 use super::{Faults, wrapper};
 
@@ -52,6 +54,20 @@ impl DurableRuntime for FaultyRuntime {
     async fn forget(&self, run: &RunId) -> Result<(), RuntimeError> {
         let call = || self.inner.forget(run);
         self.faults.port("forget", FAILED, call).await
+    }
+
+    async fn limit_queue(
+        &self,
+        queue: &QueueName,
+        limit: Option<NonZeroU32>,
+    ) -> Result<(), RuntimeError> {
+        let call = || self.inner.limit_queue(queue, limit);
+        self.faults.port("limit_queue", FAILED, call).await
+    }
+
+    async fn queue_limits(&self) -> Result<BTreeMap<QueueName, NonZeroU32>, RuntimeError> {
+        let call = || self.inner.queue_limits();
+        self.faults.port("queue_limits", FAILED, call).await
     }
 
     async fn serve(
