@@ -36,7 +36,8 @@ macro_rules! breaks {
                 #[test]
                 fn $name() {
                     seaworthy_contract::suite::set_patience(broken::PATIENCE);
-                    let run = seaworthy_contract::$suite::run_at_once::<$module::Broken<{ $module::$bug }>>;
+                    broken::choose($module::$bug);
+                    let run = seaworthy_contract::$suite::run_at_once::<$module::Broken>;
                     let report = seaworthy_contract::suite::block_on(run(at_once(stringify!($suite))));
                     let expected: &[&str] = &[$($clause),*];
                     assert_eq!(report.broken_clauses(), expected, "{report}");
@@ -107,7 +108,7 @@ breaks! { durable_runtime, runs;
     a_run_that_is_not_forgotten: FORGETS_NOTHING => ["DR-15"];
     a_run_that_is_never_due_again: NO_RESUBMIT => ["DR-16"];
     a_limit_that_limits_nothing: LIMITS_NOTHING => ["DR-17"];
-    a_full_queue_that_holds_up_another: LIMITS_A_NEIGHBOUR => ["DR-17"];
+    a_full_queue_that_holds_up_another: ONE_LINE => ["DR-17"];
     a_limit_that_cannot_be_changed: KEEPS_THE_FIRST_LIMIT => ["DR-17"];
     limits_without_end: ENDLESS_LIMITS => ["DR-17"];
     limits_that_are_kept_undeclared: SECRET_LIMITS => ["DR-17"];
@@ -208,28 +209,7 @@ breaks! { sandbox, sandboxes;
     a_fence_that_is_not_declared: HIDES_FENCING => ["SB-8"];
 }
 
-/// The same for adapters whose bug is the thread's.
-macro_rules! breaks_on_its_thread {
-    ($suite:ident, $module:ident; $($name:ident: $bug:ident => [$($clause:literal),*];)*) => {
-        mod $suite {
-            use super::*;
-
-            $(
-                #[test]
-                fn $name() {
-                    seaworthy_contract::suite::set_patience(broken::PATIENCE);
-                    $module::choose($module::$bug);
-                    let run = seaworthy_contract::$suite::run_at_once::<$module::Broken>;
-                    let report = seaworthy_contract::suite::block_on(run(at_once(stringify!($suite))));
-                    let expected: &[&str] = &[$($clause),*];
-                    assert_eq!(report.broken_clauses(), expected, "{report}");
-                }
-            )*
-        }
-    };
-}
-
-breaks_on_its_thread! { mcp, servers;
+breaks! { mcp, servers;
     an_adapter_without_a_bug_breaks_nothing: NONE => [];
     a_first_page_that_is_taken_for_the_list: FIRST_PAGE => ["MC-1"];
     a_list_that_is_asked_for_every_time: ASKS_AGAIN => ["MC-1"];
@@ -291,7 +271,7 @@ breaks! { observer, observers;
 /// One test for each bug that one scenario finds, with other processes or by chance: the clause, and what the scenario
 /// expected and did not see. No clause: the scenario belongs to several.
 macro_rules! finds {
-    ($suite:ident, $module:ident; $($name:ident: $harness:ident<$bug:path> in $scenario:ident => $($clause:literal)? [$($expected:literal),*];)*) => {
+    ($suite:ident, $module:ident; $($name:ident: $harness:ident($bug:path) in $scenario:ident => $($clause:literal)? [$($expected:literal),*];)*) => {
         mod $module {
             use super::*;
 
@@ -309,8 +289,9 @@ macro_rules! finds {
                     assert_eq!(clauses, of_scenario, "the clause of the scenario");
 
                     seaworthy_contract::suite::set_patience(broken::PATIENCE);
+                    broken::choose($bug);
                     let verdict = seaworthy_contract::suite::block_on(async {
-                        let harness = <$harness<{ $bug }> as Harness>::start().await;
+                        let harness = <$harness as Harness>::start().await;
                         seaworthy_contract::suite::judge("", stringify!($scenario), $scenario(harness)).await
                     });
                     let expected: &[&str] = &[$($expected),*];
@@ -328,39 +309,39 @@ macro_rules! finds {
 }
 
 finds! { state_store, logs_of_processes;
-    appends_in_two_steps: InFolder<logs::TORN_BY_DEATH> in a_killed_process_leaves_no_part_of_an_append => "SS-1" ["whole appends", "success"];
-    appends_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_loses_nothing_it_was_acknowledged => "SS-9" ["which was acknowledged"];
-    logs_that_survive_undeclared: InFolder<broken::MODEST> in a_killed_process_loses_nothing_it_was_acknowledged => "SS-9" ["durability declared"];
-    a_writer_of_documents_that_is_made_up: InFolder<logs::LOST_WRITER> in a_killed_process_leaves_a_document_whole_with_its_writer => "SS-13" ["the writer and the value"];
-    a_store_that_each_makes_for_itself: InFolder<broken::ELSEWHERE> in processes_that_make_a_store_at_once_share_it => "SS-14" ["a good end"];
-    a_store_that_all_make_at_once: InFolder<broken::NO_BUG> in processes_that_make_a_store_at_once_share_it => "SS-14" [];
+    appends_in_two_steps: InFolder(logs::TORN_BY_DEATH) in a_killed_process_leaves_no_part_of_an_append => "SS-1" ["whole appends", "success"];
+    appends_that_are_elsewhere: InFolder(broken::ELSEWHERE) in a_killed_process_loses_nothing_it_was_acknowledged => "SS-9" ["which was acknowledged"];
+    logs_that_survive_undeclared: InFolder(broken::MODEST) in a_killed_process_loses_nothing_it_was_acknowledged => "SS-9" ["durability declared"];
+    a_writer_of_documents_that_is_made_up: InFolder(logs::LOST_WRITER) in a_killed_process_leaves_a_document_whole_with_its_writer => "SS-13" ["the writer and the value"];
+    a_store_that_each_makes_for_itself: InFolder(broken::ELSEWHERE) in processes_that_make_a_store_at_once_share_it => "SS-14" ["a good end"];
+    a_store_that_all_make_at_once: InFolder(broken::NO_BUG) in processes_that_make_a_store_at_once_share_it => "SS-14" [];
 }
 
 finds! { checkpoint_store, checkpoints_of_processes;
-    checkpoints_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_loses_no_checkpoint_it_was_acknowledged => "CK-4" ["that were acknowledged"];
+    checkpoints_that_are_elsewhere: InFolder(broken::ELSEWHERE) in a_killed_process_loses_no_checkpoint_it_was_acknowledged => "CK-4" ["that were acknowledged"];
 }
 
 finds! { blob_store, blobs_of_processes;
-    a_put_that_shows_before_its_end: InFolder<blobs::VISIBLE_EARLY> in a_killed_put_leaves_nothing_visible => "BL-2" ["[]"];
-    blobs_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_leaves_whole_blobs_and_all_it_was_acknowledged => "BL-2" ["every blob that was acknowledged"];
-    blobs_that_survive_undeclared: InFolder<broken::MODEST> in a_killed_process_leaves_whole_blobs_and_all_it_was_acknowledged => "BL-2" ["durability declared"];
+    a_put_that_shows_before_its_end: InFolder(blobs::VISIBLE_EARLY) in a_killed_put_leaves_nothing_visible => "BL-2" ["[]"];
+    blobs_that_are_elsewhere: InFolder(broken::ELSEWHERE) in a_killed_process_leaves_whole_blobs_and_all_it_was_acknowledged => "BL-2" ["every blob that was acknowledged"];
+    blobs_that_survive_undeclared: InFolder(broken::MODEST) in a_killed_process_leaves_whole_blobs_and_all_it_was_acknowledged => "BL-2" ["durability declared"];
 }
 
 finds! { durable_runtime, runs_of_processes;
-    runs_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_killed_process_is_replaced_by_another => "DR-14" ["that it comes about"];
-    workers_of_several_processes_undeclared: InFolder<broken::MODEST> in a_killed_process_is_replaced_by_another => "DR-14" ["distributed declared"];
-    a_zombie_that_is_not_told: InFolder<runs::SILENT_REVOCATION> in a_process_stopped_past_its_lease_sees_it_and_changes_nothing => "DR-14" ["that it comes about"];
-    leases_that_are_forgotten_with_their_runs: InFolder<broken::ELSEWHERE> in a_hundred_leased_runs_are_delivered_again_after_reopening => "DR-4" ["an end"];
-    limits_that_are_elsewhere: InFolder<broken::ELSEWHERE> in a_limit_survives_reopening => "DR-17" ["2"];
+    runs_that_are_elsewhere: InFolder(broken::ELSEWHERE) in a_killed_process_is_replaced_by_another => "DR-14" ["that it comes about"];
+    workers_of_several_processes_undeclared: InFolder(broken::MODEST) in a_killed_process_is_replaced_by_another => "DR-14" ["distributed declared"];
+    a_zombie_that_is_not_told: InFolder(runs::SILENT_REVOCATION) in a_process_stopped_past_its_lease_sees_it_and_changes_nothing => "DR-14" ["that it comes about"];
+    leases_that_are_forgotten_with_their_runs: InFolder(broken::ELSEWHERE) in a_hundred_leased_runs_are_delivered_again_after_reopening => "DR-4" ["an end"];
+    limits_that_are_elsewhere: InFolder(broken::ELSEWHERE) in a_limit_survives_reopening => "DR-17" ["2"];
 }
 
 finds! { state_store, by_chance;
-    nothing_where_nothing_is_wrong: OnMemory<logs::NONE> in random_operations_agree_with_a_model => [];
-    forgotten_append_ids: OnMemory<logs::FORGETS_IDS> in random_operations_agree_with_a_model => ["Ok(Appended"];
-    a_lost_seal: OnMemory<logs::LOST_SEAL> in random_operations_agree_with_a_model => ["Err(Sealed)"];
-    one_label_out_of_many: OnMemory<logs::ONE_LABEL> in random_operations_agree_with_a_model => ["["];
-    documents_without_versions: OnMemory<logs::ANY_VERSION> in random_operations_agree_with_a_model => ["Err(Conflict"];
-    documents_that_outlive_their_log: OnMemory<logs::KEEPS_DOCUMENTS> in random_operations_agree_with_a_model => ["None", "[]", "Err(Gone)"];
+    nothing_where_nothing_is_wrong: OnMemory(logs::NONE) in random_operations_agree_with_a_model => [];
+    forgotten_append_ids: OnMemory(logs::FORGETS_IDS) in random_operations_agree_with_a_model => ["Ok(Appended"];
+    a_lost_seal: OnMemory(logs::LOST_SEAL) in random_operations_agree_with_a_model => ["Err(Sealed)"];
+    one_label_out_of_many: OnMemory(logs::ONE_LABEL) in random_operations_agree_with_a_model => ["["];
+    documents_without_versions: OnMemory(logs::ANY_VERSION) in random_operations_agree_with_a_model => ["Err(Conflict"];
+    documents_that_outlive_their_log: OnMemory(logs::KEEPS_DOCUMENTS) in random_operations_agree_with_a_model => ["None", "[]", "Err(Gone)"];
 }
 
 #[test]

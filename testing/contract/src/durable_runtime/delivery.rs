@@ -14,7 +14,7 @@ use super::Harness;
 use super::stage::{
     DONE, PARK, POLL, Serving, by_hand, consumed, does, is, is_finished, names, next,
     nothing_but_a_probe, queue, run, schedule, send, signal, state, submission, submit, until,
-    worker,
+    waits, worker,
 };
 use crate::outcome::{Halt, Outcome, at_once, holds, id, ok, refused, same, time_given};
 
@@ -169,10 +169,12 @@ pub async fn two_runs_of_a_session_are_never_live_together<H: Harness>(harness: 
     .await?;
     turns.of("other", 1).await?.answer(next(DONE));
     nothing_but_a_probe(&runtime, &mut turns, "probe").await?;
+    waits(&runtime, "second", "for its session is taken").await?;
     first.answer(next(PARK));
     let second = turns.of("second", 1).await?;
     send(&runtime, "first", signal("s1")?).await?;
     nothing_but_a_probe(&runtime, &mut turns, "probe2").await?;
+    waits(&runtime, "first", "for its session is taken").await?;
     second.answer(next(DONE));
     let first = turns.of("first", 2).await?;
     let signals = first.turn.signals.clone();

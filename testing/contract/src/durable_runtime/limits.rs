@@ -14,7 +14,7 @@ use seaworthy_ports::durable_runtime::{
 use super::Harness;
 use super::stage::{
     DONE, Live, POLL, Runtime, Serving, Turns, by_hand, does, is_finished, next,
-    nothing_but_a_probe, queue, run, state, submission, submit, until, worker,
+    nothing_but_a_probe, queue, run, state, submission, submit, until, waits, worker,
 };
 use crate::outcome::{Halt, Outcome, at_once, declared, holds, limit, ok, refused, reopened, same};
 
@@ -135,6 +135,7 @@ async fn full<H: Harness>(harness: &H, runtime: &Runtime) -> Outcome {
     // They were submitted last, behind all those that wait.
     nothing_but_a_probe(runtime, &mut turns, "probe").await?;
     nothing_but_a_probe(runtime, &mut turns, "probe2").await?;
+    waits(runtime, "r1", "whose queue is full").await?;
     first.answer(next(DONE));
     turns.of("r1", 1).await?.answer(next(DONE));
     for number in 2..=WAITING {
@@ -177,14 +178,7 @@ async fn scoped<H: Harness>(harness: &H, runtime: &Runtime) -> Outcome {
     };
     submit_to_either(runtime, probe, &mut turns, &mut turns_of_queues).await?;
     harness.advance(POLL).await;
-    let waits = state(runtime, "alone").await?;
-    let is_due = matches!(waits, Some(ScheduleState::Due { .. }));
-    holds(
-        is_due,
-        "asked for a run of a full queue that a worker of its own serves",
-        "a run that waits",
-        waits,
-    )?;
+    waits(runtime, "alone", "whose queue is full").await?;
     // From here on the run may come to any of the three workers.
     queues.stop().await?;
     holder_ends(first, holder).await?;
@@ -250,10 +244,12 @@ async fn changed<H: Harness>(harness: &H, runtime: &Runtime) -> Outcome {
     answer(&mut live, "a");
     is_finished(runtime, "a").await?;
     nothing_but_a_probe(runtime, &mut turns, "probe").await?;
+    waits(runtime, "c", "whose queue is full").await?;
     set(runtime, Some(3)).await?;
     harness.advance(POLL).await;
     take(&mut turns, &mut live, &["c", "d"]).await?;
     nothing_but_a_probe(runtime, &mut turns, "probe2").await?;
+    waits(runtime, "e", "whose queue is full").await?;
     set(runtime, None).await?;
     harness.advance(POLL).await;
     take(&mut turns, &mut live, &["e"]).await?;

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::Harness;
-use crate::outcome::{Halt, broken, id, ok, patience, same, within};
+use crate::outcome::{Halt, broken, holds, id, ok, patience, same, within};
 
 pub(super) const POLL: Duration = Duration::from_millis(500);
 
@@ -272,6 +272,18 @@ pub(super) async fn nothing_but_a_probe(
     submit(runtime, submission(name)?).await?;
     turns.of(name, 1).await?.answer(next(DONE));
     is_finished(runtime, name).await
+}
+
+/// Whatever its turn would have shown by now: the run waits, and nobody holds it.
+pub(super) async fn waits(runtime: &Runtime, name: &str, why: &str) -> Result<(), Halt> {
+    let seen = state(runtime, name).await?;
+    let is_due = matches!(seen, Some(ScheduleState::Due { .. }));
+    holds(
+        is_due,
+        format!("asked how {name} stands, {why}"),
+        "a run that waits for a worker",
+        seen,
+    )
 }
 
 /// Lets `total` pass in steps that a heartbeat can follow.

@@ -19,16 +19,16 @@ pub(crate) const ONE_PART: u8 = 4;
 pub(crate) const ABSENT_IS_EMPTY: u8 = 5;
 pub(crate) const REPEATS: u8 = 6;
 
-pub(crate) struct Broken<const BUG: u8>(Arc<Store<BUG>>);
+pub(crate) struct Broken(Arc<Store>);
 
 #[async_trait]
-impl<const BUG: u8> Harness for Broken<BUG> {
+impl Harness for Broken {
     async fn start() -> Self {
         Self(Arc::default())
     }
 
     fn store(&self) -> Arc<dyn BlobStore> {
-        Arc::<Store<BUG>>::clone(&self.0)
+        Arc::<Store>::clone(&self.0)
     }
 
     async fn corrupt(&self, digest: &Digest) -> bool {
@@ -38,20 +38,22 @@ impl<const BUG: u8> Harness for Broken<BUG> {
 }
 
 #[derive(Debug)]
-pub(super) struct Store<const BUG: u8> {
+pub(super) struct Store {
+    bug: u8,
     inner: Arc<dyn BlobStore>,
     damaged: Mutex<Vec<Digest>>,
 }
 
-impl<const BUG: u8> Default for Store<BUG> {
+impl Default for Store {
     fn default() -> Self {
-        Self::over(Arc::new(MemoryBlobStore::default()))
+        Self::over(super::chosen(), Arc::new(MemoryBlobStore::default()))
     }
 }
 
-impl<const BUG: u8> Store<BUG> {
-    pub(super) fn over(inner: Arc<dyn BlobStore>) -> Self {
+impl Store {
+    pub(super) fn over(bug: u8, inner: Arc<dyn BlobStore>) -> Self {
         Self {
+            bug,
             inner,
             damaged: Mutex::default(),
         }
@@ -61,21 +63,21 @@ impl<const BUG: u8> Store<BUG> {
 type Parts = BoxStream<'static, Result<Bytes, BlobError>>;
 
 #[async_trait]
-impl<const BUG: u8> BlobStore for Store<BUG> {
+impl BlobStore for Store {
     fn info(&self) -> AdapterInfo {
         self.inner.info()
     }
 
     fn capabilities(&self) -> BlobCapabilities {
         let mut capabilities = self.inner.capabilities();
-        if BUG == super::MODEST {
+        if self.bug == super::MODEST {
             capabilities.durability = Durability::Volatile;
         }
         capabilities
     }
 
     async fn put(&self, mut content: Parts) -> Result<Digest, BlobError> {
-        match BUG {
+        match self.bug {
             VISIBLE_EARLY => {
                 let mut parts = Vec::new();
                 while let Some(part) = content.try_next().await? {
@@ -109,17 +111,17 @@ impl<const BUG: u8> BlobStore for Store<BUG> {
 
     async fn get(&self, digest: &Digest) -> Result<Parts, BlobError> {
         let parts = match self.inner.get(digest).await {
-            Err(error) if BUG == ABSENT_IS_EMPTY && error.kind() == Kind::NotFound => {
+            Err(error) if self.bug == ABSENT_IS_EMPTY && error.kind() == Kind::NotFound => {
                 stream::empty().boxed()
             }
             other => other?,
         };
         if self.damaged.lock().unwrap().contains(digest) {
             let end = BlobError::new(Kind::Corrupt, "broken", "get", "the digest differs");
-            let end = stream::iter((BUG != UNVERIFIED).then_some(Err(end)));
+            let end = stream::iter((self.bug != UNVERIFIED).then_some(Err(end)));
             return Ok(parts.chain(end).boxed());
         }
-        if BUG == ONE_PART {
+        if self.bug == ONE_PART {
             let all: Vec<Bytes> = parts.try_collect().await?;
             return Ok(stream::iter([Ok(Bytes::from(all.concat()))]).boxed());
         }
@@ -139,7 +141,7 @@ impl<const BUG: u8> BlobStore for Store<BUG> {
         limit: NonZeroU32,
         page: Option<PageToken>,
     ) -> Result<Page<Digest>, BlobError> {
-        if BUG == REPEATS
+        if self.bug == REPEATS
             && limit.get() > 1
             && let Some(PageToken(token)) = &page
         {

@@ -18,56 +18,66 @@ pub(crate) const NO_SIZES: u8 = 3;
 pub(crate) const DELETES_ALL_KINDS: u8 = 4;
 pub(crate) const FOLDS_CASE: u8 = 5;
 
-pub(crate) struct Broken<const BUG: u8>(Arc<Store<BUG>>);
+pub(crate) struct Broken(Arc<Store>);
 
 #[async_trait]
-impl<const BUG: u8> Harness for Broken<BUG> {
+impl Harness for Broken {
     async fn start() -> Self {
-        Self(Arc::default())
+        Self(Arc::new(Store {
+            bug: super::chosen(),
+            inner: MemoryCheckpointStore::default(),
+        }))
     }
 
     fn store(&self) -> Arc<dyn CheckpointStore> {
-        Arc::<Store<BUG>>::clone(&self.0)
+        Arc::<Store>::clone(&self.0)
     }
 }
 
-#[derive(Debug, Default)]
-struct Store<const BUG: u8>(MemoryCheckpointStore);
+#[derive(Debug)]
+struct Store {
+    bug: u8,
+    inner: MemoryCheckpointStore,
+}
 
-fn folded<const BUG: u8>(run: &RunId) -> RunId {
-    if BUG == FOLDS_CASE {
-        RunId::new(run.as_str().to_lowercase()).unwrap()
-    } else {
-        run.clone()
+impl Store {
+    fn folded(&self, run: &RunId) -> RunId {
+        if self.bug == FOLDS_CASE {
+            RunId::new(run.as_str().to_lowercase()).unwrap()
+        } else {
+            run.clone()
+        }
     }
 }
 
 #[async_trait]
-impl<const BUG: u8> CheckpointStore for Store<BUG> {
+impl CheckpointStore for Store {
     fn info(&self) -> AdapterInfo {
-        self.0.info()
+        self.inner.info()
     }
 
     fn capabilities(&self) -> CheckpointCapabilities {
-        self.0.capabilities()
+        self.inner.capabilities()
     }
 
     async fn write(&self, checkpoint: Checkpoint) -> Result<(), CheckpointError> {
         let checkpoint = Checkpoint {
-            run: folded::<BUG>(&checkpoint.run),
+            run: self.folded(&checkpoint.run),
             ..checkpoint
         };
-        let written = self.0.write(checkpoint.clone()).await;
-        if BUG == OVERWRITES && matches!(&written, Err(error) if error.kind() == Kind::Conflict) {
+        let written = self.inner.write(checkpoint.clone()).await;
+        if self.bug == OVERWRITES
+            && matches!(&written, Err(error) if error.kind() == Kind::Conflict)
+        {
             let Checkpoint { run, kind, seq, .. } = checkpoint.clone();
-            self.0
+            self.inner
                 .delete(DeleteCheckpoints {
                     run,
                     kind: Some(kind),
                     before: Some(seq.next()),
                 })
                 .await?;
-            return self.0.write(checkpoint).await;
+            return self.inner.write(checkpoint).await;
         }
         written
     }
@@ -78,31 +88,31 @@ impl<const BUG: u8> CheckpointStore for Store<BUG> {
         kind: CheckpointKind,
         at_or_before: Seq,
     ) -> Result<Option<Checkpoint>, CheckpointError> {
-        let bound = if BUG == NO_BOUND {
+        let bound = if self.bug == NO_BOUND {
             Seq(u64::MAX)
         } else {
             at_or_before
         };
-        self.0.latest(&folded::<BUG>(run), kind, bound).await
+        self.inner.latest(&self.folded(run), kind, bound).await
     }
 
     async fn list(&self, query: CheckpointQuery) -> Result<Page<CheckpointEntry>, CheckpointError> {
         let query = CheckpointQuery {
-            run: folded::<BUG>(&query.run),
+            run: self.folded(&query.run),
             ..query
         };
-        let mut page = self.0.list(query).await?;
-        if BUG == NO_SIZES {
+        let mut page = self.inner.list(query).await?;
+        if self.bug == NO_SIZES {
             page.items.iter_mut().for_each(|entry| entry.size = 1);
         }
         Ok(page)
     }
 
     async fn delete(&self, which: DeleteCheckpoints) -> Result<u64, CheckpointError> {
-        let kind = which.kind.filter(|_kind| BUG != DELETES_ALL_KINDS);
-        self.0
+        let kind = which.kind.filter(|_kind| self.bug != DELETES_ALL_KINDS);
+        self.inner
             .delete(DeleteCheckpoints {
-                run: folded::<BUG>(&which.run),
+                run: self.folded(&which.run),
                 kind,
                 ..which
             })

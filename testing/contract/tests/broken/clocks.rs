@@ -16,22 +16,25 @@ pub(crate) const WAKES_EARLY: u8 = 3;
 pub(crate) const WAITS_FOR_THE_PAST: u8 = 4;
 pub(crate) const ONE_SLEEPER: u8 = 5;
 
-pub(crate) struct Broken<const BUG: u8>(Arc<Bad<BUG>>);
+pub(crate) struct Broken(Arc<Bad>);
 
 #[async_trait]
-impl<const BUG: u8> Harness for Broken<BUG> {
+impl Harness for Broken {
     async fn start() -> Self {
-        Self(Arc::default())
+        Self(Arc::new(Bad {
+            bug: super::chosen(),
+            ..Bad::default()
+        }))
     }
 
     fn clock(&self) -> Arc<dyn Clock> {
-        Arc::<Bad<BUG>>::clone(&self.0)
+        Arc::<Bad>::clone(&self.0)
     }
 
     async fn advance(&self, by: Duration) {
         // A second is a second, but not here.
         let is_long = by >= Duration::from_millis(20);
-        let by = if BUG == SLOW_TIME && is_long {
+        let by = if self.0.bug == SLOW_TIME && is_long {
             by / 2
         } else {
             by
@@ -41,21 +44,22 @@ impl<const BUG: u8> Harness for Broken<BUG> {
 }
 
 #[derive(Debug, Default)]
-struct Bad<const BUG: u8> {
+struct Bad {
+    bug: u8,
     inner: FakeClock,
     looks: AtomicU64,
     sleeps: AtomicU64,
 }
 
 #[async_trait]
-impl<const BUG: u8> Clock for Bad<BUG> {
+impl Clock for Bad {
     fn info(&self) -> AdapterInfo {
         self.inner.info()
     }
 
     fn now(&self) -> Timestamp {
         let (now, looks) = (self.inner.now(), self.looks.fetch_add(1, Ordering::SeqCst));
-        if BUG == GOES_BACK && looks == 20_000 {
+        if self.bug == GOES_BACK && looks == 20_000 {
             Timestamp::from_millis(now.as_millis() - 1)
         } else {
             now
@@ -64,7 +68,7 @@ impl<const BUG: u8> Clock for Bad<BUG> {
 
     async fn sleep_until(&self, until: Timestamp) {
         let number = self.sleeps.fetch_add(1, Ordering::SeqCst) + 1;
-        match BUG {
+        match self.bug {
             WAKES_EARLY => {
                 let early = Timestamp::from_millis(until.as_millis().saturating_sub(1));
                 self.inner.sleep_until(early).await;

@@ -25,7 +25,8 @@ use tempfile::TempDir;
 use super::{ELSEWHERE, blobs, logs, runs};
 
 /// Stores in a folder, and the bug of its processes.
-pub(crate) struct InFolder<const BUG: u8> {
+pub(crate) struct InFolder {
+    bug: u8,
     folder: TempDir,
     clock: FakeClock,
     sqlite: Sqlite,
@@ -33,13 +34,15 @@ pub(crate) struct InFolder<const BUG: u8> {
     blobs: Arc<dyn BlobStore>,
 }
 
-impl<const BUG: u8> InFolder<BUG> {
+impl InFolder {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("bug"), [BUG]).unwrap();
+        let bug = super::chosen();
+        fs::write(folder.path().join("bug"), [bug]).unwrap();
         Sqlite::migrate(&config(folder.path())).await.unwrap();
         let clock = FakeClock::new();
         Self {
+            bug,
             sqlite: sqlite(folder.path(), Arc::new(clock.clone())).await,
             on_machine_time: sqlite(folder.path(), machine_time()).await,
             blobs: blob_store(folder.path()).await,
@@ -54,13 +57,13 @@ impl<const BUG: u8> InFolder<BUG> {
 }
 
 #[async_trait]
-impl<const BUG: u8> ss::Harness for InFolder<BUG> {
+impl ss::Harness for InFolder {
     async fn start() -> Self {
         Self::new().await
     }
 
     fn store(&self) -> Arc<dyn StateStore> {
-        Arc::new(logs::Store::<BUG>::over(self.sqlite.state_store()))
+        Arc::new(logs::Store::over(self.bug, self.sqlite.state_store()))
     }
 
     fn another_process(&self) -> Option<Command> {
@@ -68,13 +71,13 @@ impl<const BUG: u8> ss::Harness for InFolder<BUG> {
     }
 
     fn makers(&self) -> Option<Command> {
-        let place = self.folder.path().join(BUG.to_string());
+        let place = self.folder.path().join(self.bug.to_string());
         process::this_test("a_process_that_makes_logs", place)
     }
 }
 
 #[async_trait]
-impl<const BUG: u8> ck::Harness for InFolder<BUG> {
+impl ck::Harness for InFolder {
     async fn start() -> Self {
         Self::new().await
     }
@@ -89,13 +92,13 @@ impl<const BUG: u8> ck::Harness for InFolder<BUG> {
 }
 
 #[async_trait]
-impl<const BUG: u8> bl::Harness for InFolder<BUG> {
+impl bl::Harness for InFolder {
     async fn start() -> Self {
         Self::new().await
     }
 
     fn store(&self) -> Arc<dyn BlobStore> {
-        Arc::new(blobs::Store::<BUG>::over(Arc::clone(&self.blobs)))
+        Arc::new(blobs::Store::over(self.bug, Arc::clone(&self.blobs)))
     }
 
     fn another_process(&self) -> Option<Command> {
@@ -104,14 +107,14 @@ impl<const BUG: u8> bl::Harness for InFolder<BUG> {
 }
 
 #[async_trait]
-impl<const BUG: u8> dr::Harness for InFolder<BUG> {
+impl dr::Harness for InFolder {
     async fn start() -> Self {
         Self::new().await
     }
 
     fn runtime(&self) -> Arc<dyn DurableRuntime> {
         let inner = self.sqlite.durable_runtime();
-        Arc::new(runs::Runtime::<BUG>::over(inner, self.clock.clone()))
+        Arc::new(runs::Runtime::over(self.bug, inner, self.clock.clone()))
     }
 
     fn now(&self) -> Timestamp {
@@ -127,7 +130,7 @@ impl<const BUG: u8> dr::Harness for InFolder<BUG> {
     }
 
     async fn reopen(&self) -> Option<Arc<dyn DurableRuntime>> {
-        let folder = if BUG == ELSEWHERE {
+        let folder = if self.bug == ELSEWHERE {
             self.folder.path().join("elsewhere")
         } else {
             self.folder.path().to_path_buf()
@@ -176,11 +179,7 @@ pub(crate) async fn logs_that_are_made(place: OsString) -> Arc<dyn StateStore> {
 pub(crate) async fn logs_of_process(place: OsString) -> Arc<dyn StateStore> {
     let (folder, bug) = of_process(place).await;
     let store = sqlite(&folder, machine_time()).await.state_store();
-    match bug {
-        logs::LOST_WRITER => Arc::new(logs::Store::<{ logs::LOST_WRITER }>::over(store)),
-        logs::TORN_BY_DEATH => Arc::new(logs::Store::<{ logs::TORN_BY_DEATH }>::over(store)),
-        _ => store,
-    }
+    Arc::new(logs::Store::over(bug, store))
 }
 
 pub(crate) async fn checkpoints_of_process(place: OsString) -> Arc<dyn CheckpointStore> {
@@ -191,24 +190,13 @@ pub(crate) async fn checkpoints_of_process(place: OsString) -> Arc<dyn Checkpoin
 pub(crate) async fn runs_of_process(place: OsString) -> Arc<dyn DurableRuntime> {
     let (folder, bug) = of_process(place).await;
     let inner = sqlite(&folder, machine_time()).await.durable_runtime();
-    match bug {
-        runs::SILENT_REVOCATION => {
-            let clock = FakeClock::new();
-            Arc::new(runs::Runtime::<{ runs::SILENT_REVOCATION }>::over(
-                inner, clock,
-            ))
-        }
-        _ => inner,
-    }
+    Arc::new(runs::Runtime::over(bug, inner, FakeClock::new()))
 }
 
 pub(crate) async fn blobs_of_process(place: OsString) -> Arc<dyn BlobStore> {
     let (folder, bug) = of_process(place).await;
     let store = blob_store(&folder).await;
-    match bug {
-        blobs::VISIBLE_EARLY => Arc::new(blobs::Store::<{ blobs::VISIBLE_EARLY }>::over(store)),
-        _ => store,
-    }
+    Arc::new(blobs::Store::over(bug, store))
 }
 
 async fn blob_store(folder: &Path) -> Arc<dyn BlobStore> {

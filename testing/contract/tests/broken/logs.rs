@@ -59,9 +59,9 @@ const SEAL: &str = "sealed";
 /// What has no room where there is none.
 const NO_ROOM_FOR: usize = 1 << 20;
 
-pub(crate) struct Broken<const BUG: u8>(Arc<Store<BUG>>);
+pub(crate) struct Broken(Arc<Store>);
 
-impl<const BUG: u8> Broken<BUG> {
+impl Broken {
     /// What another store holds after the end of this one, without the newest so many records of each log.
     async fn survivors(&self, lost: usize) -> Arc<dyn StateStore> {
         let heir = MemoryStateStore::default();
@@ -99,19 +99,19 @@ impl<const BUG: u8> Broken<BUG> {
 }
 
 #[async_trait]
-impl<const BUG: u8> Harness for Broken<BUG> {
+impl Harness for Broken {
     async fn start() -> Self {
         Self(Arc::default())
     }
 
     fn store(&self) -> Arc<dyn StateStore> {
-        Arc::<Store<BUG>>::clone(&self.0)
+        Arc::<Store>::clone(&self.0)
     }
 
     async fn second_handle(&self) -> Option<Arc<dyn StateStore>> {
-        Some(Arc::new(Store::<BUG> {
+        Some(Arc::new(Store {
             is_second: true,
-            ..Store::over(Arc::clone(&self.0.inner))
+            ..Store::over(self.0.bug, Arc::clone(&self.0.inner))
         }))
     }
 
@@ -121,22 +121,25 @@ impl<const BUG: u8> Harness for Broken<BUG> {
     }
 
     async fn lose_next_reply(&self) -> bool {
-        let loses = matches!(BUG, LOST_REPLY_IS_A_FAILURE | LOST_REPLY_IS_FORGOTTEN);
+        let loses = matches!(
+            self.0.bug,
+            LOST_REPLY_IS_A_FAILURE | LOST_REPLY_IS_FORGOTTEN
+        );
         self.0.loses_next_reply.store(loses, Ordering::SeqCst);
         loses
     }
 
     async fn without_room(&self) -> Option<Arc<dyn StateStore>> {
-        matches!(BUG, NONE | PART_WITHOUT_ROOM).then(|| {
-            Arc::new(Store::<BUG> {
+        matches!(self.0.bug, NONE | PART_WITHOUT_ROOM).then(|| {
+            Arc::new(Store {
                 has_no_room: true,
-                ..Store::over(Arc::clone(&self.0.inner))
+                ..Store::over(self.0.bug, Arc::clone(&self.0.inner))
             }) as Arc<dyn StateStore>
         })
     }
 
     async fn open_as_if_newer(&self) -> Option<Opened> {
-        Some(match BUG {
+        Some(match self.0.bug {
             NO_VERSION => Ok(self.store()),
             _ => Err(error(Kind::Rejected, "it is newer")),
         })
@@ -144,12 +147,12 @@ impl<const BUG: u8> Harness for Broken<BUG> {
 
     async fn reopen_after_a_torn_write(&self) -> Option<Opened> {
         Some(Ok(self
-            .survivors(usize::from(BUG == LOSES_THE_NEWEST))
+            .survivors(usize::from(self.0.bug == LOSES_THE_NEWEST))
             .await))
     }
 
     async fn reopen_after_losing_the_end(&self) -> Option<Opened> {
-        Some(match BUG {
+        Some(match self.0.bug {
             ENDS_EARLIER => Ok(self.survivors(1).await),
             _ => Err(error(Kind::Corrupt, "its end is missing")),
         })
@@ -161,7 +164,8 @@ fn error(kind: Kind, why: &'static str) -> StateStoreError {
 }
 
 #[derive(Debug)]
-pub(super) struct Store<const BUG: u8> {
+pub(super) struct Store {
+    bug: u8,
     inner: Arc<dyn StateStore>,
     is_second: bool,
     has_no_room: bool,
@@ -181,15 +185,16 @@ pub(super) struct Store<const BUG: u8> {
     records: Arc<Mutex<BTreeMap<LogId, Vec<Record>>>>,
 }
 
-impl<const BUG: u8> Default for Store<BUG> {
+impl Default for Store {
     fn default() -> Self {
-        Self::over(Arc::new(MemoryStateStore::default()))
+        Self::over(super::chosen(), Arc::new(MemoryStateStore::default()))
     }
 }
 
-impl<const BUG: u8> Store<BUG> {
-    pub(super) fn over(inner: Arc<dyn StateStore>) -> Self {
+impl Store {
+    pub(super) fn over(bug: u8, inner: Arc<dyn StateStore>) -> Self {
         Self {
+            bug,
             inner,
             is_second: false,
             has_no_room: false,
@@ -218,15 +223,15 @@ impl<const BUG: u8> Store<BUG> {
         }
     }
 
-    fn scope(key: &DocumentKey) -> DocumentKey {
+    fn scope(&self, key: &DocumentKey) -> DocumentKey {
         DocumentKey {
-            scope: Self::documents(&key.scope),
+            scope: self.documents(&key.scope),
             path: key.path.clone(),
         }
     }
 
-    fn documents(scope: &LogId) -> LogId {
-        if BUG != KEEPS_DOCUMENTS {
+    fn documents(&self, scope: &LogId) -> LogId {
+        if self.bug != KEEPS_DOCUMENTS {
             return scope.clone();
         }
         LogId::new(
@@ -235,8 +240,8 @@ impl<const BUG: u8> Store<BUG> {
         )
     }
 
-    fn expected(expected: ExpectedVersion) -> ExpectedVersion {
-        if BUG == ANY_VERSION {
+    fn expected(&self, expected: ExpectedVersion) -> ExpectedVersion {
+        if self.bug == ANY_VERSION {
             ExpectedVersion::Any
         } else {
             expected
@@ -268,18 +273,18 @@ fn failed(kind: Kind, why: &'static str) -> StateStoreError {
 }
 
 #[async_trait]
-impl<const BUG: u8> StateStore for Store<BUG> {
+impl StateStore for Store {
     fn info(&self) -> AdapterInfo {
         self.inner.info()
     }
 
     fn capabilities(&self) -> StateStoreCapabilities {
         let mut capabilities = self.inner.capabilities();
-        if BUG == NO_LIMIT {
+        if self.bug == NO_LIMIT {
             capabilities.max_append_bytes = 1 << 20;
         }
-        capabilities.watch = BUG != SECRET_WATCH;
-        if BUG == super::MODEST {
+        capabilities.watch = self.bug != SECRET_WATCH;
+        if self.bug == super::MODEST {
             capabilities.durability = Durability::Volatile;
         }
         capabilities
@@ -291,18 +296,18 @@ impl<const BUG: u8> StateStore for Store<BUG> {
             ..append
         };
         if self.loses_next_reply.swap(false, Ordering::SeqCst) {
-            if BUG == LOST_REPLY_IS_FORGOTTEN {
+            if self.bug == LOST_REPLY_IS_FORGOTTEN {
                 append.id = AppendId::new(format!("{}.sent", append.id)).unwrap();
             }
             self.inner.append(append).await?;
             let lost = failed(Kind::Unavailable, "the reply was lost");
-            return Err(if BUG == LOST_REPLY_IS_A_FAILURE {
+            return Err(if self.bug == LOST_REPLY_IS_A_FAILURE {
                 lost
             } else {
                 lost.with_unknown_effect()
             });
         }
-        match BUG {
+        match self.bug {
             TORN_APPEND if append.bodies.len() > 2 && append.seal => {
                 append.bodies.truncate(2);
                 self.inner.append(append).await.map(|appended| Appended {
@@ -505,7 +510,7 @@ impl<const BUG: u8> StateStore for Store<BUG> {
                 if self.has_no_room
                     && append.bodies.iter().any(|body| body.len() > NO_ROOM_FOR) =>
             {
-                if BUG == PART_WITHOUT_ROOM {
+                if self.bug == PART_WITHOUT_ROOM {
                     append.bodies.retain(|body| body.len() <= NO_ROOM_FOR);
                     append.seal = false;
                     if !append.bodies.is_empty() {
@@ -522,16 +527,16 @@ impl<const BUG: u8> StateStore for Store<BUG> {
         let log = self.real(log);
         let damaged = self.damaged.lock().unwrap().clone();
         if let Some(damaged) = damaged
-            && (damaged == log || BUG == DAMAGE_SPREADS)
+            && (damaged == log || self.bug == DAMAGE_SPREADS)
         {
             let corrupt = || failed(Kind::Corrupt, "a record cannot be decoded");
-            return if BUG == DAMAGE_IS_SHORTER {
+            return if self.bug == DAMAGE_IS_SHORTER {
                 stream::empty().boxed()
             } else {
                 stream::iter([Err(corrupt())]).boxed()
             };
         }
-        match BUG {
+        match self.bug {
             READ_OF_BEFORE => {
                 let before = (self.in_flight.load(Ordering::SeqCst) > 0
                     && log.name.as_str().starts_with("history"))
@@ -555,7 +560,7 @@ impl<const BUG: u8> StateStore for Store<BUG> {
     }
 
     async fn head(&self, log: &LogId) -> Result<Option<Head>, StateStoreError> {
-        if BUG == STALE_HANDLE && self.is_second {
+        if self.bug == STALE_HANDLE && self.is_second {
             if let Some(cached) = self.cached.lock().unwrap().get(log) {
                 return Ok(cached.clone());
             }
@@ -566,7 +571,7 @@ impl<const BUG: u8> StateStore for Store<BUG> {
                 .insert(log.clone(), head.clone());
             return Ok(head);
         }
-        if BUG == HEAD_OF_BEFORE
+        if self.bug == HEAD_OF_BEFORE
             && self.is_second
             && self.in_flight.load(Ordering::SeqCst) > 0
             && let Some(cached) = self.cached.lock().unwrap().get(log)
@@ -574,7 +579,7 @@ impl<const BUG: u8> StateStore for Store<BUG> {
             return Ok(cached.clone());
         }
         let mut head = self.inner.head(&self.real(log)).await?;
-        if BUG == HEAD_OF_BEFORE {
+        if self.bug == HEAD_OF_BEFORE {
             self.cached
                 .lock()
                 .unwrap()
@@ -588,7 +593,7 @@ impl<const BUG: u8> StateStore for Store<BUG> {
     }
 
     async fn list(&self, query: HeadQuery) -> Result<Page<Head>, StateStoreError> {
-        match BUG {
+        match self.bug {
             PAGES_BY_OFFSET => {
                 let offset: usize = query
                     .page
@@ -618,7 +623,7 @@ impl<const BUG: u8> StateStore for Store<BUG> {
 
     async fn delete(&self, log: &LogId) -> Result<(), StateStoreError> {
         self.inner.delete(&self.real(log)).await?;
-        if BUG == NO_TOMBSTONE && log.name.as_str() != "gone" {
+        if self.bug == NO_TOMBSTONE && log.name.as_str() != "gone" {
             *self
                 .generations
                 .lock()
@@ -630,16 +635,16 @@ impl<const BUG: u8> StateStore for Store<BUG> {
     }
 
     async fn get(&self, key: &DocumentKey) -> Result<Option<Document>, StateStoreError> {
-        self.inner.get(&Self::scope(key)).await
+        self.inner.get(&self.scope(key)).await
     }
 
     async fn put(&self, put: PutDocument) -> Result<Version, StateStoreError> {
-        let writer = if BUG == LOST_WRITER {
+        let writer = if self.bug == LOST_WRITER {
             WriterId::new("somebody").unwrap()
         } else {
             put.writer
         };
-        let (key, expected) = (Self::scope(&put.key), Self::expected(put.expected));
+        let (key, expected) = (self.scope(&put.key), self.expected(put.expected));
         self.inner
             .put(PutDocument {
                 key,
@@ -656,7 +661,7 @@ impl<const BUG: u8> StateStore for Store<BUG> {
         expected: ExpectedVersion,
     ) -> Result<(), StateStoreError> {
         self.inner
-            .remove(&Self::scope(key), Self::expected(expected))
+            .remove(&self.scope(key), self.expected(expected))
             .await
     }
 
@@ -666,7 +671,7 @@ impl<const BUG: u8> StateStore for Store<BUG> {
     ) -> Result<Page<DocumentEntry>, StateStoreError> {
         self.inner
             .list_documents(DocumentQuery {
-                scope: Self::documents(&query.scope),
+                scope: self.documents(&query.scope),
                 ..query
             })
             .await

@@ -63,7 +63,7 @@ const KEY: &str = "key-0123456789";
 /// The most bytes of an answer.
 const CAP: usize = 1 << 20;
 
-pub(crate) struct Broken<const BUG: u8>(Arc<Backend>);
+pub(crate) struct Broken(Model);
 
 struct Backend {
     answer: Mutex<Answer>,
@@ -72,21 +72,25 @@ struct Backend {
 }
 
 #[async_trait]
-impl<const BUG: u8> Harness for Broken<BUG> {
+impl Harness for Broken {
     async fn start() -> Self {
-        Self(Arc::new(Backend {
+        let backend = Backend {
             answer: Mutex::new(Answer::HangUp),
             requests: Mutex::default(),
             hang_ups: AtomicUsize::new(0),
-        }))
+        };
+        Self(Model {
+            bug: super::chosen(),
+            backend: Arc::new(backend),
+        })
     }
 
     fn provider(&self) -> Arc<dyn ModelProvider> {
-        Arc::new(Model::<BUG>(Arc::clone(&self.0)))
+        Arc::new(self.0.clone())
     }
 
     async fn answer(&self, answer: &Answer) -> Option<Said> {
-        *self.0.answer.lock().unwrap() = answer.clone();
+        *self.0.backend.answer.lock().unwrap() = answer.clone();
         let mut said = Said::default();
         let steps = match answer {
             Answer::Stream(script) => script.steps.as_slice(),
@@ -107,11 +111,11 @@ impl<const BUG: u8> Harness for Broken<BUG> {
     }
 
     fn requests(&self) -> Option<Vec<String>> {
-        Some(self.0.requests.lock().unwrap().clone())
+        Some(self.0.backend.requests.lock().unwrap().clone())
     }
 
     fn hang_ups(&self) -> Option<usize> {
-        Some(self.0.hang_ups.load(Ordering::SeqCst))
+        Some(self.0.backend.hang_ups.load(Ordering::SeqCst))
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -120,7 +124,7 @@ impl<const BUG: u8> Harness for Broken<BUG> {
 }
 
 /// A harness of which its author wrote no more than must be.
-pub(crate) struct Mute(Broken<NONE>);
+pub(crate) struct Mute(Broken);
 
 #[async_trait]
 impl Harness for Mute {
@@ -143,17 +147,21 @@ fn words(kind: Kind) -> (Option<u16>, Option<String>) {
     (Some(400 + kind as u16), Some(format!("{kind:?}")))
 }
 
-struct Model<const BUG: u8>(Arc<Backend>);
+#[derive(Clone)]
+struct Model {
+    bug: u8,
+    backend: Arc<Backend>,
+}
 
-impl<const BUG: u8> fmt::Debug for Model<BUG> {
+impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = if BUG == SHOWS_KEY { KEY } else { "…" };
+        let key = if self.bug == SHOWS_KEY { KEY } else { "…" };
         write!(f, "Model({key})")
     }
 }
 
 #[async_trait]
-impl<const BUG: u8> ModelProvider for Model<BUG> {
+impl ModelProvider for Model {
     fn info(&self) -> AdapterInfo {
         AdapterInfo {
             id: ADAPTER,
@@ -164,15 +172,16 @@ impl<const BUG: u8> ModelProvider for Model<BUG> {
 
     fn capabilities(&self, _model: &str) -> ModelCapabilities {
         let capabilities = ModelCapabilities::NONE.with_tool_use();
-        if BUG == SECRET_SCHEMA {
+        if self.bug == SECRET_SCHEMA {
             return capabilities;
         }
         capabilities.with_structured_output()
     }
 
     fn stream(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
-        let call = Call::<BUG> {
-            backend: Arc::clone(&self.0),
+        let call = Call {
+            bug: self.bug,
+            backend: Arc::clone(&self.backend),
             deadline: Instant::now() + request.idle_timeout,
             request,
             line: None,
@@ -202,24 +211,26 @@ impl<const BUG: u8> ModelProvider for Model<BUG> {
 }
 
 /// A connection to the backend. Closing it before the backend is done is hanging up.
-struct Line<const BUG: u8> {
+struct Line {
+    bug: u8,
     backend: Arc<Backend>,
     is_done: bool,
 }
 
-impl<const BUG: u8> Drop for Line<BUG> {
+impl Drop for Line {
     fn drop(&mut self) {
-        if !self.is_done && BUG != KEEPS_CONNECTION {
+        if !self.is_done && self.bug != KEEPS_CONNECTION {
             self.backend.hang_ups.fetch_add(1, Ordering::SeqCst);
         }
     }
 }
 
-struct Call<const BUG: u8> {
+struct Call {
+    bug: u8,
     backend: Arc<Backend>,
     deadline: Instant,
     request: ModelRequest,
-    line: Option<Line<BUG>>,
+    line: Option<Line>,
     /// From when the answer has begun.
     script: Option<Script>,
     out: VecDeque<Result<ModelEvent, ModelError>>,
@@ -233,12 +244,12 @@ struct Call<const BUG: u8> {
     bytes: usize,
 }
 
-impl<const BUG: u8> Call<BUG> {
+impl Call {
     async fn next(&mut self) -> Option<Result<ModelEvent, ModelError>> {
         loop {
             match self.out.pop_front() {
                 Some(Err(error)) => {
-                    let goes_on = BUG == GOES_ON
+                    let goes_on = self.bug == GOES_ON
                         && self.script.is_some()
                         && matches!(error.kind(), Kind::Decode | Kind::Server);
                     self.is_over = !goes_on;
@@ -250,10 +261,10 @@ impl<const BUG: u8> Call<BUG> {
                 }
                 Some(event) => return Some(event),
                 None if self.is_over => return None,
-                None if self.request.cancel.is_set() && BUG != IGNORES_CANCEL => {
+                None if self.request.cancel.is_set() && self.bug != IGNORES_CANCEL => {
                     self.fail(Kind::Cancelled);
                 }
-                None if BUG == TOTAL_TIMEOUT && Instant::now() > self.deadline => {
+                None if self.bug == TOTAL_TIMEOUT && Instant::now() > self.deadline => {
                     self.fail(Kind::Timeout);
                 }
                 None if self.script.is_none() => self.begin().await,
@@ -270,26 +281,27 @@ impl<const BUG: u8> Call<BUG> {
     }
 
     async fn begin(&mut self) {
-        if BUG != ANY_HISTORY && check_history(&self.request.messages).is_err() {
+        if self.bug != ANY_HISTORY && check_history(&self.request.messages).is_err() {
             return self.fail(Kind::InvalidRequest);
         }
         let answer = self.backend.answer.lock().unwrap().clone();
-        let sent = sent::<BUG>(&self.request);
+        let sent = sent(self.bug, &self.request);
         let times = match &answer {
-            Answer::Refuse(failure) if BUG == REPEATS && failure.kind == Kind::Overloaded => 2,
+            Answer::Refuse(failure) if self.bug == REPEATS && failure.kind == Kind::Overloaded => 2,
             _ => 1,
         };
         for _time in 0..times {
             self.backend.requests.lock().unwrap().push(sent.clone());
         }
         self.line = Some(Line {
+            bug: self.bug,
             backend: Arc::clone(&self.backend),
             is_done: false,
         });
         match answer {
             Answer::Stream(script) => {
                 if let Some(limits) = script.limits
-                    && BUG != NO_LIMITS
+                    && self.bug != NO_LIMITS
                     && limits != RateLimits::default()
                 {
                     self.out.push_back(Ok(ModelEvent::RateLimits(limits)));
@@ -312,8 +324,8 @@ impl<const BUG: u8> Call<BUG> {
     async fn silence(&mut self) {
         let idle = self.request.idle_timeout;
         let kind = tokio::select! {
-            () = self.request.cancel.wait(), if BUG != IGNORES_CANCEL => Kind::Cancelled,
-            () = tokio::time::sleep(idle), if BUG != WAITS_FOR_EVER => Kind::Timeout,
+            () = self.request.cancel.wait(), if self.bug != IGNORES_CANCEL => Kind::Cancelled,
+            () = tokio::time::sleep(idle), if self.bug != WAITS_FOR_EVER => Kind::Timeout,
         };
         self.fail(kind);
     }
@@ -324,7 +336,7 @@ impl<const BUG: u8> Call<BUG> {
         };
         let pieces = script.pieces.unwrap_or(usize::MAX);
         if script.steps.is_empty() {
-            let reason = if BUG == STOPS_WHEN_CUT {
+            let reason = if self.bug == STOPS_WHEN_CUT {
                 FinishReason::Stop
             } else {
                 FinishReason::Interrupted
@@ -352,7 +364,7 @@ impl<const BUG: u8> Call<BUG> {
             }
             Step::Arguments { call, fragment } => {
                 let last = self.calls.len() - 1;
-                let at = if BUG == NEWEST_CALL {
+                let at = if self.bug == NEWEST_CALL {
                     last
                 } else {
                     call as usize
@@ -378,24 +390,24 @@ impl<const BUG: u8> Call<BUG> {
             }
             Step::Usage(usage) => {
                 self.out
-                    .push_back(Ok(ModelEvent::Usage(counted::<BUG>(usage))));
+                    .push_back(Ok(ModelEvent::Usage(counted(self.bug, usage))));
             }
             Step::Finish(reason) => {
-                let raw = Some(raw(reason)).filter(|_raw| BUG != NO_RAW_REASON);
+                let raw = Some(raw(reason)).filter(|_raw| self.bug != NO_RAW_REASON);
                 let is_done = matches!(reason, FinishReason::Stop | FinishReason::ToolCalls);
                 let reason = match reason {
-                    FinishReason::Other if BUG == NEW_IS_STOP => FinishReason::Stop,
+                    FinishReason::Other if self.bug == NEW_IS_STOP => FinishReason::Stop,
                     _ if is_done && self.is_malformed() => FinishReason::Malformed,
                     other => other,
                 };
                 self.finish(reason, raw);
             }
-            Step::Unknown if BUG == UNKNOWN_IS_ERROR => self.fail(Kind::Decode),
-            Step::Malformed(text) if BUG == QUOTES => {
+            Step::Unknown if self.bug == UNKNOWN_IS_ERROR => self.fail(Kind::Decode),
+            Step::Malformed(text) if self.bug == QUOTES => {
                 self.fail_with(Kind::Decode, &format!("{text} is no event"));
             }
-            Step::Malformed(_) if BUG != SKIPS_MALFORMED => self.fail(Kind::Decode),
-            Step::Fail(failure) if BUG != SKIPS_FAILURES => self.fail_as(&failure),
+            Step::Malformed(_) if self.bug != SKIPS_MALFORMED => self.fail(Kind::Decode),
+            Step::Fail(failure) if self.bug != SKIPS_FAILURES => self.fail_as(&failure),
             Step::Cut => self.fail(Kind::Network),
             Step::Silence => self.silence().await,
             Step::Endless(flood) => {
@@ -406,7 +418,7 @@ impl<const BUG: u8> Call<BUG> {
     }
 
     async fn flood(&mut self, flood: Flood) {
-        let is_counted = flood == Flood::Text || BUG != COUNTS_TEXT_ALONE;
+        let is_counted = flood == Flood::Text || self.bug != COUNTS_TEXT_ALONE;
         self.bytes += if is_counted { 1_000 } else { 0 };
         if self.bytes > CAP {
             return self.fail(Kind::Truncated);
@@ -430,7 +442,7 @@ impl<const BUG: u8> Call<BUG> {
         self.blocks += 1;
         self.out
             .push_back(Ok(ModelEvent::BlockStarted { block, kind }));
-        if BUG == ENDS_EARLY {
+        if self.bug == ENDS_EARLY {
             self.out.push_back(Ok(ModelEvent::BlockEnded { block }));
         }
         block
@@ -452,7 +464,7 @@ impl<const BUG: u8> Call<BUG> {
         let mut held = Vec::new();
         for piece in text.as_bytes().chunks(pieces) {
             held.extend_from_slice(piece);
-            let delta = if BUG == LOSSY_PIECES {
+            let delta = if self.bug == LOSSY_PIECES {
                 String::from_utf8_lossy(&std::mem::take(&mut held)).into_owned()
             } else {
                 let whole = match std::str::from_utf8(&held) {
@@ -473,12 +485,12 @@ impl<const BUG: u8> Call<BUG> {
             && self.calls.is_empty()
             && !serde_json::from_str::<Value>(&self.said)
                 .is_ok_and(|answer| answer["n"].is_i64() && answer.as_object().unwrap().len() == 1);
-        (is_wrong_call && BUG != ANY_ARGUMENTS) || (is_wrong_answer && BUG != ANY_ANSWER)
+        (is_wrong_call && self.bug != ANY_ARGUMENTS) || (is_wrong_answer && self.bug != ANY_ANSWER)
     }
 
     fn finish(&mut self, reason: FinishReason, raw_reason: Option<String>) {
         self.close();
-        if BUG == NULL_ARGUMENTS {
+        if self.bug == NULL_ARGUMENTS {
             let empty = self.calls.iter().filter(|(_, text)| text.is_empty());
             let delta = "null".to_owned();
             let deltas = empty.map(|(block, _)| ModelEvent::BlockDelta {
@@ -487,12 +499,12 @@ impl<const BUG: u8> Call<BUG> {
             });
             self.out.extend(deltas.map(Ok));
         }
-        if BUG != ENDS_EARLY {
+        if self.bug != ENDS_EARLY {
             let ends = (0..self.blocks).map(|block| ModelEvent::BlockEnded { block });
             self.out.extend(ends.map(Ok));
         }
         let finish = ModelEvent::Finish(Finish { reason, raw_reason });
-        if BUG == TWO_FINISHES {
+        if self.bug == TWO_FINISHES {
             self.out.push_back(Ok(finish.clone()));
         }
         self.out.push_back(Ok(finish));
@@ -506,7 +518,7 @@ impl<const BUG: u8> Call<BUG> {
     fn fail_with(&mut self, kind: Kind, why: &str) {
         let failed = PortError::new(kind, ADAPTER, "stream", why);
         let error = ModelError {
-            response_started: self.blocks > 0 && BUG != NEVER_STARTED,
+            response_started: self.blocks > 0 && self.bug != NEVER_STARTED,
             request_id: self.request_id(None),
             ..ModelError::from(failed)
         };
@@ -515,10 +527,10 @@ impl<const BUG: u8> Call<BUG> {
 
     fn fail_as(&mut self, failure: &Failure) {
         let kind = match failure.kind {
-            Kind::QuotaExhausted if BUG == QUOTA_IS_RATE => Kind::RateLimited,
+            Kind::QuotaExhausted if self.bug == QUOTA_IS_RATE => Kind::RateLimited,
             kind => kind,
         };
-        let why = if BUG == QUOTES {
+        let why = if self.bug == QUOTES {
             &failure.message
         } else {
             "the backend failed"
@@ -528,7 +540,7 @@ impl<const BUG: u8> Call<BUG> {
             Some(RetryAfter::Seconds(seconds)) => {
                 failed.with_retry(Retry::After(Duration::from_secs(seconds)))
             }
-            Some(RetryAfter::Date(date)) if BUG != SECONDS_ALONE => {
+            Some(RetryAfter::Date(date)) if self.bug != SECONDS_ALONE => {
                 let delay = date.duration_since(SystemTime::now()).unwrap_or_default();
                 failed.with_retry(Retry::After(delay))
             }
@@ -538,9 +550,9 @@ impl<const BUG: u8> Call<BUG> {
         let error = ModelError {
             error: failed,
             status,
-            code: code.filter(|_code| BUG != NO_CODE),
+            code: code.filter(|_code| self.bug != NO_CODE),
             request_id: self.request_id(failure.request_id.as_deref()),
-            response_started: self.blocks > 0 && BUG != NEVER_STARTED,
+            response_started: self.blocks > 0 && self.bug != NEVER_STARTED,
         };
         self.out.push_back(Err(error));
     }
@@ -548,12 +560,12 @@ impl<const BUG: u8> Call<BUG> {
     fn request_id(&self, named: Option<&str>) -> Option<String> {
         let of_script = || self.script.as_ref()?.request_id.as_deref();
         let id = named.or_else(of_script)?;
-        (BUG != NO_REQUEST_ID && !id.contains(KEY)).then(|| id.to_owned())
+        (self.bug != NO_REQUEST_ID && !id.contains(KEY)).then(|| id.to_owned())
     }
 }
 
-fn counted<const BUG: u8>(usage: Usage) -> Usage {
-    match BUG {
+fn counted(bug: u8, usage: Usage) -> Usage {
+    match bug {
         MISSING_IS_ZERO => {
             let zero = |count: Option<u64>| count.or(Some(0));
             Usage {
@@ -576,7 +588,7 @@ fn counted<const BUG: u8>(usage: Usage) -> Usage {
 }
 
 /// What reaches the backend.
-fn sent<const BUG: u8>(request: &ModelRequest) -> String {
+fn sent(bug: u8, request: &ModelRequest) -> String {
     let mut words = vec![request.instructions.to_string()];
     let mut last = Vec::new();
     for block in request.messages.iter().flat_map(|message| &message.blocks) {
@@ -589,9 +601,9 @@ fn sent<const BUG: u8>(request: &ModelRequest) -> String {
             Block::Refusal { text } => (text, None),
         };
         words.push(text.clone());
-        let own = item.filter(|item| BUG == SENDS_ALL_ITEMS || item.provider == ADAPTER);
+        let own = item.filter(|item| bug == SENDS_ALL_ITEMS || item.provider == ADAPTER);
         let data = own.map(|item| item.data.to_string());
-        if BUG == ITEMS_AT_THE_END {
+        if bug == ITEMS_AT_THE_END {
             last.extend(data);
         } else {
             words.extend(data);

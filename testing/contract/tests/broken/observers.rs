@@ -26,16 +26,19 @@ const SECRET: &str = "key-8f1c2a";
 const QUEUE: usize = 64;
 const LIST: usize = 10_000;
 
-pub(crate) struct Broken<const BUG: u8>(Arc<Bad<BUG>>);
+pub(crate) struct Broken(Arc<Bad>);
 
 #[async_trait]
-impl<const BUG: u8> Harness for Broken<BUG> {
+impl Harness for Broken {
     async fn start() -> Self {
-        Self(Arc::default())
+        Self(Arc::new(Bad {
+            bug: super::chosen(),
+            ..Bad::default()
+        }))
     }
 
     fn observer(&self) -> Arc<dyn Observer> {
-        Arc::<Bad<BUG>>::clone(&self.0)
+        Arc::<Bad>::clone(&self.0)
     }
 
     async fn lose_backend(&self) -> bool {
@@ -69,21 +72,21 @@ impl<const BUG: u8> Harness for Broken<BUG> {
         observer.observe(&Fact::AttemptStarted { run, attempt: 1 });
         let noticed = !self.0.state.lock().unwrap().written.is_empty();
         // An application that goes by what its observer has noticed.
-        let again = BUG == FEEDS_BACK && noticed;
+        let again = self.0.bug == FEEDS_BACK && noticed;
         format!("answered, asked again: {again}")
     }
 }
 
-struct Held<const BUG: u8>(Arc<Bad<BUG>>);
+struct Held(Arc<Bad>);
 
-impl<const BUG: u8> Drop for Held<BUG> {
+impl Drop for Held {
     fn drop(&mut self) {
         let mut state = self.0.state.lock().unwrap();
         state.is_held = false;
         let queue: Vec<Fact> = state.queue.drain(..).collect();
         queue
             .iter()
-            .for_each(|fact| Bad::<BUG>::pass_on(&mut state, fact));
+            .for_each(|fact| self.0.pass_on(&mut state, fact));
         drop(state);
         self.0.goes_on.notify_all();
     }
@@ -100,19 +103,20 @@ struct State {
 }
 
 #[derive(Default)]
-struct Bad<const BUG: u8> {
+struct Bad {
+    bug: u8,
     state: Mutex<State>,
     goes_on: Condvar,
 }
 
-impl<const BUG: u8> Bad<BUG> {
-    fn pass_on(state: &mut State, fact: &Fact) {
+impl Bad {
+    fn pass_on(&self, state: &mut State, fact: &Fact) {
         if state.told.len() >= LIST {
             state.dropped += 1;
             return;
         }
         if let Fact::RecordsAppended { run, head, .. } = fact {
-            let at = if BUG == NEWEST_FIRST {
+            let at = if self.bug == NEWEST_FIRST {
                 0
             } else {
                 state.told.len()
@@ -120,21 +124,25 @@ impl<const BUG: u8> Bad<BUG> {
             state.told.insert(at, (run.clone(), *head));
         }
         writeln!(state.written, "{}", fact.run()).unwrap();
-        if BUG == ADDS_ENVIRONMENT {
+        if self.bug == ADDS_ENVIRONMENT {
             let environment: Vec<_> = std::env::vars_os().collect();
             writeln!(state.written, "{environment:?}").unwrap();
         }
     }
 }
 
-impl<const BUG: u8> fmt::Debug for Bad<BUG> {
+impl fmt::Debug for Bad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = if BUG == SHOWS_ITS_KEY { SECRET } else { "…" };
+        let key = if self.bug == SHOWS_ITS_KEY {
+            SECRET
+        } else {
+            "…"
+        };
         f.debug_struct("Bad").field("key", &key).finish()
     }
 }
 
-impl<const BUG: u8> Observer for Bad<BUG> {
+impl Observer for Bad {
     fn info(&self) -> AdapterInfo {
         AdapterInfo {
             id: "broken",
@@ -144,7 +152,7 @@ impl<const BUG: u8> Observer for Bad<BUG> {
     }
 
     fn observe(&self, fact: &Fact) {
-        match (BUG, fact) {
+        match (self.bug, fact) {
             (SLEEPS, _) => std::thread::sleep(std::time::Duration::from_millis(1)),
             (NEEDS_A_RUNTIME, _) => drop(tokio::runtime::Handle::current()),
             (CANNOT_TELL_A_LONG_TIME, Fact::ToolCallEnded { duration, .. }) => {
@@ -154,19 +162,19 @@ impl<const BUG: u8> Observer for Bad<BUG> {
         }
         let mut state = self.state.lock().unwrap();
         if state.is_lost {
-            assert!(BUG != PANICS_WHEN_LOST, "the backend is gone");
-            state.dropped += u64::from(BUG != COUNTS_NOTHING);
+            assert!(self.bug != PANICS_WHEN_LOST, "the backend is gone");
+            state.dropped += u64::from(self.bug != COUNTS_NOTHING);
             return;
         }
-        if BUG == WAITS {
+        if self.bug == WAITS {
             state = self
                 .goes_on
                 .wait_while(state, |state| state.is_held)
                 .unwrap();
         }
         if !state.is_held {
-            Self::pass_on(&mut state, fact);
-        } else if state.queue.len() < QUEUE || BUG == NO_BOUND {
+            self.pass_on(&mut state, fact);
+        } else if state.queue.len() < QUEUE || self.bug == NO_BOUND {
             state.queue.push_back(fact.clone());
         } else {
             state.dropped += 1;

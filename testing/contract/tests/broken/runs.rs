@@ -40,30 +40,30 @@ pub(crate) const COUNTS_FROM_ASKING: u8 = 18;
 pub(crate) const NEVER_ASKS: u8 = 19;
 pub(crate) const CLOCK_OF_THE_WORKER: u8 = 20;
 pub(crate) const LIMITS_NOTHING: u8 = 21;
-pub(crate) const LIMITS_A_NEIGHBOUR: u8 = 22;
+pub(crate) const ONE_LINE: u8 = 22;
 pub(crate) const KEEPS_THE_FIRST_LIMIT: u8 = 23;
 pub(crate) const ENDLESS_LIMITS: u8 = 24;
 pub(crate) const SECRET_LIMITS: u8 = 25;
 pub(crate) const A_SCOPE_LIFTS_LIMITS: u8 = 26;
 
-pub(crate) struct Broken<const BUG: u8> {
+pub(crate) struct Broken {
     clock: FakeClock,
-    runtime: Arc<Runtime<BUG>>,
+    runtime: Arc<Runtime>,
 }
 
 #[async_trait]
-impl<const BUG: u8> Harness for Broken<BUG> {
+impl Harness for Broken {
     async fn start() -> Self {
         let clock = FakeClock::new();
         let inner = Arc::new(MemoryRuntime::new(Arc::new(clock.clone())));
         Self {
             clock: clock.clone(),
-            runtime: Arc::new(Runtime::over(inner, clock)),
+            runtime: Arc::new(Runtime::over(super::chosen(), inner, clock)),
         }
     }
 
     fn runtime(&self) -> Arc<dyn DurableRuntime> {
-        Arc::<Runtime<BUG>>::clone(&self.runtime)
+        Arc::<Runtime>::clone(&self.runtime)
     }
 
     fn now(&self) -> Timestamp {
@@ -75,7 +75,7 @@ impl<const BUG: u8> Harness for Broken<BUG> {
     }
 
     async fn second_handle(&self) -> Option<Arc<dyn DurableRuntime>> {
-        Some(Arc::new(Runtime::<BUG> {
+        Some(Arc::new(Runtime {
             is_second: true,
             ..Runtime::clone(&self.runtime)
         }))
@@ -87,7 +87,7 @@ impl<const BUG: u8> Harness for Broken<BUG> {
         by: Duration,
         fast: bool,
     ) -> Option<Arc<dyn DurableRuntime>> {
-        Some(Arc::new(Runtime::<BUG> {
+        Some(Arc::new(Runtime {
             fast_by: if fast { by } else { Duration::ZERO },
             ..Runtime::clone(&self.runtime)
         }))
@@ -99,7 +99,8 @@ impl<const BUG: u8> Harness for Broken<BUG> {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Runtime<const BUG: u8> {
+pub(super) struct Runtime {
+    bug: u8,
     inner: Arc<dyn DurableRuntime>,
     clock: FakeClock,
     /// Workers that begin to serve pass here.
@@ -110,9 +111,10 @@ pub(super) struct Runtime<const BUG: u8> {
     fast_by: Duration,
 }
 
-impl<const BUG: u8> Runtime<BUG> {
-    pub(super) fn over(inner: Arc<dyn DurableRuntime>, clock: FakeClock) -> Self {
+impl Runtime {
+    pub(super) fn over(bug: u8, inner: Arc<dyn DurableRuntime>, clock: FakeClock) -> Self {
         Self {
+            bug,
             inner,
             clock,
             gate: Arc::default(),
@@ -124,19 +126,19 @@ impl<const BUG: u8> Runtime<BUG> {
 }
 
 /// Stands between the runtime and the scenario's turns.
-struct Between<const BUG: u8>(Arc<dyn Advance>, Runtime<BUG>);
+struct Between(Arc<dyn Advance>, Runtime);
 
 #[async_trait]
-impl<const BUG: u8> Advance for Between<BUG> {
+impl Advance for Between {
     async fn advance(&self, mut turn: Turn) -> Next {
         let signals = turn.signals.clone();
         let (run, delivery) = (turn.run.clone(), turn.delivery);
-        match BUG {
+        match self.1.bug {
             SILENT_REVOCATION => turn.revoked = Latch::never(),
             REVERSED_SIGNALS if signals.len() > 4 => turn.signals.reverse(),
             _ => {}
         }
-        let mut next = match BUG {
+        let mut next = match self.1.bug {
             PANIC_PARKS => match AssertUnwindSafe(self.0.advance(turn)).catch_unwind().await {
                 Ok(next) => next,
                 Err(_panic) => Next {
@@ -146,7 +148,7 @@ impl<const BUG: u8> Advance for Between<BUG> {
             },
             _ => self.0.advance(turn).await,
         };
-        match (BUG, &mut next.then) {
+        match (self.1.bug, &mut next.then) {
             (CONSUMES_ALL, _) => {
                 next.consumed = signals.into_iter().map(|signal| signal.id).collect()
             }
@@ -181,7 +183,7 @@ impl<const BUG: u8> Advance for Between<BUG> {
 }
 
 #[async_trait]
-impl<const BUG: u8> DurableRuntime for Runtime<BUG> {
+impl DurableRuntime for Runtime {
     fn info(&self) -> AdapterInfo {
         self.inner.info()
     }
@@ -189,14 +191,14 @@ impl<const BUG: u8> DurableRuntime for Runtime<BUG> {
     fn capabilities(&self) -> RuntimeCapabilities {
         let capabilities = self.inner.capabilities();
         RuntimeCapabilities {
-            distributed: capabilities.distributed && BUG != super::MODEST,
-            queue_limits: BUG != SECRET_LIMITS,
+            distributed: capabilities.distributed && self.bug != super::MODEST,
+            queue_limits: self.bug != SECRET_LIMITS,
             ..capabilities
         }
     }
 
     async fn submit(&self, mut submit: Submit) -> Result<Submitted, RuntimeError> {
-        match BUG {
+        match self.bug {
             SUBMITS_TWICE => {
                 let submitted = self.inner.submit(submit.clone()).await?;
                 if submitted == Submitted::Existing {
@@ -206,6 +208,12 @@ impl<const BUG: u8> DurableRuntime for Runtime<BUG> {
                 return Ok(Submitted::New);
             }
             NO_SESSIONS => submit.session = None,
+            // Whoever is anywhere stands in the queue that has a limit.
+            ONE_LINE => {
+                if let Some(limited) = self.inner.queue_limits().await?.into_keys().next() {
+                    submit.queue = limited;
+                }
+            }
             // Nobody is told of it, and nobody asks.
             NEVER_ASKS if self.is_second => {
                 submit.not_before = Some(self.clock.now().plus(Duration::from_secs(3_600)));
@@ -223,7 +231,7 @@ impl<const BUG: u8> DurableRuntime for Runtime<BUG> {
     }
 
     async fn resubmit(&self, run: &RunId) -> Result<(), RuntimeError> {
-        if BUG == NO_RESUBMIT {
+        if self.bug == NO_RESUBMIT {
             Ok(())
         } else {
             self.inner.resubmit(run).await
@@ -232,7 +240,7 @@ impl<const BUG: u8> DurableRuntime for Runtime<BUG> {
 
     async fn signal(&self, run: &RunId, signal: Signal) -> Result<Signalled, RuntimeError> {
         let signalled = self.inner.signal(run, signal).await?;
-        if BUG == FINISHED_ACCEPTS && signalled == Signalled::Finished {
+        if self.bug == FINISHED_ACCEPTS && signalled == Signalled::Finished {
             return Ok(Signalled::Accepted);
         }
         Ok(signalled)
@@ -243,7 +251,7 @@ impl<const BUG: u8> DurableRuntime for Runtime<BUG> {
     }
 
     async fn forget(&self, run: &RunId) -> Result<(), RuntimeError> {
-        if BUG == FORGETS_NOTHING {
+        if self.bug == FORGETS_NOTHING {
             Ok(())
         } else {
             self.inner.forget(run).await
@@ -255,7 +263,7 @@ impl<const BUG: u8> DurableRuntime for Runtime<BUG> {
         queue: &QueueName,
         limit: Option<NonZeroU32>,
     ) -> Result<(), RuntimeError> {
-        match BUG {
+        match self.bug {
             LIMITS_NOTHING => {
                 let mut limits = self.limits.lock().await;
                 match limit {
@@ -275,18 +283,13 @@ impl<const BUG: u8> DurableRuntime for Runtime<BUG> {
                 }
                 return Ok(());
             }
-            LIMITS_A_NEIGHBOUR if queue.as_str() == "narrow" => {
-                self.inner
-                    .limit_queue(&"default".parse().unwrap(), limit)
-                    .await?;
-            }
             KEEPS_THE_FIRST_LIMIT if self.inner.queue_limits().await?.contains_key(queue) => {
                 return Ok(());
             }
             _ => {}
         }
         let limited = self.inner.limit_queue(queue, limit).await;
-        if BUG == ENDLESS_LIMITS {
+        if self.bug == ENDLESS_LIMITS {
             Ok(())
         } else {
             limited
@@ -294,15 +297,10 @@ impl<const BUG: u8> DurableRuntime for Runtime<BUG> {
     }
 
     async fn queue_limits(&self) -> Result<BTreeMap<QueueName, NonZeroU32>, RuntimeError> {
-        let mut limits = self.inner.queue_limits().await?;
-        match BUG {
-            LIMITS_NOTHING => limits = self.limits.lock().await.clone(),
-            LIMITS_A_NEIGHBOUR => {
-                limits.remove(&"default".parse::<QueueName>().unwrap());
-            }
-            _ => {}
+        if self.bug == LIMITS_NOTHING {
+            return Ok(self.limits.lock().await.clone());
         }
-        Ok(limits)
+        self.inner.queue_limits().await
     }
 
     async fn serve(
@@ -313,7 +311,7 @@ impl<const BUG: u8> DurableRuntime for Runtime<BUG> {
     ) -> Result<Served, RuntimeError> {
         let asked = self.clock.now();
         drop(self.gate.lock().await);
-        match BUG {
+        match self.bug {
             // A worker that tells the runtime what time it is.
             CLOCK_OF_THE_WORKER => self.clock.advance(self.fast_by),
             COUNTS_FROM_ASKING => {

@@ -74,7 +74,8 @@ pub(crate) fn supervise_if_asked() {
 }
 
 /// A folder with the bug, the supervisor and what the adapter keeps.
-pub(crate) struct Broken<const BUG: u8> {
+pub(crate) struct Broken {
+    bug: u8,
     folder: TempDir,
     sandbox: Arc<dyn Sandbox>,
 }
@@ -100,17 +101,22 @@ pub(crate) async fn of_process(folder: OsString) -> Arc<dyn Sandbox> {
 }
 
 #[async_trait]
-impl<const BUG: u8> sb::Harness for Broken<BUG> {
+impl sb::Harness for Broken {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("bug"), [BUG]).unwrap();
+        let bug = super::chosen();
+        fs::write(folder.path().join("bug"), [bug]).unwrap();
         let program = std::env::current_exe().unwrap();
         let script = SUPERVISOR.replace("$PROGRAM", program.to_str().unwrap());
         let supervisor = folder.path().join("supervisor");
         fs::write(&supervisor, script).unwrap();
         fs::set_permissions(&supervisor, fs::Permissions::from_mode(0o755)).unwrap();
-        let sandbox = connect(folder.path(), BUG, false).await;
-        Self { folder, sandbox }
+        let sandbox = connect(folder.path(), bug, false).await;
+        Self {
+            bug,
+            folder,
+            sandbox,
+        }
     }
 
     fn sandbox(&self) -> Arc<dyn Sandbox> {
@@ -120,7 +126,7 @@ impl<const BUG: u8> sb::Harness for Broken<BUG> {
     async fn without_its_means(&self) -> Option<Result<(), SandboxError>> {
         let config = ProcessConfig::new(self.folder.path(), Supervisor::at("/no/such/supervisor"));
         let missing = ProcessSandbox::connect(config).await.map(drop);
-        Some(match BUG {
+        Some(match self.bug {
             REJECTS_WHAT_IS_MISSING => Err(SandboxError::new(
                 Kind::Rejected,
                 "broken",

@@ -1,7 +1,6 @@
 //! Sessions with a bug, over servers that live in the test. The bug is the thread's and no parameter of the harness: the list
 //! of scenarios is long, and the compiler would go through all of it for each bug.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -42,15 +41,6 @@ pub(crate) const QUOTES: u8 = 22;
 pub(crate) const SHOWS_ADDRESS: u8 = 23;
 pub(crate) const REFRESHES_NOTHING: u8 = 24;
 
-thread_local! {
-    static BUG: Cell<u8> = const { Cell::new(NONE) };
-}
-
-/// Gives every adapter that is made on this thread from now on this bug.
-pub(crate) fn choose(bug: u8) {
-    BUG.set(bug);
-}
-
 pub(crate) struct Broken {
     inner: FakeMcp,
     bug: u8,
@@ -61,7 +51,7 @@ impl Harness for Broken {
     async fn start() -> Self {
         Self {
             inner: in_process::adapter(),
-            bug: BUG.get(),
+            bug: super::chosen(),
         }
     }
 

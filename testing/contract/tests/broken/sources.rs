@@ -14,47 +14,53 @@ pub(crate) const ALWAYS_THE_SAME_SEED: u8 = 2;
 pub(crate) const STUCK_BIT: u8 = 3;
 pub(crate) const FAVOURS_A_BYTE: u8 = 4;
 
-pub(crate) struct Broken<const BUG: u8>(Arc<Bad<BUG>>);
+pub(crate) struct Broken(Arc<Bad>);
 
 #[async_trait]
-impl<const BUG: u8> Harness for Broken<BUG> {
+impl Harness for Broken {
     async fn start() -> Self {
-        Self(Arc::new(Bad::new(7)))
+        Self(Arc::new(Bad::new(super::chosen(), 7)))
     }
 
     fn entropy(&self) -> Arc<dyn Entropy> {
-        Arc::<Bad<BUG>>::clone(&self.0)
+        Arc::<Bad>::clone(&self.0)
     }
 
     fn another(&self) -> Option<Arc<dyn Entropy>> {
-        let seed = if BUG == ALWAYS_THE_SAME_SEED { 7 } else { 8 };
-        Some(Arc::new(Bad::<BUG>::new(seed)))
+        let seed = if self.0.bug == ALWAYS_THE_SAME_SEED {
+            7
+        } else {
+            8
+        };
+        Some(Arc::new(Bad::new(self.0.bug, seed)))
     }
 }
 
 #[derive(Debug)]
-struct Bad<const BUG: u8> {
+struct Bad {
+    bug: u8,
     inner: SeededEntropy,
     taken: AtomicU64,
 }
 
-impl<const BUG: u8> Bad<BUG> {
-    fn new(seed: u64) -> Self {
+impl Bad {
+    fn new(bug: u8, seed: u64) -> Self {
         Self {
+            bug,
             inner: SeededEntropy::new(seed),
             taken: AtomicU64::new(0),
         }
     }
 }
 
-impl<const BUG: u8> Entropy for Bad<BUG> {
+impl Entropy for Bad {
     fn info(&self) -> AdapterInfo {
         self.inner.info()
     }
 
     fn bits(&self) -> u128 {
         let taken = self.taken.fetch_add(1, Ordering::SeqCst);
-        match (BUG, taken) {
+        match (self.bug, taken) {
             // Once in a while, as a generator that is seeded anew with the time.
             (REPEATS_ONE, 1_000 | 2_000) => 1 << 127 | 0x5EA,
             (STUCK_BIT, _) => self.inner.bits() | 1 << 70,
