@@ -8,6 +8,7 @@ mod endings;
 mod journal;
 mod leases;
 mod limits;
+mod paused;
 mod processes;
 mod signals;
 mod stage;
@@ -110,7 +111,7 @@ macro_rules! __durable_runtime_scenarios {
             "DR-3" a_claim_that_had_to_wait_gets_a_full_lease
             "DR-4" a_worker_that_died_is_replaced_within_lease_and_poll
             "DR-4" a_hundred_leased_runs_are_delivered_again_after_reopening
-            "DR-4" the_session_of_a_worker_that_died_is_free_when_its_lease_is_over
+            "DR-4" the_session_of_a_paused_worker_is_free_when_its_lease_is_over
             "DR-4" a_worker_that_cannot_renew_sees_that_its_lease_is_gone
             "DR-4" a_worker_paused_past_its_lease_sees_it_and_changes_nothing
             "DR-5" signals_are_delivered_in_order_until_they_are_consumed
@@ -144,6 +145,7 @@ macro_rules! __durable_runtime_scenarios {
             "DR-17" a_full_queue_holds_up_no_other
             "DR-17" every_scope_keeps_to_the_limit
             "DR-17" a_limit_can_be_lowered_raised_and_lifted
+            "DR-17" a_paused_worker_fills_no_queue_when_its_lease_is_over
             "DR-17" a_limit_survives_reopening
             "DR-17" only_so_many_queues_may_have_a_limit
         ] }

@@ -404,7 +404,7 @@ fn __seaworthy_supervise() {
 #[test]
 fn the_lists_are_as_long_as_they_are_known_to_be() {
     assert_eq!(seaworthy_contract::state_store::SCENARIOS.len(), 65);
-    assert_eq!(seaworthy_contract::durable_runtime::SCENARIOS.len(), 45);
+    assert_eq!(seaworthy_contract::durable_runtime::SCENARIOS.len(), 46);
     assert_eq!(seaworthy_contract::blob_store::SCENARIOS.len(), 12);
     assert_eq!(seaworthy_contract::checkpoint_store::SCENARIOS.len(), 11);
     assert_eq!(seaworthy_contract::model_provider::SCENARIOS.len(), 62);

@@ -1,22 +1,22 @@
 //! DR-3, DR-4 and DR-10: leases, and the end of workers.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use seaworthy_ports::durable_runtime::{ScheduleState, Scope, Served, Submit, Worker};
 use seaworthy_ports::{Durability, Latch, SessionId};
 
 use super::Harness;
+use super::paused::Paused;
 use super::stage::{
-    DONE, PARK, POLL, Serving, advance_under_lease, by_hand, consumed, does, is_finished, names,
-    next, nothing_but_a_probe, queue, schedule, send, signal, state, submission, submit, until,
-    worker,
+    DONE, PARK, POLL, Serving, advance_under_lease, by_hand, consumed, does, is_finished,
+    is_finished_after_polls, names, next, nothing_but_a_probe, queue, schedule, send, signal,
+    state, submission, submit, until, waits, worker,
 };
 use crate::outcome::{
-    Halt, Outcome, broken, declared, holds, id, ok, patience, reopened, same, within,
+    Halt, Outcome, broken, declared, holds, id, patience, reopened, same, within,
 };
 
 /// DR-3.
@@ -125,9 +125,9 @@ pub async fn a_worker_that_died_is_replaced_within_lease_and_poll<H: Harness>(
     same("counted the turns", heir.stop().await?.turns, 1)
 }
 
-/// DR-4. Nobody takes over the run of the worker that died, for nobody else serves its queue; the session's next run goes
-/// on all the same.
-pub async fn the_session_of_a_worker_that_died_is_free_when_its_lease_is_over<H: Harness>(
+/// DR-4. Nobody takes over the run of the paused worker, for nobody else serves its queue; the session's next run goes on
+/// all the same.
+pub async fn the_session_of_a_paused_worker_is_free_when_its_lease_is_over<H: Harness>(
     harness: H,
 ) -> Outcome {
     let runtime = harness.runtime();
@@ -139,22 +139,20 @@ pub async fn the_session_of_a_worker_that_died_is_free_when_its_lease_is_over<H:
         };
         submit(&runtime, submission).await?;
     }
-    let serving = |name: &str, in_queue: &str, advance| {
-        let worker = Worker {
+    let serves = |name: &str, in_queue: &str| {
+        Ok::<_, Halt>(Worker {
             scope: Scope::Queues(BTreeSet::from([queue(in_queue)?])),
             ..worker(&harness, name)?
-        };
-        Ok::<_, Halt>(Serving::start(&runtime, worker, advance))
+        })
     };
-    let (advance, mut turns) = by_hand();
-    let victim = serving("victim", "one", advance)?;
-    let _live = turns.of("first", 1).await?;
-    victim.kill().await;
-    let neighbour = serving("neighbour", "two", does(async |_turn| next(DONE)))?;
+    let paused = Paused::start(&runtime, serves("paused", "one")?).await?;
+    let advance = does(async |_turn| next(DONE));
+    let neighbour = Serving::start(&runtime, serves("neighbour", "two")?, advance);
+    waits(&runtime, "second", "for its session is taken").await?;
     harness.advance(harness.lease()).await;
-    harness.advance(POLL).await;
-    is_finished(&runtime, "second").await?;
-    neighbour.stop().await.map(drop)
+    is_finished_after_polls(&harness, &runtime, "second").await?;
+    neighbour.stop().await?;
+    paused.wake().await.map(drop)
 }
 
 /// DR-4. What was leased when the backend went away is delivered again, each run once.
@@ -272,7 +270,7 @@ pub async fn a_worker_that_cannot_renew_sees_that_its_lease_is_gone<H: Harness>(
     same("counted lost leases", serving.stop().await?.revoked, 1)
 }
 
-/// DR-4. The worker's thread is blocked in its turn, heartbeat and all, as SIGSTOP would do it.
+/// DR-4.
 pub async fn a_worker_paused_past_its_lease_sees_it_and_changes_nothing<H: Harness>(
     harness: H,
 ) -> Outcome {
@@ -281,67 +279,14 @@ pub async fn a_worker_paused_past_its_lease_sees_it_and_changes_nothing<H: Harne
     for name in ["s1", "s2"] {
         send(&runtime, "r", signal(name)?).await?;
     }
-    let (paused, mut was_paused) = tokio::sync::mpsc::unbounded_channel();
-    let (go_on, goes_on) = mpsc::channel::<()>();
-    let goes_on = std::sync::Mutex::new(goes_on);
-    let (tell, told_revoked) = mpsc::channel::<bool>();
-    let advance = does(move |turn| {
-        let _scenario_is_over = paused.send(());
-        let waits = goes_on
-            .lock()
-            .map(|goes_on| goes_on.recv_timeout(patience()));
-        let _awake = waits.map(|woken| woken.is_ok());
-        let tell = tell.clone();
-        async move {
-            let revoked = std::pin::pin!(turn.revoked.wait());
-            let late = std::pin::pin!(tokio::time::sleep(patience() / 2));
-            let is_revoked = matches!(select(revoked, late).await, Either::Left(_));
-            let _scenario_is_over = tell.send(is_revoked);
-            // What it would leave behind if anybody listened.
-            consumed(&turn.signals, DONE)
-        }
-    });
-    let zombie = {
-        let runtime = Arc::clone(&runtime);
-        let worker = Worker {
-            concurrency: 1,
-            drain: patience(),
-            ..worker(&harness, "zombie")?
-        };
-        let (stop, stopped) = Latch::new();
-        let thread = std::thread::spawn(move || {
-            let alone = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            alone.map(|alone| alone.block_on(runtime.serve(worker, advance, stopped)))
-        });
-        (stop, thread)
-    };
-    within("waited for a worker to be paused", was_paused.recv()).await?;
+    let paused = Paused::start(&runtime, worker(&harness, "paused")?).await?;
     let (advance, mut turns) = by_hand();
     let heir = Serving::start(&runtime, worker(&harness, "heir")?, advance);
     harness.advance(harness.lease()).await;
     harness.advance(POLL).await;
     let live = turns.of("r", 2).await?;
     let before = schedule(&runtime, "r").await?;
-    let (stop, thread) = zombie;
-    // It takes nothing else once it is awake.
-    stop.set();
-    let _asleep = go_on.send(());
-    let ended = within("waited for the paused worker to end", async {
-        while !thread.is_finished() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        thread.join()
-    })
-    .await?;
-    let served = match ended {
-        Ok(Ok(served)) => ok("served", served)?,
-        Ok(Err(error)) => return Err(broken("made a runtime for a worker", "a runtime", error)),
-        Err(_panic) => return Err(broken("served", "no panic", "a panic")),
-    };
-    // A turn that was dropped can tell nothing: that is as good.
-    let is_revoked = told_revoked.try_recv().unwrap_or(true);
+    let (served, is_revoked) = paused.wake().await?;
     same(
         "asked the paused turn whether it saw that its lease is gone",
         is_revoked,

@@ -12,6 +12,7 @@ use seaworthy_ports::durable_runtime::{
 };
 
 use super::Harness;
+use super::paused::Paused;
 use super::stage::{
     DONE, Live, POLL, Runtime, Serving, Turns, by_hand, does, is_finished, next,
     nothing_but_a_probe, queue, run, state, submission, submit, until, waits, worker,
@@ -182,8 +183,9 @@ async fn scoped<H: Harness>(harness: &H, runtime: &Runtime) -> Outcome {
     // From here on the run may come to any of the three workers.
     queues.stop().await?;
     holder_ends(first, holder).await?;
-    harness.advance(POLL).await;
-    turns_alone.of("alone", 1).await?.answer(next(DONE));
+    let live = turns_alone.any_after_polls(harness).await?;
+    same("waited for a delivery", live.turn.run.as_str(), "alone")?;
+    live.answer(next(DONE));
     same("served one run", alone.end().await?.turns, 1)
 }
 
@@ -232,7 +234,7 @@ async fn changed<H: Harness>(harness: &H, runtime: &Runtime) -> Outcome {
     let (advance, mut turns) = by_hand();
     let serving = Serving::start(runtime, greedy(harness, "w")?, advance);
     let mut live = BTreeMap::new();
-    take(&mut turns, &mut live, &["a", "b"]).await?;
+    take(harness, &mut turns, &mut live, &["a", "b"]).await?;
     set(runtime, Some(1)).await?;
     let revoked = live.values().any(|live| live.turn.revoked.is_set());
     holds(
@@ -246,13 +248,11 @@ async fn changed<H: Harness>(harness: &H, runtime: &Runtime) -> Outcome {
     nothing_but_a_probe(runtime, &mut turns, "probe").await?;
     waits(runtime, "c", "whose queue is full").await?;
     set(runtime, Some(3)).await?;
-    harness.advance(POLL).await;
-    take(&mut turns, &mut live, &["c", "d"]).await?;
+    take(harness, &mut turns, &mut live, &["c", "d"]).await?;
     nothing_but_a_probe(runtime, &mut turns, "probe2").await?;
     waits(runtime, "e", "whose queue is full").await?;
     set(runtime, None).await?;
-    harness.advance(POLL).await;
-    take(&mut turns, &mut live, &["e"]).await?;
+    take(harness, &mut turns, &mut live, &["e"]).await?;
     for name in ["b", "c", "d", "e"] {
         answer(&mut live, name);
         is_finished(runtime, name).await?;
@@ -261,10 +261,15 @@ async fn changed<H: Harness>(harness: &H, runtime: &Runtime) -> Outcome {
 }
 
 /// Waits for these runs, which may come in any order.
-async fn take(turns: &mut Turns, live: &mut BTreeMap<String, Live>, names: &[&str]) -> Outcome {
+async fn take<H: Harness>(
+    harness: &H,
+    turns: &mut Turns,
+    live: &mut BTreeMap<String, Live>,
+    names: &[&str],
+) -> Outcome {
     let mut came = BTreeSet::new();
     for _name in names {
-        let turn = turns.any().await?;
+        let turn = turns.any_after_polls(harness).await?;
         came.insert(turn.turn.run.to_string());
         live.insert(turn.turn.run.to_string(), turn);
     }
@@ -278,7 +283,36 @@ fn answer(live: &mut BTreeMap<String, Live>, name: &str) {
     }
 }
 
-/// DR-17. Its leases count until they are over, also those of workers that died.
+/// DR-17. What is over counts no more, though nobody knows what became of its holder.
+pub async fn a_paused_worker_fills_no_queue_when_its_lease_is_over<H: Harness>(
+    harness: H,
+) -> Outcome {
+    let runtime = harness.runtime();
+    let outcome = paused(&harness, &runtime).await;
+    as_declared(&runtime, outcome)
+}
+
+async fn paused<H: Harness>(harness: &H, runtime: &Runtime) -> Outcome {
+    set(runtime, Some(1)).await?;
+    submit_narrow(runtime, "held").await?;
+    let paused = Paused::start(runtime, worker(harness, "paused")?).await?;
+    submit_narrow(runtime, "next").await?;
+    let (advance, mut turns) = by_hand();
+    let heir = Serving::start(runtime, greedy(harness, "heir")?, advance);
+    nothing_but_a_probe(runtime, &mut turns, "probe").await?;
+    waits(runtime, "next", "whose queue is full").await?;
+    harness.advance(harness.lease()).await;
+    harness.advance(POLL).await;
+    let live = turns.of("next", 1).await?;
+    nothing_but_a_probe(runtime, &mut turns, "probe2").await?;
+    live.answer(next(DONE));
+    turns.of("held", 2).await?.answer(next(DONE));
+    is_finished(runtime, "held").await?;
+    same("counted the turns", heir.stop().await?.turns, 4)?;
+    paused.wake().await.map(drop)
+}
+
+/// DR-17.
 pub async fn a_limit_survives_reopening<H: Harness>(harness: H) -> Outcome {
     let runtime = harness.runtime();
     let durability = runtime.capabilities().durability;

@@ -134,6 +134,17 @@ impl Turns {
         live.ok_or_else(|| broken("waited for a delivery", "a turn", "a worker that ended"))
     }
 
+    /// The next turn, of whatever run, while one poll after another passes.
+    pub(super) async fn any_after_polls<H: Harness>(&mut self, harness: &H) -> Result<Live, Halt> {
+        for _poll in 0..4 {
+            harness.advance(POLL).await;
+            if let Ok(live) = tokio::time::timeout(patience() / 10, self.any()).await {
+                return live;
+            }
+        }
+        self.any().await
+    }
+
     /// The next turn, which must be of this run and this delivery.
     pub(super) async fn of(&mut self, name: &str, delivery: u32) -> Result<Live, Halt> {
         let live = self.any().await?;
@@ -260,6 +271,27 @@ pub(super) async fn is(runtime: &Runtime, name: &str, state: ScheduleState) -> R
 
 pub(super) async fn is_finished(runtime: &Runtime, name: &str) -> Result<(), Halt> {
     is(runtime, name, ScheduleState::Finished).await
+}
+
+/// Lets one poll after another pass until the run is finished. More than one: a worker that was asking when time was moved
+/// asks again a poll after its answer.
+pub(super) async fn is_finished_after_polls<H: Harness>(
+    harness: &H,
+    runtime: &Runtime,
+    name: &str,
+) -> Result<(), Halt> {
+    for _poll in 0..4 {
+        harness.advance(POLL).await;
+        let finished = tokio::time::timeout(patience() / 10, is_finished(runtime, name)).await;
+        if let Ok(finished) = finished {
+            return finished;
+        }
+    }
+    Err(broken(
+        format!("waited four polls until {name} is finished"),
+        "that it comes about",
+        state(runtime, name).await?,
+    ))
 }
 
 /// Submits a run that is due now and waits until its turn, which must be the next, has ended: whatever was due before has
