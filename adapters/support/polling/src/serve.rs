@@ -257,7 +257,14 @@ impl<S: LeaseStorage + ?Sized> Server<S> {
             *seen = (*seen).max(waiting.position);
             list.push(waiting.signal);
         }
+        let now = self.context.clock.now();
         for (lease, revoked) in started {
+            // Signals that were read after the lease had ended may be what another turn has left of them.
+            if self.context.held.is_lost(lease.fence, now) {
+                tracing::warn!(run = %lease.run, "a lease ended before its turn could start");
+                self.context.held.remove(lease.fence);
+                continue;
+            }
             let (seen, signals) = signals.remove(&lease.run).unwrap_or_default();
             let (sender, receiver) = mpsc::channel(MAILBOX);
             self.context.held.open_mail(lease.fence, sender, seen);

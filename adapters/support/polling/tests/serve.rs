@@ -31,6 +31,7 @@ struct Faulty {
     is_due: AtomicBool,
     claims_fail: Mutex<Option<Kind>>,
     renewals_hang: AtomicBool,
+    signals_take_a_minute: AtomicBool,
     settlements_to_fail: AtomicU32,
     settled: Mutex<Vec<Settlement>>,
     signals: Mutex<Vec<WaitingSignal>>,
@@ -123,6 +124,10 @@ impl LeaseStorage for Shared {
         after: &[SignalsAfter],
         limit: usize,
     ) -> Result<Vec<WaitingSignal>, RuntimeError> {
+        if self.0.signals_take_a_minute.swap(false, Ordering::SeqCst) {
+            let clock = self.0.clock.as_ref().expect("a clock");
+            clock.advance(60 * SECOND);
+        }
         let signals = self.0.signals.lock().expect("unpoisoned");
         let after = after.first().map_or(0, |after| after.position);
         let new = signals.iter().filter(|signal| signal.position > after);
@@ -244,6 +249,28 @@ async fn a_lease_that_cannot_be_renewed_is_given_up_in_time_without_an_answer() 
     );
     let served = serving.end().await.expect("served");
     assert_eq!((served.turns, served.revoked), (1, 1));
+}
+
+#[tokio::test]
+async fn a_turn_whose_lease_ended_while_its_signals_were_read_does_not_start() {
+    let mut serving = serve(Scope::All);
+    let slow = &serving.storage.signals_take_a_minute;
+    slow.store(true, Ordering::SeqCst);
+    let claims = || serving.storage.claims.load(Ordering::SeqCst);
+    while claims() < 2 {
+        settle_down().await;
+        serving.clock.advance(SECOND);
+    }
+    assert!(serving.turns.try_recv().is_err());
+    serving.storage.is_due.store(true, Ordering::SeqCst);
+    serving.clock.advance(SECOND);
+    let (turn, answer) = serving.turn().await;
+    assert!(!turn.revoked.is_set());
+    answer.send(done()).expect("answered");
+    settle_down().await;
+    serving.stop.set();
+    let served = serving.end().await.expect("served");
+    assert_eq!((served.turns, served.revoked), (1, 0));
 }
 
 #[tokio::test]
