@@ -9,6 +9,7 @@
 //! | `memory` (default) | `memory` | state store, durable runtime, checkpoint store, blob store; for one process |
 //! | `system` (default) | `system` | clock, entropy |
 //! | `sqlite` | `sqlite` | state store, durable runtime, checkpoint store; one file |
+//! | `postgres` | `postgres` | state store, durable runtime, checkpoint store; any number of machines |
 //! | `local-fs` | `local_fs` | blob store in a folder |
 //! | `process` | `process` | sandbox of plain, supervised processes; Linux |
 //! | `scripted` | `scripted` | a model that follows a script |
@@ -62,6 +63,8 @@ pub use seaworthy_local_fs as local_fs;
 pub use seaworthy_memory as memory;
 #[cfg(feature = "openai")]
 pub use seaworthy_openai as openai;
+#[cfg(feature = "postgres")]
+pub use seaworthy_postgres as postgres;
 #[cfg(feature = "process")]
 pub use seaworthy_process as process;
 #[cfg(feature = "scripted")]

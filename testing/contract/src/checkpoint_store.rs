@@ -79,11 +79,14 @@ macro_rules! __checkpoint_store_scenarios {
 
 crate::__checkpoint_store_scenarios! { __runner checkpoint_store }
 
-/// Makes one test of each scenario of the `CheckpointStore` suite.
+/// Makes one test of each scenario of the `CheckpointStore` suite. With `each: [#[…]]` every test has these attributes.
 #[macro_export]
 macro_rules! checkpoint_store_contract {
     (harness: $harness:ty $(, not_checkable: $excluded:tt)? $(,)?) => {
-        $crate::__checkpoint_store_scenarios! { __tests ($) checkpoint_store, $harness, $($excluded)? }
+        $crate::checkpoint_store_contract! { harness: $harness, each: [] $(, not_checkable: $excluded)? }
+    };
+    (harness: $harness:ty, each: $each:tt $(, not_checkable: $excluded:tt)? $(,)?) => {
+        $crate::__checkpoint_store_scenarios! { __tests @on two_threads $each ($) checkpoint_store, $harness, $($excluded)? }
     };
 }
 

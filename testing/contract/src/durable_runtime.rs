@@ -155,19 +155,29 @@ macro_rules! __durable_runtime_scenarios {
 crate::__durable_runtime_scenarios! { __runner durable_runtime }
 
 /// Makes one test of each scenario of the `DurableRuntime` suite. With `profile: one_thread` (or another of
-/// [`profile`](crate::profile)) they are in a module of that name and run as it says.
+/// [`profile`](crate::profile)) they are in a module of that name and run as it says. With
+/// `each: [#[…]]` every test has these attributes: `cfg_attr(not(has_server), ignore = "…")` is how tests without their
+/// server are ignored.
 #[macro_export]
 macro_rules! durable_runtime_contract {
     (harness: $harness:ty, profile: $profile:ident $(, not_checkable: $excluded:tt)? $(,)?) => {
+        $crate::durable_runtime_contract! {
+            harness: $harness, each: [], profile: $profile $(, not_checkable: $excluded)?
+        }
+    };
+    (harness: $harness:ty $(, not_checkable: $excluded:tt)? $(,)?) => {
+        $crate::durable_runtime_contract! { harness: $harness, each: [] $(, not_checkable: $excluded)? }
+    };
+    (harness: $harness:ty, each: $each:tt, profile: $profile:ident $(, not_checkable: $excluded:tt)? $(,)?) => {
         mod $profile {
             use super::*;
 
             $crate::__durable_runtime_scenarios! {
-                __tests @on $profile ($) durable_runtime, $harness, $($excluded)?
+                __tests @on $profile $each ($) durable_runtime, $harness, $($excluded)?
             }
         }
     };
-    (harness: $harness:ty $(, not_checkable: $excluded:tt)? $(,)?) => {
-        $crate::__durable_runtime_scenarios! { __tests ($) durable_runtime, $harness, $($excluded)? }
+    (harness: $harness:ty, each: $each:tt $(, not_checkable: $excluded:tt)? $(,)?) => {
+        $crate::__durable_runtime_scenarios! { __tests @on two_threads $each ($) durable_runtime, $harness, $($excluded)? }
     };
 }

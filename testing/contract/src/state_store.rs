@@ -197,27 +197,38 @@ macro_rules! __state_store_scenarios {
 crate::__state_store_scenarios! { __runner state_store }
 
 /// Makes one test of each scenario of the `StateStore` suite. With `profile: one_thread` (or another of
-/// [`profile`](crate::profile)) they are in a module of that name and run as it says.
+/// [`profile`](crate::profile)) they are in a module of that name and run as it says. With
+/// `each: [#[…]]` every test has these attributes: `cfg_attr(not(has_server), ignore = "…")` is how tests without their
+/// server are ignored.
 #[macro_export]
 macro_rules! state_store_contract {
     (harness: $harness:ty, profile: $profile:ident $(, not_checkable: $excluded:tt)? $(,)?) => {
+        $crate::state_store_contract! {
+            harness: $harness, each: [], profile: $profile $(, not_checkable: $excluded)?
+        }
+    };
+    (harness: $harness:ty $(, not_checkable: $excluded:tt)? $(,)?) => {
+        $crate::state_store_contract! { harness: $harness, each: [] $(, not_checkable: $excluded)? }
+    };
+    (harness: $harness:ty, each: $each:tt, profile: $profile:ident $(, not_checkable: $excluded:tt)? $(,)?) => {
         mod $profile {
             use super::*;
 
             $crate::__state_store_scenarios! {
-                __tests @on $profile ($) state_store, $harness, $($excluded)?
+                __tests @on $profile $each ($) state_store, $harness, $($excluded)?
             }
         }
     };
-    (harness: $harness:ty $(, not_checkable: $excluded:tt)? $(,)?) => {
-        $crate::__state_store_scenarios! { __tests ($) state_store, $harness, $($excluded)? }
+    (harness: $harness:ty, each: $each:tt $(, not_checkable: $excluded:tt)? $(,)?) => {
+        $crate::__state_store_scenarios! { __tests @on two_threads $each ($) state_store, $harness, $($excluded)? }
 
         mod state_store_model {
             use super::*;
 
-            #[test]
-            fn random_operations_agree_with_a_model() {
-                $crate::__judged!(state_store, $harness, "SS-1 to SS-13", random_operations_agree_with_a_model, demand);
+            $crate::__with! { $each
+                fn random_operations_agree_with_a_model() {
+                    $crate::__judged!(state_store, $harness, "SS-1 to SS-13", random_operations_agree_with_a_model, demand);
+                }
             }
         }
     };

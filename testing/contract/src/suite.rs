@@ -270,11 +270,11 @@ macro_rules! __tests {
         [$($clause:literal $name:ident)*]
     ) => {
         $crate::__tests! {
-            @on two_threads ($d) $port, $harness, $({ $($excluded : $reason),* })? [$($clause $name)*]
+            @on two_threads [] ($d) $port, $harness, $({ $($excluded : $reason),* })? [$($clause $name)*]
         }
     };
     (
-        @on $profile:ident ($d:tt) $port:ident, $harness:ty, $({ $($excluded:ident : $reason:literal),* $(,)? })?
+        @on $profile:ident $each:tt ($d:tt) $port:ident, $harness:ty, $({ $($excluded:ident : $reason:literal),* $(,)? })?
         [$($clause:literal $name:ident)*]
     ) => {
         mod $port {
@@ -294,17 +294,19 @@ macro_rules! __tests {
                         mod $excluded {
                             use super::*;
 
-                            #[test]
-                            fn cannot_be_checked_indeed() {
-                                $crate::__judged!(@on $profile $port, $harness, $d clause, $excluded, demand_not_checkable, $reason);
+                            $crate::__with! { $each
+                                fn cannot_be_checked_indeed() {
+                                    $crate::__judged!(@on $profile $port, $harness, $d clause, $excluded, demand_not_checkable, $reason);
+                                }
                             }
                         }
                     };
                 )*)?
                 ($d clause:literal $d name:ident) => {
-                    #[test]
-                    fn $d name() {
-                        $crate::__judged!(@on $profile $port, $harness, $d clause, $d name, demand);
+                    $crate::__with! { $each
+                        fn $d name() {
+                            $crate::__judged!(@on $profile $port, $harness, $d clause, $d name, demand);
+                        }
                     }
                 };
             }
@@ -331,6 +333,17 @@ macro_rules! __tests {
                 $crate::suite::show(&$crate::__origin!($port, $harness), &report);
             }
         }
+    };
+}
+
+/// A test, with the attributes that each test of its list has.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with {
+    ([$(#[$each:meta])*] $test:item) => {
+        #[test]
+        $(#[$each])*
+        $test
     };
 }
 

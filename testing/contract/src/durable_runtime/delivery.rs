@@ -474,11 +474,12 @@ pub async fn clocks_of_workers_that_are_off_change_nothing<H: Harness>(harness: 
         let (held, later) = (format!("held{fast}"), format!("later{fast}"));
         submit(&runtime, submission(&held)?).await?;
         let (advance, mut turns) = by_hand();
-        let holder = Serving::start(
-            &runtime,
-            worker(&harness, &format!("holder{fast}"))?,
-            advance,
-        );
+        // With room for one turn it looks for no other, so that what comes later is the thief's alone.
+        let holder = Worker {
+            concurrency: 1,
+            ..worker(&harness, &format!("holder{fast}"))?
+        };
+        let holder = Serving::start(&runtime, holder, advance);
         let live = turns.of(&held, 1).await?;
         let due = harness.now().plus(harness.lease() / 2);
         submit(
