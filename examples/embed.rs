@@ -107,6 +107,7 @@ async fn live(workspace: &str, state: &str) -> Result<(), Box<dyn Error>> {
         workspace: workspace.to_owned(),
         base_dir: workspace.to_owned(),
         grants_all: None,
+        queue: None,
     };
     let run = harness.start(start).await?.run;
     harness

@@ -96,6 +96,7 @@ impl Stage {
             workspace: "/workspace".to_owned(),
             base_dir: "/agent".to_owned(),
             grants_all: None,
+            queue: None,
         };
         let run = harness.start(start).await?.run;
         Ok(Self {

@@ -40,6 +40,7 @@
 //!         workspace: "/srv/files".to_owned(),
 //!         base_dir: "/srv/agent".to_owned(),
 //!         grants_all: None,
+//!         queue: None,
 //!     };
 //!     let run = harness.start(start).await?.run;
 //!     // Until the run has ended or waits for somebody. A worker of another process may serve it just as well.

@@ -2,7 +2,7 @@
 
 use seaworthy_ports::model_provider::{Finish, Message, Usage};
 use seaworthy_ports::state_store::Seq;
-use seaworthy_ports::{CallId, Digest, RunId, SessionId, SignalId, Timestamp, WorkerId};
+use seaworthy_ports::{CallId, Digest, QueueName, RunId, SessionId, SignalId, Timestamp, WorkerId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -180,6 +180,9 @@ pub struct RunSubmitted {
     /// Who grants every approval the run asks for, if anybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants_all: Option<String>,
+    /// The queue it waits in; `None`: the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueName>,
     /// Model turns it may take.
     pub max_turns: u32,
 }

@@ -56,6 +56,8 @@ pub struct Start {
     pub base_dir: String,
     /// Who grants every approval the run asks for, if anybody.
     pub grants_all: Option<String>,
+    /// The queue it waits in for a worker, now and whenever it is queued again; `None`: [`DEFAULT_QUEUE`].
+    pub queue: Option<QueueName>,
 }
 
 /// A run that exists now.
@@ -188,7 +190,8 @@ impl Harness {
         &self.ports
     }
 
-    /// Creates a run and makes it due. Repeating it with the same id, descriptor, input and session is harmless.
+    /// Creates a run and makes it due. Repeating it with the same id, descriptor, input, session, workspace and
+    /// queue is harmless.
     ///
     /// # Errors
     ///
@@ -214,6 +217,7 @@ impl Harness {
             workspace: start.workspace,
             base_dir: start.base_dir,
             grants_all: start.grants_all,
+            queue: start.queue,
         };
         let existing = match log::load(&self.ports, &run).await? {
             Some(state) => Some(state),
@@ -239,7 +243,7 @@ impl Harness {
             let submit = Submit {
                 run: run.clone(),
                 session: start.session,
-                queue: QueueName::new(DEFAULT_QUEUE)?,
+                queue: queue_of(&submitted)?,
                 not_before: None,
             };
             let _new_or_existing: Submitted = self.ports.durable_runtime.submit(submit).await?;
@@ -506,7 +510,7 @@ impl Harness {
         let submit = Submit {
             run: run.clone(),
             session: state.submitted.session.clone(),
-            queue: QueueName::new(DEFAULT_QUEUE)?,
+            queue: queue_of(&state.submitted)?,
             not_before: None,
         };
         if self.ports.durable_runtime.submit(submit).await? == Submitted::Existing {
@@ -683,6 +687,14 @@ pub fn worker(id: seaworthy_ports::WorkerId, scope: Scope, concurrency: usize) -
     }
 }
 
+/// Which line a run waits in. What its log says stays true when it is queued again, by whomever.
+fn queue_of(submitted: &RunSubmitted) -> Result<QueueName, InvalidId> {
+    match &submitted.queue {
+        Some(queue) => Ok(queue.clone()),
+        None => QueueName::new(DEFAULT_QUEUE),
+    }
+}
+
 fn same(before: &RunSubmitted, now: &RunSubmitted) -> Result<(), HarnessError> {
     let differs = [
         (
@@ -692,6 +704,7 @@ fn same(before: &RunSubmitted, now: &RunSubmitted) -> Result<(), HarnessError> {
         ("input", before.input_digest != now.input_digest),
         ("session", before.session != now.session),
         ("workspace", before.workspace != now.workspace),
+        ("queue", before.queue != now.queue),
     ];
     match differs.into_iter().find(|(_what, differs)| *differs) {
         Some((what, _)) => Err(HarnessError::Mismatch {

@@ -15,6 +15,7 @@ use std::process::Command;
 use cargo_metadata::{DependencyKind, Metadata};
 
 use crate::failure::Failure;
+use crate::services::Session;
 use crate::step::{cargo_command, execute};
 use crate::{clauses, test, workspace};
 
@@ -25,7 +26,7 @@ pub(crate) const FOLDER: &str = "SEAWORTHY_CONTRACT_REPORT";
 const CONTRACT: &str = "seaworthy-contract";
 
 /// The page.
-const PAGE: &str = "docs/conformance.md";
+pub(crate) const PAGE: &str = "docs/conformance.md";
 
 /// Arguments of `cargo xtask conformance`.
 #[derive(clap::Args, Debug)]
@@ -44,7 +45,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let filters = filters(&root)?;
     let mut command = contract_tests(&root, test::has_nextest(&root), &packages, &filters);
     command.env(FOLDER, &folder);
+    // A page without the adapters of a server that is missing would be wrong.
+    let session = Session::start_all()?;
+    session.tell(&mut command);
     let tests = execute(command);
+    session.stop();
     if args.check {
         tests?;
         return check(&root, &metadata, &folder);

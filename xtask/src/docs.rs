@@ -220,8 +220,15 @@ impl World {
             return Vec::new();
         }
         let name = name.trim_end_matches(|end: char| !end.is_ascii_alphanumeric());
-        let Some(options) = commands.get(name) else {
+        if !commands.contains_key(name) {
             return vec![format!("there is no command `{program} {name}`")];
+        }
+        let (name, args) = match below(commands, name, args) {
+            Ok(found) => found,
+            Err(name) => return vec![format!("there is no command `{program} {name}`")],
+        };
+        let Some(options) = commands.get(&name) else {
+            return Vec::new();
         };
         args.iter()
             .take_while(|arg| !matches!(**arg, "--" | "|" | ">" | "&&" | ";" | "#"))
@@ -229,6 +236,34 @@ impl World {
             .filter(|option| option.start() == 0 && !options.contains(option.as_str()))
             .map(|option| format!("`{program} {name}` has no option {}", option.as_str()))
             .collect()
+    }
+}
+
+/// The command below `name` that `args` begin with, such as `services up`, and the rest of them; `name` itself where none is
+/// meant. `Err`: one is meant that does not exist.
+fn below<'a>(
+    commands: &Commands,
+    name: &str,
+    args: &'a [&'a str],
+) -> Result<(String, &'a [&'a str]), String> {
+    let has_more = commands.keys().any(|known| {
+        known
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with(' '))
+    });
+    match args.split_first() {
+        Some((word, rest))
+            if has_more && word.starts_with(|first: char| first.is_ascii_lowercase()) =>
+        {
+            let word = word.trim_end_matches(|end: char| !end.is_ascii_alphanumeric());
+            let name = format!("{name} {word}");
+            if commands.contains_key(&name) {
+                Ok((name, rest))
+            } else {
+                Err(name)
+            }
+        }
+        _ => Ok((name.to_owned(), args)),
     }
 }
 
@@ -246,30 +281,43 @@ fn is_assignment(word: &str) -> bool {
 fn own_commands() -> Commands {
     let mut command = Cli::command();
     command.build();
-    command
-        .get_subcommands()
-        .map(|sub| {
-            let options = sub
-                .get_arguments()
-                .filter_map(|arg| arg.get_long())
-                .map(|long| format!("--{long}"))
-                .collect();
-            (sub.get_name().to_owned(), options)
-        })
-        .collect()
+    let mut commands = Commands::new();
+    collect(&command, "", &mut commands);
+    commands
+}
+
+fn collect(command: &clap::Command, above: &str, commands: &mut Commands) {
+    for sub in command.get_subcommands() {
+        let options = sub
+            .get_arguments()
+            .filter_map(|arg| arg.get_long())
+            .map(|long| format!("--{long}"))
+            .collect();
+        let name = format!("{above}{}", sub.get_name());
+        collect(sub, &format!("{name} "), commands);
+        commands.insert(name, options);
+    }
 }
 
 /// The subcommands and options of a binary, as its help tells them.
 fn commands_of(binary: &Path) -> Result<Commands, Failure> {
     let mut commands = Commands::new();
     for name in listed_commands(&help(binary, &[])?) {
-        let options = OPTION
-            .find_iter(&help(binary, &[&name])?)
-            .map(|option| option.as_str().to_owned())
-            .collect();
-        commands.insert(name, options);
+        let said = help(binary, &[&name])?;
+        for below in listed_commands(&said) {
+            let options = options_in(&help(binary, &[&name, &below])?);
+            commands.insert(format!("{name} {below}"), options);
+        }
+        commands.insert(name, options_in(&said));
     }
     Ok(commands)
+}
+
+fn options_in(help: &str) -> BTreeSet<String> {
+    OPTION
+        .find_iter(help)
+        .map(|option| option.as_str().to_owned())
+        .collect()
 }
 
 fn help(binary: &Path, args: &[&str]) -> Result<String, Failure> {
@@ -348,7 +396,11 @@ mod tests {
             root: Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
             crates: set(&["seaworthy", "seaworthy-core"]),
             clauses: BTreeMap::from([("SS".to_owned(), set(&["SS-1", "SS-2"]))]),
-            xtask: BTreeMap::from([("test".to_owned(), set(&[]))]),
+            xtask: BTreeMap::from([
+                ("test".to_owned(), set(&[])),
+                ("services".to_owned(), set(&[])),
+                ("services up".to_owned(), set(&["--json"])),
+            ]),
             cli: Some(BTreeMap::from([(
                 "run".to_owned(),
                 set(&["--yes", "--workspace"]),
@@ -366,7 +418,7 @@ mod tests {
         let page = "# Head\n[a](#head) [b](xtask/Cargo.toml) [c](https://example.org/x) `xtask/src/` `core/src/*.rs`\n\
                     seaworthy-core SS-2 `adapters/driven/<system>/` UTF-8 XX-9 `and/or` `core` `seaworthy::Ports`\n\
                     `https://github.com/seaworthy-rs/seaworthy`\n\
-                    ```sh\n$ KEY=x cargo run --release -- run a.yaml --yes --workspace=. | grep --x\ncargo xtask test -- --nocapture\n```\n\
+                    ```sh\n$ KEY=x cargo run --release -- run a.yaml --yes --workspace=. | grep --x\ncargo xtask test -- --nocapture\ncargo xtask services up --json\n```\n\
                     `seaworthy run`, `seaworthy RUN`\n```toml\nseaworthy = { x = 1 }\n```";
         assert_eq!(findings(page), []);
     }
@@ -398,6 +450,8 @@ mod tests {
             "`seaworthy nosuch`",
             "`seaworthy run --nosuch`",
             "`cargo run -- run --nosuch`",
+            "`cargo xtask services nosuch`",
+            "`cargo xtask services up --nosuch`",
             "```console\n$ seaworthy nosuch RUN\n```",
             "```\nKEY=x seaworthy run [--nosuch]\n```",
         ] {
@@ -435,5 +489,6 @@ mod tests {
         let own = own_commands();
         assert!(own.contains_key("layering"));
         assert!(own["ci"].contains("--except"));
+        assert!(own["services up"].contains("--json"));
     }
 }

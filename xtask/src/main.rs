@@ -15,6 +15,7 @@ mod docs;
 mod failure;
 mod layering;
 mod markdown;
+mod services;
 mod soak;
 mod step;
 mod test;
@@ -24,6 +25,8 @@ mod workspace;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
 
 /// Automation of the Seaworthy workspace.
 #[derive(Parser)]
@@ -49,6 +52,8 @@ enum Command {
     Conformance(conformance::Args),
     /// Repeats the contract tests of the adapters, each round with another seed
     Soak(soak::Args),
+    /// Starts real servers for tests in temporary folders, and stops them
+    Services(services::Args),
     /// Kills runs at random moments and checks that nothing happened twice
     Torture(torture::Args),
     /// Measures the release build against what it must reach
@@ -64,11 +69,16 @@ fn main() -> ExitCode {
         Command::Docs => docs::run(),
         Command::Conformance(args) => conformance::run(&args),
         Command::Soak(args) => soak::run(&args),
+        Command::Services(args) => return finish(services::run(&args)),
         Command::Torture(args) => torture::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
+    finish(result.map(|()| ExitCode::SUCCESS))
+}
+
+fn finish(result: Result<ExitCode, Failure>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("error: {failure}");
             ExitCode::FAILURE

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use regex::Regex;
 
 use crate::failure::Failure;
+use crate::services::Session;
 use crate::step::{cargo_command, execute, seconds};
 use crate::{conformance, test, torture, workspace};
 
@@ -59,8 +60,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     } else {
         args.filters.clone()
     };
+    let (session, _missing) = Session::start_what_there_is()?;
     let command = || {
         let mut command = conformance::contract_tests(&root, with_nextest, &packages, &filters);
+        session.tell(&mut command);
         if with_nextest {
             command.args([
                 "--status-level",
@@ -75,7 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
         command
     };
-    build(&root, with_nextest, &packages)?;
+    build(&root, with_nextest, &packages, &session)?;
     let first = args.seed.unwrap_or_else(torture::any_seed);
     println!("{} rounds, the first with the seed {first}", args.times);
     let mut summary = Summary::default();
@@ -105,11 +108,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             println!("{}", text.trim_end());
         }
     }
+    session.stop();
     summary.tell(args.times)
 }
 
 /// Builds what the rounds run, so that their durations are those of tests.
-fn build(root: &Path, with_nextest: bool, packages: &[String]) -> Result<(), Failure> {
+fn build(
+    root: &Path,
+    with_nextest: bool,
+    packages: &[String],
+    session: &Session,
+) -> Result<(), Failure> {
     let mut command = if with_nextest {
         cargo_command(root, ["nextest", "run", "--no-run"])
     } else {
@@ -118,6 +127,7 @@ fn build(root: &Path, with_nextest: bool, packages: &[String]) -> Result<(), Fai
     for package in packages {
         command.args(["--package", package]);
     }
+    session.tell(&mut command);
     execute(command)
 }
 

@@ -2,8 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
@@ -26,15 +27,42 @@ pub(crate) fn cargo_command<A: AsRef<OsStr>>(
 /// Runs `command` with this program's own output, and fails where it does.
 pub(crate) fn execute(mut command: Command) -> Result<(), Failure> {
     let shown = shown(&command);
-    let status = command.status().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => Failure::new(format!("{shown}: no such program")),
-        _ => Failure::new(format!("{shown}: cannot be started: {error}")),
-    })?;
+    let status = status(&mut command)?;
     if status.success() {
         Ok(())
     } else {
         Err(Failure::new(format!("{shown}: {status}")))
     }
+}
+
+/// Runs `command` with this program's own output, and says what it ended with; a signal counts as in a shell.
+pub(crate) fn execute_for_code(mut command: Command) -> Result<ExitCode, Failure> {
+    let status = status(&mut command)?;
+    let code = match (status.code(), status.signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => signal.saturating_add(128),
+        (None, None) => 1,
+    };
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+}
+
+/// The exit code of something that holds or does not.
+pub(crate) fn outcome(holds: bool) -> ExitCode {
+    if holds {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn status(command: &mut Command) -> Result<ExitStatus, Failure> {
+    command.status().map_err(|error| {
+        let shown = shown(command);
+        match error.kind() {
+            ErrorKind::NotFound => Failure::new(format!("{shown}: no such program")),
+            _ => Failure::new(format!("{shown}: cannot be started: {error}")),
+        }
+    })
 }
 
 /// Whether `command` can be run and succeeds, without its output.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::failure::Failure;
+use crate::services::{Kind, Session};
 use crate::step::{cargo_command, execute, step, succeeds};
 use crate::{conformance, workspace};
 
@@ -16,15 +17,23 @@ pub(crate) struct Args {
 }
 
 /// Runs the tests, then the examples in the documentation, both even if the first fail. The contract tests among them
-/// leave their verdicts, with which docs/conformance.md is compared.
+/// leave their verdicts, with which docs/conformance.md is compared. Servers that tests need are started before and
+/// stopped afterwards.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let root = workspace::root()?;
     let with_nextest = has_nextest(&root);
     if !with_nextest {
         println!("cargo-nextest is not installed; using cargo test, which is slower");
     }
+    let (session, missing) = Session::start_what_there_is()?;
     let advice = "A test's name says what it expects; run it alone with `cargo xtask test NAME`.";
-    let command = || cargo_command(&root, test_args(with_nextest, &args.args));
+    // The variables are set for cargo itself, because what tests are ignored is decided when they are compiled.
+    let cargo = |args: Vec<&str>| {
+        let mut command = cargo_command(&root, args);
+        session.tell(&mut command);
+        command
+    };
+    let command = || cargo(test_args(with_nextest, &args.args));
     if !args.args.is_empty() {
         return step("tests", advice, || execute(command()));
     }
@@ -42,13 +51,20 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let examples = step(
         "examples in the documentation",
         "An example no longer compiles or does not hold: mend it, users copy it.",
-        || execute(cargo_command(&root, ["test", "--doc", "--workspace"])),
+        || execute(cargo(vec!["test", "--doc", "--workspace"])),
     );
     if examples.is_err() {
         failed.push("examples in the documentation");
     }
-    // What failed says more than a page that tells of it.
-    if tests.is_ok() {
+    if !missing.is_empty() {
+        let names: Vec<&str> = missing.iter().map(|kind| kind.name()).collect();
+        println!(
+            "{} is not compared, because there is no {}",
+            conformance::PAGE,
+            names.join(", no ")
+        );
+    } else if tests.is_ok() {
+        // What failed says more than a page that tells of it.
         let conformance = step(
             "conformance",
             "The page says which adapter keeps which clause; users choose by it.",
@@ -58,11 +74,25 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             failed.push("conformance");
         }
     }
+    session.stop();
     if failed.is_empty() {
-        println!("all tests passed");
+        println!("{}", summary(&missing));
         Ok(())
     } else {
         Err(Failure::new(format!("failed: {}", failed.join(", "))))
+    }
+}
+
+/// What is said of tests of which none failed.
+fn summary(missing: &[Kind]) -> String {
+    let names: Vec<&str> = missing.iter().map(|kind| kind.name()).collect();
+    if names.is_empty() {
+        "all tests passed".to_owned()
+    } else {
+        format!(
+            "all tests passed but those that need {}, which were ignored",
+            names.join(", ")
+        )
     }
 }
 
@@ -131,6 +161,12 @@ mod tests {
         let passed = |extra: &str| test_args(true, &[extra.to_owned()]).contains(&"--workspace");
         assert!(passed("name") && passed("--profile=ci"));
         assert!(!passed("--package=xtask") && !passed("-pxtask"));
+    }
+
+    #[test]
+    fn a_server_that_is_missing_is_told_of() {
+        assert_eq!(summary(&[]), "all tests passed");
+        assert!(summary(&[Kind::Postgres]).contains("postgres"));
     }
 
     #[test]

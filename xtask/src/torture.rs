@@ -6,13 +6,17 @@
 mod agent;
 mod chance;
 mod checks;
+mod clocks;
+mod fleet;
 mod kill;
 mod process;
+mod proxy;
 mod stop;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -27,15 +31,21 @@ use checks::Totals;
 /// Arguments of `cargo xtask torture`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Kill at least so many times
+    /// Where the runs are kept
+    #[arg(long, value_enum, value_name = "STORE", default_value_t = Store::Sqlite)]
+    store: Store,
+    /// In files: kill at least so many times
     #[arg(long, value_name = "N", default_value_t = 100)]
     kills: u32,
-    /// Over at least so many runs
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    runs: u32,
-    /// Give up after so long
-    #[arg(long, value_name = "S", default_value_t = 270)]
-    seconds: u64,
+    /// In files: over at least so many runs [default: 20]; on a server: this many [default: 20]
+    #[arg(long, value_name = "N")]
+    runs: Option<u32>,
+    /// On a server: this many workers
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=64))]
+    workers: u16,
+    /// Give up after so long [default: 270, on a server 160]
+    #[arg(long, value_name = "S")]
+    seconds: Option<u64>,
     /// How many runs at once
     #[arg(long, value_name = "N", default_value_t = 4)]
     jobs: u32,
@@ -53,8 +63,25 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Where runs are kept, and with that what can happen to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Store {
+    /// Files: runs are killed and continued, one process each
+    Sqlite,
+    /// A database server: a fleet of workers on it
+    Postgres,
+}
+
 /// Runs the torture and reports what was seen.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    match args.store {
+        Store::Sqlite => in_files(args),
+        Store::Postgres => on_server(args),
+    }
+}
+
+/// A fleet of workers on one server.
+fn on_server(args: &Args) -> Result<(), Failure> {
     let root = workspace::root()?;
     let program = match &args.program {
         Some(program) => program.clone(),
@@ -62,7 +89,63 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let seed = args.seed.unwrap_or_else(any_seed);
     let start = Instant::now();
-    let deadline = start + Duration::from_secs(args.seconds);
+    let deadline = start + Duration::from_secs(args.seconds.unwrap_or(160));
+    if !args.json {
+        println!("seed {seed}");
+    }
+    let bench = Bench::new(program)?;
+    let mut chance = Chance::new(seed);
+    let reference = kill::reference(&bench, deadline)?;
+    let plan = fleet::Plan {
+        runs: args.runs.unwrap_or(20),
+        workers: args.workers.into(),
+        jobs: args.jobs.max(1),
+        deadline,
+    };
+    let (totals, storm) = match fleet::torture(&bench, &plan, &reference, &mut chance) {
+        Ok(done) => done,
+        Err(failure) => {
+            let kept = bench.keep();
+            return Err(Failure::new(format!(
+                "{failure}\nEverything is kept in {}. Seed: {seed}",
+                kept.display()
+            )));
+        }
+    };
+    let mut faults = totals.faults.clone();
+    faults.extend(process::left_behind(bench.folder(), Duration::from_secs(5)));
+    if args.json {
+        let took = start.elapsed().as_secs_f64();
+        let report = json!({
+            "seed": seed, "seconds": took, "fleet": shown(&totals), "storm": storm.shown(), "faults": faults,
+        });
+        println!("{report:#}");
+    } else {
+        for (name, value) in ROWS {
+            println!("{name:<42}{:>8}", value(&totals));
+        }
+        println!("storm: {}", storm.shown());
+        println!("took {}", seconds(start.elapsed()));
+    }
+    if !faults.is_empty() {
+        let kept = bench.keep();
+        let advice = format!("Everything is kept in {}. Seed: {seed}", kept.display());
+        return Failure::unless_empty(&faults, &advice);
+    }
+    Ok(())
+}
+
+/// Runs in files, killed and continued.
+fn in_files(args: &Args) -> Result<(), Failure> {
+    let root = workspace::root()?;
+    let program = match &args.program {
+        Some(program) => program.clone(),
+        None => build(&root, args.release)?,
+    };
+    let seed = args.seed.unwrap_or_else(any_seed);
+    let start = Instant::now();
+    let (runs, seconds_given) = (args.runs.unwrap_or(20), args.seconds.unwrap_or(270));
+    let deadline = start + Duration::from_secs(seconds_given);
     if !args.json {
         println!("seed {seed}");
     }
@@ -71,7 +154,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let reference = kill::reference(&bench, deadline)?;
     let plan = kill::Plan {
         kills: args.kills,
-        runs: args.runs,
+        runs,
         jobs: args.jobs.max(1),
         deadline,
     };
@@ -79,10 +162,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let stopped = stop::torture(&bench, &reference, deadline, &mut chance)?;
     let mut faults = killed.faults.clone();
     faults.extend(stopped.faults.iter().cloned());
-    if killed.kills < args.kills || killed.runs < args.runs {
+    if killed.kills < args.kills || killed.runs < runs {
         faults.push(format!(
             "only {} kills over {} runs in {} s; give it more time with --seconds",
-            killed.kills, killed.runs, args.seconds
+            killed.kills, killed.runs, seconds_given
         ));
     }
     faults.extend(process::left_behind(bench.folder(), Duration::from_secs(5)));

@@ -61,6 +61,7 @@ impl Run {
             workspace: "/w".to_owned(),
             base_dir: "/b".to_owned(),
             grants_all: None,
+            queue: None,
             max_turns: MAX_TURNS,
         };
         let event = Event::RunSubmitted(Box::new(submitted));

@@ -129,6 +129,7 @@ impl Stack {
             workspace: self.workspace.display().to_string(),
             base_dir: self.workspace.display().to_string(),
             grants_all: None,
+            queue: None,
         };
         Ok(self.harness.start(start).await?.run)
     }

@@ -320,6 +320,7 @@ impl World {
             workspace: "/workspace".to_owned(),
             base_dir: "/base".to_owned(),
             grants_all: None,
+            queue: None,
         })
     }
 

@@ -30,6 +30,12 @@ impl Chance {
         self.next() % 100 < of
     }
 
+    /// A number below `count`; `None` where there is none.
+    pub(super) fn below(&mut self, count: usize) -> Option<usize> {
+        let count = u64::try_from(count).ok()?;
+        self.next().checked_rem(count)?.try_into().ok()
+    }
+
     /// Another source, for another thread.
     pub(super) fn split(&mut self) -> Self {
         Self(self.next())

@@ -12,14 +12,20 @@ use serde_json::Value;
 
 use super::agent::Bench;
 use crate::failure::Failure;
+use crate::services::bound;
 
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// A variable of a process's environment.
+pub(super) type Variable = (&'static str, String);
 
 /// One run of the agent: its id, its store and where its processes write to.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
     pub(super) run: String,
     pub(super) store: String,
+    /// The folder for what a database server does not keep.
+    data: Option<PathBuf>,
     pub(super) workspace: PathBuf,
     errors: PathBuf,
 }
@@ -36,8 +42,22 @@ impl Subject {
         Ok(Self {
             run,
             store: format!("sqlite:{}", store.display()),
+            data: None,
             workspace,
             errors: own.join("stderr"),
+        })
+    }
+
+    /// A run with a workspace of its own, in the store of a server.
+    pub(super) fn on_server(bench: &Bench, run: String, store: &str) -> Result<Self, Failure> {
+        let workspace = bench.workspace(&run)?;
+        let errors = bench.folder().join(&run).join("stderr");
+        Ok(Self {
+            run,
+            store: store.to_owned(),
+            data: Some(bench.folder().join("data")),
+            workspace,
+            errors,
         })
     }
 
@@ -65,24 +85,42 @@ impl Subject {
         self.spawn(command)
     }
 
+    /// A worker that says every second how it goes, into `said`.
+    pub(super) fn telling_worker(
+        &self,
+        bench: &Bench,
+        environment: &[Variable],
+        said: &Path,
+    ) -> Result<Running, Failure> {
+        let mut command = self.command(bench);
+        command.args(["worker", "--concurrency", "8", "--health-every", "1"]);
+        // Nobody else would end it: it waits for a server that went with this program.
+        let mut command = bound(command, Signal::KILL);
+        command
+            .envs(environment.iter().cloned())
+            .stdout(appended(said)?);
+        self.spawn_telling(command)
+    }
+
     fn command(&self, bench: &Bench) -> Command {
         let mut command = Command::new(&bench.program);
         command.args(["--json", "--store", &self.store]);
+        if let Some(data) = &self.data {
+            command.arg("--data").arg(data);
+        }
         command.arg("--workspace").arg(&self.workspace);
         command
     }
 
     fn spawn(&self, mut command: Command) -> Result<Running, Failure> {
-        let errors = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.errors);
-        let errors =
-            errors.map_err(|error| Failure::new(format!("{}: {error}", self.errors.display())))?;
+        command.stdout(Stdio::null());
+        self.spawn_telling(command)
+    }
+
+    fn spawn_telling(&self, mut command: Command) -> Result<Running, Failure> {
         let child = command
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(errors)
+            .stderr(appended(&self.errors)?)
             .spawn()
             .map_err(|error| {
                 Failure::new(format!(
@@ -95,12 +133,21 @@ impl Subject {
 
     /// What `seaworthy WHAT RUN --json` prints, and its exit code.
     pub(super) fn ask(&self, bench: &Bench, what: &str) -> Result<(Value, Option<i32>), Failure> {
+        self.ask_for(bench, &[what, &self.run])
+    }
+
+    /// The same of any command.
+    pub(super) fn ask_for(
+        &self,
+        bench: &Bench,
+        what: &[&str],
+    ) -> Result<(Value, Option<i32>), Failure> {
         let output = self
             .command(bench)
-            .args([what, &self.run])
+            .args(what)
             .stdin(Stdio::null())
             .output()
-            .map_err(|error| Failure::new(format!("seaworthy {what}: {error}")))?;
+            .map_err(|error| Failure::new(format!("seaworthy {}: {error}", what.join(" "))))?;
         let value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
         Ok((value, output.status.code()))
     }
@@ -109,6 +156,15 @@ impl Subject {
     pub(super) fn errors(&self) -> String {
         fs::read_to_string(&self.errors).unwrap_or_default()
     }
+}
+
+/// A file to which a process adds what it says.
+fn appended(path: &Path) -> Result<File, Failure> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(|error| Failure::new(format!("{}: {error}", path.display())))
 }
 
 /// A process of the binary under test. It is killed when this is dropped.

@@ -85,6 +85,36 @@ async fn steps_done(connection: &mut PgConnection, schema: &str) -> Result<usize
     Ok(rows.len())
 }
 
+/// The version that this program makes.
+pub(crate) fn newest() -> u32 {
+    u32::try_from(STEPS.len()).unwrap_or(u32::MAX)
+}
+
+/// The version that the schema has; `None`: nothing was done yet.
+pub(crate) async fn found(
+    connection: &mut PgConnection,
+    schema: &str,
+) -> Result<Option<u32>, Unusable> {
+    let done = steps_done(connection, schema).await?;
+    Ok(u32::try_from(done).ok().filter(|version| *version > 0))
+}
+
+/// Removes the schema with everything in it, if this package made it; of whichever version.
+pub(crate) async fn remove(connection: &mut PgConnection, schema: &str) -> Result<(), Unusable> {
+    match steps_done(connection, schema).await {
+        Ok(0) => return Ok(()),
+        Ok(_) | Err(Unusable::Newer | Unusable::Changed) => {}
+        Err(other) => return Err(other),
+    }
+    // The name was checked; the quotes are for words that mean something.
+    sqlx::raw_sql(AssertSqlSafe(format!(
+        "DROP SCHEMA IF EXISTS \"{schema}\" CASCADE"
+    )))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Brings the schema to this version, creating it where it is missing. Any number of processes may do so at once: a lock
 /// on the schema's name lets one do it, and the others see that it is done.
 pub(crate) async fn migrate(

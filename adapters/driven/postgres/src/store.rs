@@ -115,6 +115,61 @@ impl Postgres {
             .map_err(|error| explain(error.into()))
     }
 
+    /// The version of the schema that [`migrate`](Self::migrate) makes.
+    #[must_use]
+    pub fn newest_schema() -> u32 {
+        schema::newest()
+    }
+
+    /// The version that the schema has; `None` where there is none, or an empty one. Nothing is created.
+    ///
+    /// # Errors
+    ///
+    /// As for [`migrate`](Self::migrate).
+    ///
+    /// # Cancellation
+    ///
+    /// A dropped question leaves nothing behind.
+    pub async fn schema_version(config: &PostgresConfig) -> Result<Option<u32>, StateStoreError> {
+        const OPERATION: &str = "schema_version";
+        let options = options(config, OPERATION)?;
+        let explain = |error: Unusable| explain(error, OPERATION, &config.schema);
+        let (mut connection, _server) = connect(&options, config, OPERATION).await?;
+        let found = schema::found(&mut connection, &config.schema)
+            .await
+            .map_err(explain)?;
+        connection
+            .close()
+            .await
+            .map_err(|error| explain(error.into()))?;
+        Ok(found)
+    }
+
+    /// Removes the schema with everything in it: all runs of a tenant, or what a test leaves behind. A schema that is not
+    /// there, or in which nothing was made yet, is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// `Rejected` where the schema belongs to something else and where the server refuses the user; `Unavailable` where it
+    /// cannot be reached, or others hold on to the schema for too long.
+    ///
+    /// # Cancellation
+    ///
+    /// A dropped removal has happened or not; repeating it is harmless.
+    pub async fn remove(config: &PostgresConfig) -> Result<(), StateStoreError> {
+        const OPERATION: &str = "remove";
+        let options = options(config, OPERATION)?;
+        let explain = |error: Unusable| explain(error, OPERATION, &config.schema);
+        let (mut connection, _server) = connect(&options, config, OPERATION).await?;
+        schema::remove(&mut connection, &config.schema)
+            .await
+            .map_err(explain)?;
+        connection
+            .close()
+            .await
+            .map_err(|error| explain(error.into()))
+    }
+
     /// Opens a migrated database. Due times, leases and polls follow the database's clock; `clock` only tells how time
     /// passes here between two answers, so the clocks of several processes need not agree.
     ///

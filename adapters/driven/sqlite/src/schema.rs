@@ -185,6 +185,21 @@ pub(crate) async fn migrate(
     Ok(())
 }
 
+/// The version that this program makes.
+pub(crate) fn current() -> u32 {
+    u32::try_from(STEPS.len()).unwrap_or(u32::MAX)
+}
+
+/// The version that the file has; `None`: it is empty.
+pub(crate) async fn found(connection: &mut SqliteConnection) -> Result<Option<u32>, Unusable> {
+    match version(connection).await {
+        Ok(()) | Err(Unusable::NotMigrated) => {}
+        Err(other) => return Err(other),
+    }
+    let found = number(connection, "PRAGMA user_version").await?;
+    Ok(u32::try_from(found).ok().filter(|version| *version > 0))
+}
+
 /// Checks that the file has exactly this version's schema and that writes to it will be durable.
 pub(crate) async fn verify(connection: &mut SqliteConnection) -> Result<(), Unusable> {
     version(connection).await?;

@@ -89,6 +89,40 @@ impl Sqlite {
             .map_err(|error| unusable(error.into()))
     }
 
+    /// The version of the schema that [`migrate`](Self::migrate) brings a file to.
+    #[must_use]
+    pub fn newest_schema() -> u32 {
+        schema::current()
+    }
+
+    /// The version of the schema that the file has; `None` where there is no file, or an empty one. Nothing is created.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`migrate`](Self::migrate).
+    ///
+    /// # Cancellation
+    ///
+    /// A dropped question leaves nothing behind.
+    pub async fn schema_version(config: &SqliteConfig) -> Result<Option<u32>, StateStoreError> {
+        const OPERATION: &str = "schema_version";
+        let path = absolute(config, OPERATION)?;
+        if !path.exists() {
+            return Ok(None);
+        }
+        let unusable = |error: Unusable| explain(error, OPERATION, &path);
+        let mut connection = options(config, &path)
+            .connect()
+            .await
+            .map_err(|error| unusable(error.into()))?;
+        let found = schema::found(&mut connection).await.map_err(unusable)?;
+        connection
+            .close()
+            .await
+            .map_err(|error| unusable(error.into()))?;
+        Ok(found)
+    }
+
     /// Opens a migrated database. `clock` is the runtime's: due times, leases and polls follow it, so all processes that
     /// share the file must tell the same time.
     ///

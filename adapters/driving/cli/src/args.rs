@@ -19,6 +19,7 @@ const EXIT_CODES: &str = "Exit codes:
 Environment:
   OPENAI_API_KEY, OPENAI_BASE_URL  for models of provider openai
   NO_COLOR                         no colours, whatever its value
+  SEAWORTHY_STORE, SEAWORTHY_DATA  what --store and --data say otherwise; a password is not seen there
   SEAWORTHY_LOG                    what to log on standard error, such as `debug` (default: warnings)";
 
 /// Runs AI agents that survive: kill one at any instant, continue it, and nothing happens twice.
@@ -34,10 +35,13 @@ pub(crate) struct Cli {
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
-    /// Where runs are kept: `sqlite:PATH`, or `memory:` for one process only [default: .seaworthy/state.db under the
-    /// workspace's project, the nearest folder above it with .seaworthy or .git]
+    /// Where runs are kept: `sqlite:PATH`, `postgres://USER@HOST/DATABASE` or `memory:` for one process only [default:
+    /// .seaworthy/state.db under the workspace's project, the nearest folder above it with .seaworthy or .git]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,
+    /// Where a database server's large data are kept: a folder that every worker reaches [default: one of this user]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
     /// The directory to work in
     #[arg(long, global = true, value_name = "DIR", default_value = ".")]
     pub(crate) workspace: PathBuf,
@@ -74,6 +78,10 @@ pub(crate) enum Command {
     Reopen(RunRef),
     /// Check a run's log: its chain, its events and what is derived from them
     Verify(RunRef),
+    /// List how many runs of a queue may run at once, or limit one
+    Queues(QueuesArgs),
+    /// Bring the store to the schema of this version, or make it
+    Migrate,
     /// Show what this installation is made of, what it promises and what is missing
     Doctor,
     /// Write a starter agent into a new folder
@@ -120,6 +128,9 @@ pub(crate) struct RunArgs {
     /// Queue the run for a worker and return
     #[arg(long)]
     pub(crate) detach: bool,
+    /// The queue in which the run waits for a worker [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +148,31 @@ pub(crate) struct WorkerArgs {
     /// How many runs to advance at once
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) concurrency: u16,
+    /// Serve only runs of this queue; may be repeated [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Vec<String>,
+    /// Say so often how it goes; 0: never
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    pub(crate) health_every: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueuesArgs {
+    #[command(subcommand)]
+    pub(crate) change: Option<QueuesChange>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueuesChange {
+    /// Let so many runs of a queue run at once, over all workers
+    Limit {
+        /// The queue
+        #[arg(value_name = "QUEUE")]
+        queue: String,
+        /// How many, or `none`
+        #[arg(value_name = "N|none")]
+        limit: String,
+    },
 }
 
 #[derive(Debug, Args)]

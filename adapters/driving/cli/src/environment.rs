@@ -1,6 +1,7 @@
 //! The process's environment, read once and nowhere else.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use seaworthy::ports::Secret;
 
@@ -16,6 +17,12 @@ pub(crate) struct Environment {
     pub(crate) log_filter: Option<String>,
     /// Who answers approvals here, for the record.
     pub(crate) user: String,
+    /// Where runs are kept unless the command line says so.
+    pub(crate) store: Option<String>,
+    /// Where a database server's large data are kept unless the command line says so.
+    pub(crate) data: Option<PathBuf>,
+    /// Where programs keep what is this user's.
+    pub(crate) data_home: Option<PathBuf>,
     pub(crate) for_commands: BTreeMap<String, String>,
 }
 
@@ -30,6 +37,12 @@ impl Environment {
             user: text("USER")
                 .or_else(|| text("LOGNAME"))
                 .unwrap_or_else(|| "cli".to_owned()),
+            store: text("SEAWORTHY_STORE"),
+            data: text("SEAWORTHY_DATA").map(PathBuf::from),
+            data_home: text("XDG_DATA_HOME")
+                .map(PathBuf::from)
+                .filter(|folder| folder.is_absolute())
+                .or_else(|| text("HOME").map(|home| PathBuf::from(home).join(".local/share"))),
             for_commands: FOR_COMMANDS
                 .iter()
                 .filter_map(|name| text(name).map(|value| ((*name).to_owned(), value)))

@@ -69,6 +69,18 @@ pub(crate) enum CliError {
     /// There is no store.
     #[error("there is no store at {0}; `seaworthy run` makes one, or name another with --store")]
     NoStore(String),
+    /// The store was made by an older version and may be used by programs of that version.
+    #[error(
+        "the store {url} has schema version {version}, this program needs {newest}\nstop the workers of older versions, then: seaworthy migrate"
+    )]
+    OldSchema {
+        /// Where.
+        url: String,
+        /// Its version.
+        version: u32,
+        /// This program's.
+        newest: u32,
+    },
     /// A part of the stack cannot be set up.
     #[error("{part} cannot be set up: {why}")]
     Stack {
@@ -123,7 +135,7 @@ impl CliError {
             Self::Usage(_) => "usage",
             Self::Descriptor(_) => "descriptor",
             Self::Io { .. } => "io",
-            Self::Store { .. } | Self::NoStore(_) => "store",
+            Self::Store { .. } | Self::NoStore(_) | Self::OldSchema { .. } => "store",
             Self::Stack { .. } => "stack",
             Self::Trouble { .. } => "trouble",
             Self::OutputClosed => "output_closed",

@@ -5,13 +5,16 @@ mod commands;
 mod drive;
 mod environment;
 mod error;
+mod kept;
 mod models;
 mod observer;
 mod output;
+mod postgres_url;
 mod progress;
 mod stack;
 mod stop;
 mod store;
+mod work;
 
 use std::process::ExitCode;
 

@@ -1,9 +1,10 @@
 //! Takes note of what happens: for the log on standard error, and as a hint that there is something to show.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use seaworthy::ports::AdapterInfo;
-use seaworthy::ports::observer::{Fact, Observer};
+use seaworthy::ports::observer::{Fact, Observer, RunEnd};
+use serde::Serialize;
 use tokio::sync::Notify;
 use tracing_subscriber::EnvFilter;
 
@@ -12,12 +13,44 @@ use tracing_subscriber::EnvFilter;
 pub(crate) struct CliObserver {
     grown: Notify,
     warns: AtomicBool,
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    cancelled: AtomicU64,
+    stalled: AtomicU64,
+    records: AtomicU64,
+}
+
+/// What was seen from the start of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Seen {
+    /// Runs that ended well here.
+    pub(crate) succeeded: u64,
+    /// Runs that failed here.
+    pub(crate) failed: u64,
+    /// Runs that were cancelled here.
+    pub(crate) cancelled: u64,
+    /// How often a run could not go on for a while.
+    pub(crate) stalled: u64,
+    /// Records that were written.
+    pub(crate) records: u64,
 }
 
 impl CliObserver {
     /// Warns of runs that cannot go on from now on: where nobody follows them.
     pub(crate) fn warn(&self) {
         self.warns.store(true, Ordering::Relaxed);
+    }
+
+    /// What was seen so far.
+    pub(crate) fn seen(&self) -> Seen {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Seen {
+            succeeded: of(&self.succeeded),
+            failed: of(&self.failed),
+            cancelled: of(&self.cancelled),
+            stalled: of(&self.stalled),
+            records: of(&self.records),
+        }
     }
 
     /// Returns when a log may have grown. Only a hint, for one waiter.
@@ -37,11 +70,25 @@ impl Observer for CliObserver {
 
     fn observe(&self, fact: &Fact) {
         tracing::debug!(?fact);
+        let count = |counter: &AtomicU64, by: u64| {
+            counter.fetch_add(by, Ordering::Relaxed);
+        };
         match fact {
-            Fact::RecordsAppended { .. } => self.grown.notify_one(),
-            Fact::RunStalled { run, message } if self.warns.load(Ordering::Relaxed) => {
-                tracing::warn!(%run, "the run cannot go on for now: {message}");
+            Fact::RecordsAppended { records, .. } => {
+                count(&self.records, u64::from(*records));
+                self.grown.notify_one();
             }
+            Fact::RunStalled { run, message } => {
+                count(&self.stalled, 1);
+                if self.warns.load(Ordering::Relaxed) {
+                    tracing::warn!(%run, "the run cannot go on for now: {message}");
+                }
+            }
+            Fact::RunEnded { status, .. } => match status {
+                RunEnd::Succeeded => count(&self.succeeded, 1),
+                RunEnd::Failed => count(&self.failed, 1),
+                RunEnd::Cancelled => count(&self.cancelled, 1),
+            },
             _ => {}
         }
     }

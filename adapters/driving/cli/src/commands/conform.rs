@@ -1,10 +1,11 @@
 //! `conform`: tries every clause of a port on the adapter that a store stands for.
 //!
 //! What is at the store's URL is never touched. Every scenario has a store of its own, in a temporary folder beside it: the
-//! file system under test is the one that the runs are on.
+//! file system under test is the one that the runs are on. On a server it is a schema of its own in the same database.
 
 mod memory;
 mod on_disk;
+mod on_server;
 mod processes;
 mod system;
 
@@ -27,9 +28,13 @@ use crate::store::Store;
 
 pub(super) async fn conform(context: &Context, args: &ConformArgs) -> Result<Exit, CliError> {
     let stop = Stop::listen()?;
-    let folder = match context.store()? {
-        Store::Memory => None,
-        Store::Sqlite { path, .. } => Some(folder_beside(&path)?),
+    let (folder, home) = match context.store()? {
+        Store::Memory => (None, Home::Process),
+        Store::Sqlite { path, .. } => (Some(folder_beside(&path)?), Home::Disk),
+        Store::Postgres { url, data, .. } => {
+            on_server::prepare(&url).await?;
+            (Some(folder_beside(&data)?), Home::Server)
+        }
     };
     if let Some(folder) = &folder {
         on_disk::prepare(folder.path()).await?;
@@ -40,7 +45,7 @@ pub(super) async fn conform(context: &Context, args: &ConformArgs) -> Result<Exi
     let report = tokio::select! {
         biased;
         () = stop.latch.wait() => None,
-        report = Box::pin(report(args.port, folder.is_some(), |step| progress(output, step))) => Some(report),
+        report = Box::pin(report(args.port, home, |step| progress(output, step))) => Some(report),
     };
     drop(std::panic::take_hook());
     if output.live {
@@ -51,6 +56,13 @@ pub(super) async fn conform(context: &Context, args: &ConformArgs) -> Result<Exi
         if let Err(error) = remove(&path).await {
             output.note(&format!("{} is left behind: {error}", path.display()));
         }
+    }
+    let schemas = on_server::clear().await;
+    if !schemas.is_empty() {
+        output.note(&format!(
+            "schemas that are left behind: {}",
+            schemas.join(", ")
+        ));
     }
     let Some(report) = report else {
         return Ok(stop.exit().unwrap_or(Exit::Succeeded));
@@ -71,9 +83,18 @@ pub(super) async fn process(args: &ConformArgs) -> Result<Exit, CliError> {
     let port = args.port;
     // It makes a runtime of its own.
     let worked = tokio::task::spawn_blocking(move || match port {
-        ConformPort::StateStore => ss::work(on_disk::logs),
-        ConformPort::DurableRuntime => dr::work(on_disk::runs),
-        ConformPort::CheckpointStore => ck::work(on_disk::checkpoints),
+        ConformPort::StateStore => ss::work(async |place| match on_server::is_meant(&place) {
+            true => on_server::logs(place).await,
+            false => on_disk::logs(place).await,
+        }),
+        ConformPort::DurableRuntime => dr::work(async |place| match on_server::is_meant(&place) {
+            true => on_server::runs(place).await,
+            false => on_disk::runs(place).await,
+        }),
+        ConformPort::CheckpointStore => ck::work(async |place| match on_server::is_meant(&place) {
+            true => on_server::checkpoints(place).await,
+            false => on_disk::checkpoints(place).await,
+        }),
         ConformPort::BlobStore => bl::work(on_disk::blobs),
         ConformPort::Sandbox => sb::work(processes::sandbox),
         ConformPort::Clock | ConformPort::Entropy => Ok(()),
@@ -84,17 +105,34 @@ pub(super) async fn process(args: &ConformArgs) -> Result<Exit, CliError> {
     }
 }
 
+/// Where the adapter under test keeps what it keeps.
+#[derive(Clone, Copy, Debug)]
+enum Home {
+    Process,
+    Disk,
+    Server,
+}
+
 /// One arm for each suite.
-async fn report(port: ConformPort, on_disk: bool, tell: impl FnMut(Step) + Send) -> Report {
-    match (port, on_disk) {
-        (ConformPort::StateStore, true) => ss::run_telling::<on_disk::Logs>(tell).await,
-        (ConformPort::StateStore, false) => ss::run_telling::<memory::Logs>(tell).await,
-        (ConformPort::DurableRuntime, true) => dr::run_telling::<on_disk::Runs>(tell).await,
-        (ConformPort::DurableRuntime, false) => dr::run_telling::<memory::Runs>(tell).await,
-        (ConformPort::CheckpointStore, true) => ck::run_telling::<on_disk::Checkpoints>(tell).await,
-        (ConformPort::CheckpointStore, false) => ck::run_telling::<memory::Checkpoints>(tell).await,
-        (ConformPort::BlobStore, true) => bl::run_telling::<on_disk::Blobs>(tell).await,
-        (ConformPort::BlobStore, false) => bl::run_telling::<memory::Blobs>(tell).await,
+async fn report(port: ConformPort, home: Home, tell: impl FnMut(Step) + Send) -> Report {
+    use Home::{Disk, Process, Server};
+    match (port, home) {
+        (ConformPort::StateStore, Disk) => ss::run_telling::<on_disk::Logs>(tell).await,
+        (ConformPort::StateStore, Server) => ss::run_telling::<on_server::Logs>(tell).await,
+        (ConformPort::StateStore, Process) => ss::run_telling::<memory::Logs>(tell).await,
+        (ConformPort::DurableRuntime, Disk) => dr::run_telling::<on_disk::Runs>(tell).await,
+        (ConformPort::DurableRuntime, Server) => dr::run_telling::<on_server::Runs>(tell).await,
+        (ConformPort::DurableRuntime, Process) => dr::run_telling::<memory::Runs>(tell).await,
+        (ConformPort::CheckpointStore, Disk) => ck::run_telling::<on_disk::Checkpoints>(tell).await,
+        (ConformPort::CheckpointStore, Server) => {
+            ck::run_telling::<on_server::Checkpoints>(tell).await
+        }
+        (ConformPort::CheckpointStore, Process) => {
+            ck::run_telling::<memory::Checkpoints>(tell).await
+        }
+        // Large data are in a folder there too.
+        (ConformPort::BlobStore, Disk | Server) => bl::run_telling::<on_disk::Blobs>(tell).await,
+        (ConformPort::BlobStore, Process) => bl::run_telling::<memory::Blobs>(tell).await,
         (ConformPort::Sandbox, _) => sb::run_telling::<processes::Commands>(tell).await,
         (ConformPort::Clock, _) => cl::run_telling::<system::Time>(tell).await,
         (ConformPort::Entropy, _) => en::run_telling::<system::Chance>(tell).await,

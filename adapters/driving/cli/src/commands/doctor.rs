@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use crate::error::{CliError, Exit};
+use crate::kept;
 use crate::output::{Output, Paint};
 use crate::stack::Stack;
 use crate::store::Store;
@@ -28,6 +29,8 @@ struct Report {
 struct StoreReport {
     url: String,
     exists: bool,
+    /// Where a database server's large data are.
+    data: Option<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,10 +55,10 @@ struct Missing {
 
 pub(super) async fn doctor(context: &Context) -> Result<Exit, CliError> {
     let store = context.store()?;
-    let exists = match &store {
-        Store::Sqlite { path, .. } => path.exists(),
-        Store::Memory => true,
-    };
+    let exists = kept::exists(&store).await?;
+    if !exists && matches!(store, Store::Postgres { .. }) {
+        return Err(CliError::NoStore(store.url()));
+    }
     let (stack, temporary) = if exists {
         (
             Stack::open(store.clone(), &context.environment, false).await?,
@@ -81,6 +84,10 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CliError> {
         store: StoreReport {
             url: store.url(),
             exists,
+            data: match &store {
+                Store::Postgres { data, .. } => Some(data.clone()),
+                Store::Sqlite { .. } | Store::Memory => None,
+            },
         },
         adapters: adapters(ports),
         models: vec![
@@ -185,7 +192,7 @@ fn missing(ports: &Ports, openai: bool) -> Vec<Missing> {
     add(
         ports.state_store.capabilities().durability < Durability::OsCrash,
         "durability",
-        "runs do not survive this process or machine: name a file with --store sqlite:PATH",
+        "runs do not survive this process or machine: name a file or a server with --store",
     );
     missing
 }
@@ -199,6 +206,12 @@ fn print(output: Output, report: &Report) -> Result<(), CliError> {
         "  (not there yet; `seaworthy run` makes it)"
     };
     output.line(&format!("store      {}{state}", report.store.url))?;
+    if let Some(data) = &report.store.data {
+        output.line(&format!(
+            "data       {}  (every worker of the store must reach it)",
+            data.display()
+        ))?;
+    }
     output.line("")?;
     for Adapter {
         port,

@@ -8,6 +8,8 @@ mod decide;
 mod doctor;
 mod events;
 mod init;
+mod migrate;
+mod queues;
 mod reopen;
 mod resolve;
 mod resume;
@@ -27,23 +29,30 @@ use crate::environment::Environment;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::stack::Stack;
-use crate::store::Store;
+use crate::store::{Named, Store};
 
 /// What every command has.
 pub(crate) struct Context {
     pub(crate) environment: Environment,
     pub(crate) output: Output,
-    store: Option<String>,
+    named: Named,
     workspace: PathBuf,
 }
 
 impl Context {
     pub(crate) fn new(common: Common, environment: Environment) -> Self {
         let output = Output::new(common.json, environment.no_color);
+        let named = Named {
+            store: common.store,
+            data: common.data,
+            usual_store: environment.store.clone(),
+            usual_data: environment.data.clone(),
+            data_home: environment.data_home.clone(),
+        };
         Self {
             environment,
             output,
-            store: common.store,
+            named,
             workspace: common.workspace,
         }
     }
@@ -65,12 +74,17 @@ impl Context {
 
     /// The store that was named, or the default one.
     pub(crate) fn store(&self) -> Result<Store, CliError> {
-        Store::find(self.store.as_deref(), &self.workspace()?)
+        Store::find(&self.named, &self.workspace()?)
     }
 
     /// The stack on a store that may be new.
     pub(crate) async fn create(&self) -> Result<Stack, CliError> {
         Stack::open(self.store()?, &self.environment, true).await
+    }
+
+    /// The same of a store that outlives this process.
+    pub(crate) async fn create_lasting(&self) -> Result<Stack, CliError> {
+        Stack::open(self.lasting()?, &self.environment, true).await
     }
 
     /// The stack on a store that another process may have written.
@@ -97,7 +111,7 @@ impl Context {
     fn lasting(&self) -> Result<Store, CliError> {
         match self.store()? {
             Store::Memory => Err(CliError::Usage(
-                "--store memory: lives in one process, so only `seaworthy run` can use it; name a file: sqlite:PATH".to_owned(),
+                "--store memory: lives in one process, so only `seaworthy run` can use it; name a file, sqlite:PATH, or a server, postgres://USER@HOST/DATABASE".to_owned(),
             )),
             store => Ok(store),
         }
@@ -126,6 +140,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Cli
         Command::Cancel(args) => cancel::cancel(context, args).await,
         Command::Reopen(args) => reopen::reopen(context, &args).await,
         Command::Verify(args) => verify::verify(context, &args).await,
+        Command::Queues(args) => queues::queues(context, args).await,
+        Command::Migrate => migrate::migrate(context).await,
         Command::Doctor => doctor::doctor(context).await,
         Command::Init(args) => init::init(context, &args),
         #[cfg(feature = "conform")]

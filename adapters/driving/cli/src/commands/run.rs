@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use seaworthy::Start;
 use seaworthy::descriptor::{Descriptor, Materialised, ModelOverride};
 use seaworthy::harness::{HarnessError, View};
-use seaworthy::ports::{RunId, SessionId};
+use seaworthy::ports::{QueueName, RunId, SessionId};
 use serde_json::json;
 
 use super::{Context, id};
@@ -32,6 +32,7 @@ const GRANTED_BY: &str = "run --yes";
 pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
     let run: Option<RunId> = args.run_id.as_deref().map(id).transpose()?;
     let session: Option<SessionId> = args.session.as_deref().map(id).transpose()?;
+    let queue: Option<QueueName> = args.queue.as_deref().map(id).transpose()?;
     let (descriptor, base_dir) = descriptor(&args)?;
     let input = input(args.input.as_deref())?;
     let workspace = utf8(&context.workspace()?, "the workspace")?;
@@ -58,6 +59,7 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, CliErr
         workspace,
         base_dir: utf8(&base_dir, "the folder of the descriptor")?,
         grants_all: args.yes.then(|| GRANTED_BY.to_owned()),
+        queue,
     };
     let started = stack.harness.start(start).await?;
     let exit = advance(context, &stack, &started.run, &args, existing).await;

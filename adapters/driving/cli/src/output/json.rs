@@ -1,13 +1,13 @@
 //! The JSON that programs read. Fields are added, never renamed or removed.
 
 use seaworthy::event::ToolProposed;
-use seaworthy::harness::{Asked, Verified, View};
+use seaworthy::harness::{Asked, DEFAULT_QUEUE, Verified, View};
 use seaworthy::live::Live;
 use seaworthy::log::Loaded;
 use seaworthy::ports::model_provider::Usage;
 use seaworthy::ports::sandbox::OutputStream;
 use seaworthy::ports::state_store::Head;
-use seaworthy::ports::{Digest, Timestamp};
+use seaworthy::ports::{Digest, QueueName, Timestamp};
 use seaworthy::state::{Call, CallStatus, Outcome};
 use seaworthy::tool::SideEffect;
 use seaworthy::tool::code;
@@ -24,6 +24,7 @@ pub(crate) struct Run {
     pub(crate) agent: String,
     pub(crate) model: Option<Chosen>,
     pub(crate) session: Option<String>,
+    pub(crate) queue: String,
     pub(crate) workspace: String,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
@@ -94,6 +95,12 @@ impl Run {
             agent: state.submitted.agent.clone(),
             model: chosen(&state.submitted.descriptor),
             session: state.submitted.session.as_ref().map(ToString::to_string),
+            queue: state
+                .submitted
+                .queue
+                .as_ref()
+                .map_or(DEFAULT_QUEUE, QueueName::as_str)
+                .to_owned(),
             workspace: state.submitted.workspace.clone(),
             created_at: state.created_at,
             updated_at: state.updated_at,

@@ -11,5 +11,7 @@ mod bad_input;
 mod conform;
 mod crash;
 mod decisions;
+mod on_postgres;
 mod outcome;
 mod support;
+mod workers;

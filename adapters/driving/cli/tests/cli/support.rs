@@ -76,6 +76,8 @@ impl Place {
             .env_remove("OPENAI_API_KEY")
             .env_remove("OPENAI_BASE_URL")
             .env_remove("SEAWORTHY_LOG")
+            .env_remove("SEAWORTHY_STORE")
+            .env_remove("SEAWORTHY_DATA")
             .env("USER", "tester");
         command
     }

@@ -1,0 +1,356 @@
+//! `cargo xtask services`: real servers for tests, each in a temporary folder, on a free port of the loopback interface.
+//!
+//! [`Session`] holds servers for as long as a command of this program needs them. Each has a supervisor, a process of its
+//! own that stops its server when this one ends, however it ends. `up` starts servers that stay until `down`.
+
+mod account;
+mod install;
+pub(crate) mod postgres;
+mod server;
+mod standing;
+mod supervisor;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::step::{execute_for_code, outcome};
+
+pub(crate) use install::debian;
+use server::Server;
+pub(crate) use server::bound;
+use standing::Standing;
+pub(crate) use supervisor::Supervised;
+
+/// Arguments of `cargo xtask services`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Subcommand,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Subcommand {
+    /// Starts servers, runs a command that finds them in its environment, and stops them however it ends
+    Run {
+        /// Only this server; may be repeated [default: all]
+        #[arg(long, value_enum, value_name = "KIND")]
+        only: Vec<Kind>,
+        /// The command and its arguments
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            required = true,
+            value_name = "COMMAND"
+        )]
+        command: Vec<String>,
+    },
+    /// Starts servers that stay until `down`, and says how to reach them
+    Up(Which),
+    /// Stops what `up` has started and removes its data
+    Down(Which),
+    /// Says which servers `up` has started, and whether they answer
+    Status(Which),
+    /// Serves one server until its standard input ends
+    #[command(hide = true)]
+    Supervise {
+        #[arg(value_enum)]
+        kind: Kind,
+        /// The folder in which its port is remembered
+        #[arg(long)]
+        standing: PathBuf,
+    },
+}
+
+/// What `up`, `down` and `status` are about.
+#[derive(clap::Args, Debug)]
+struct Which {
+    /// Only this server; may be repeated [default: all]
+    #[arg(long, value_enum, value_name = "KIND")]
+    only: Vec<Kind>,
+    /// Print JSON for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// A kind of server. Another one is a variant here and a [`Service`] in a file of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// PostgreSQL
+    Postgres,
+}
+
+impl Kind {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+        }
+    }
+
+    /// The variable of the environment that tells tests where the server is.
+    pub(crate) const fn variable(self) -> &'static str {
+        match self {
+            Self::Postgres => "SEAWORTHY_TEST_POSTGRES",
+        }
+    }
+
+    /// A server of its own on fresh data, whatever the environment names: one that may be made to crash.
+    pub(crate) fn of_its_own(self) -> Result<Supervised, Failure> {
+        self.provide()?;
+        Supervised::start(self, &Standing::nowhere())
+    }
+
+    fn service(self) -> Box<dyn server::Service> {
+        match self {
+            Self::Postgres => Box::new(postgres::Postgres::default()),
+        }
+    }
+
+    /// Makes sure that the programs of the server are there, installing them where that is allowed.
+    fn provide(self) -> Result<(), Failure> {
+        match self {
+            Self::Postgres => postgres::provide(),
+        }
+    }
+
+    /// The URL that whoever started this program has set.
+    fn given(self) -> Option<String> {
+        std::env::var(self.variable())
+            .ok()
+            .filter(|url| !url.is_empty())
+    }
+}
+
+/// All kinds, or those that were named.
+fn chosen(only: &[Kind]) -> Vec<Kind> {
+    if only.is_empty() {
+        Kind::value_variants().to_vec()
+    } else {
+        only.to_vec()
+    }
+}
+
+/// Carries the subcommand out.
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let done = |()| ExitCode::SUCCESS;
+    match &args.command {
+        Subcommand::Run { only, command } => run_with(&chosen(only), command),
+        Subcommand::Up(which) => up(which).map(done),
+        Subcommand::Down(which) => down(which).map(done),
+        Subcommand::Status(which) => status(which),
+        Subcommand::Supervise { kind, standing } => {
+            supervisor::supervise(*kind, &Standing::at(standing.clone())).map(done)
+        }
+    }
+}
+
+/// The exit code is that of the command.
+fn run_with(kinds: &[Kind], command: &[String]) -> Result<ExitCode, Failure> {
+    let session = Session::start(kinds)?;
+    let (program, args) = command
+        .split_first()
+        .ok_or_else(|| Failure::new("name the command to run"))?;
+    let mut command = Command::new(program);
+    command.args(args);
+    session.tell(&mut command);
+    let code = execute_for_code(command);
+    session.stop();
+    code
+}
+
+fn up(which: &Which) -> Result<(), Failure> {
+    let standing = Standing::of_workspace()?;
+    let mut told = Vec::new();
+    for kind in chosen(&which.only) {
+        let url = if let Some(known) = standing.alive(kind)? {
+            known.url
+        } else {
+            kind.provide()?;
+            let server = Server::start(kind.service(), standing.port(kind), false)?;
+            standing.remember(kind, &server)?;
+            server.url()
+        };
+        if !which.json {
+            println!("export {}={url}", kind.variable());
+        }
+        told.push(json!({ "kind": kind.name(), "variable": kind.variable(), "url": url }));
+    }
+    if which.json {
+        println!("{:#}", Value::from(told));
+    } else if std::io::stdout().is_terminal() {
+        println!(
+            "# cargo xtask test uses them by itself; `cargo xtask services down` stops them and removes their data"
+        );
+    }
+    Ok(())
+}
+
+fn down(which: &Which) -> Result<(), Failure> {
+    let standing = Standing::of_workspace()?;
+    let mut told = Vec::new();
+    for kind in chosen(&which.only) {
+        let was = standing.stop(kind)?;
+        if !which.json {
+            let word = if was { "is stopped" } else { "was not up" };
+            println!("{} {word}", kind.name());
+        }
+        told.push(json!({ "kind": kind.name(), "stopped": was }));
+    }
+    if which.json {
+        println!("{:#}", Value::from(told));
+    }
+    Ok(())
+}
+
+/// The exit code says whether all of them answer.
+fn status(which: &Which) -> Result<ExitCode, Failure> {
+    let standing = Standing::of_workspace()?;
+    let (mut told, mut all) = (Vec::new(), true);
+    for kind in chosen(&which.only) {
+        let known = standing.alive(kind)?;
+        all &= known.is_some();
+        if !which.json {
+            match &known {
+                Some(known) => println!("{} is up: {}", kind.name(), known.url),
+                None => println!("{} is not up", kind.name()),
+            }
+        }
+        told.push(match known {
+            Some(known) => json!({
+                "kind": kind.name(), "up": true, "variable": kind.variable(), "url": known.url,
+                "process": known.process, "folder": known.folder,
+            }),
+            None => json!({ "kind": kind.name(), "up": false, "variable": kind.variable() }),
+        });
+    }
+    if which.json {
+        println!("{:#}", Value::from(told));
+    }
+    Ok(outcome(all))
+}
+
+/// Servers that tests can reach for as long as this lives.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    found: Vec<(Kind, String)>,
+    supervised: Vec<Supervised>,
+}
+
+impl Session {
+    /// Finds or starts a server of each kind: the one that the environment names, the one that `up` has started, or a new
+    /// one.
+    pub(crate) fn start(kinds: &[Kind]) -> Result<Self, Failure> {
+        let standing = Standing::of_workspace()?;
+        let mut session = Self::default();
+        for kind in kinds.iter().copied() {
+            if let Some(url) = kind.given() {
+                session.found.push((kind, url));
+            } else if let Some(known) = standing.alive(kind)? {
+                eprintln!("{}: the one that is up, {}", kind.name(), known.url);
+                session.found.push((kind, known.url));
+            } else {
+                kind.provide()?;
+                let supervised = Supervised::start(kind, &standing)?;
+                eprintln!("{}: started at {}", kind.name(), supervised.url());
+                session.found.push((kind, supervised.url().to_owned()));
+                session.supervised.push(supervised);
+            }
+        }
+        Ok(session)
+    }
+
+    /// The same of all kinds.
+    pub(crate) fn start_all() -> Result<Self, Failure> {
+        Self::start(Kind::value_variants())
+    }
+
+    /// The same for tests that can be left out. Where a server cannot be had it says so and goes on without, unless
+    /// `CI=true` demands all of them. Also returned: the kinds that are missing.
+    pub(crate) fn start_what_there_is() -> Result<(Self, Vec<Kind>), Failure> {
+        let is_demanded = std::env::var("CI").is_ok_and(|value| value == "true");
+        let (mut session, mut missing) = (Self::default(), Vec::new());
+        for kind in Kind::value_variants().iter().copied() {
+            match Self::start(&[kind]) {
+                Ok(one) => {
+                    session.found.extend(one.found);
+                    session.supervised.extend(one.supervised);
+                }
+                Err(failure) if is_demanded => {
+                    return Err(Failure::new(format!(
+                        "CI=true demands every server, and there is no {}:\n{failure}",
+                        kind.name()
+                    )));
+                }
+                Err(failure) => {
+                    warn(kind, &failure);
+                    missing.push(kind);
+                }
+            }
+        }
+        Ok((session, missing))
+    }
+
+    /// Sets the variables in the environment of `command`, and removes those of servers that are not there.
+    pub(crate) fn tell(&self, command: &mut Command) {
+        for kind in Kind::value_variants() {
+            command.env_remove(kind.variable());
+        }
+        for (kind, url) in &self.found {
+            command.env(kind.variable(), url);
+        }
+    }
+
+    /// Stops what it has started.
+    pub(crate) fn stop(self) {
+        for one in self.supervised {
+            one.stop();
+        }
+    }
+}
+
+fn warn(kind: Kind, failure: &Failure) {
+    let line = "!".repeat(80);
+    println!(
+        "{line}\nThere is no {name} here, so the tests that need one are IGNORED:\n{failure}\n\
+         Or set {variable} to the URL of a server that tests may fill.\n{line}",
+        name = kind.name(),
+        variable = kind.variable(),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_called_what_the_command_line_calls_it() {
+        for kind in Kind::value_variants() {
+            assert_eq!(kind.to_possible_value().unwrap().get_name(), kind.name());
+            assert_eq!(Kind::from_str(kind.name(), false), Ok(*kind));
+        }
+    }
+
+    #[test]
+    fn a_command_is_told_of_the_servers_there_are_and_of_no_others() {
+        let variables = |session: &Session| {
+            let mut command = Command::new("any");
+            session.tell(&mut command);
+            command
+                .get_envs()
+                .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
+                .collect::<Vec<_>>()
+        };
+        let name = Kind::Postgres.variable();
+        assert_eq!(variables(&Session::default()), [(name.into(), None)]);
+        let session = Session {
+            found: vec![(Kind::Postgres, "postgres://there/db".to_owned())],
+            supervised: Vec::new(),
+        };
+        let url = Some("postgres://there/db".into());
+        assert_eq!(variables(&session), [(name.into(), url)]);
+    }
+}
