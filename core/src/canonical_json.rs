@@ -24,7 +24,17 @@ const TYPICAL_BYTES: usize = 768;
 ///
 /// A value that JSON cannot hold: a number that is not finite, a map whose keys are no strings.
 pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
-    let text = Text(RefCell::new(Vec::with_capacity(TYPICAL_BYTES)));
+    let mut text = Vec::with_capacity(TYPICAL_BYTES);
+    append(&mut text, value)?;
+    Ok(text)
+}
+
+/// Adds the canonical JSON of `value` to `text`, which is lost on an error.
+pub(crate) fn append<T: Serialize + ?Sized>(
+    into: &mut Vec<u8>,
+    value: &T,
+) -> Result<(), serde_json::Error> {
+    let text = Text(RefCell::new(std::mem::take(into)));
     let members = Members {
         text: &text,
         spans: Vec::new(),
@@ -32,7 +42,8 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::E
         moved: Vec::new(),
     };
     value.serialize(&mut Serializer::with_formatter(Sink(&text), members))?;
-    Ok(text.0.into_inner())
+    *into = text.0.into_inner();
+    Ok(())
 }
 
 /// What is written so far. The serializer owns its sink and its formatter; both need this one.

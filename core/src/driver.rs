@@ -13,13 +13,12 @@ use seaworthy_ports::durable_runtime::{Advance, Next, Signal, Then, Turn};
 use seaworthy_ports::model_provider::Message;
 use seaworthy_ports::observer::{Fact, ParkReason, RunEnd};
 use seaworthy_ports::sandbox::{Kind as SandboxKind, Owner, Policy, SandboxSession, SandboxSpec};
-use seaworthy_ports::state_store::Seq;
 use seaworthy_ports::{BoxStream, Effect, Latch, Retry, RunId, SignalId, Timestamp, async_trait};
 
 use crate::agent::{Agent, Agents, NoAgent};
 use crate::event::{Event, WaitReason};
 use crate::live::{Live, Relay};
-use crate::log::{self, LogError, Writer};
+use crate::log::{self, Covered, LogError, Writer};
 use crate::machine::{self, Step};
 use crate::session;
 use crate::signal::Told;
@@ -184,14 +183,14 @@ impl Driver {
     }
 
     async fn work(&self, turn: Turn, consumed: &mut Vec<SignalId>) -> Result<Then, Stop> {
-        let Some((state, snapshot)) = log::load_to_write(&self.ports, &turn.run).await? else {
+        let Some((state, covered)) = log::load_to_write(&self.ports, &turn.run).await? else {
             return Ok(Then::Done);
         };
         if state.outcome.is_some() {
             consumed.extend(turn.signals.into_iter().map(|signal| signal.id));
             return Ok(Then::Done);
         }
-        let mut held = Held::take(self, state, snapshot, turn, consumed).await?;
+        let mut held = Held::take(self, state, covered, turn, consumed).await?;
         held.run().await
     }
 }
@@ -228,7 +227,7 @@ impl<'a> Held<'a> {
     async fn take(
         driver: &'a Driver,
         state: RunState,
-        snapshot: Seq,
+        covered: Covered,
         turn: Turn,
         consumed: &'a mut Vec<SignalId>,
     ) -> Result<Self, Stop> {
@@ -240,7 +239,7 @@ impl<'a> Held<'a> {
             None => None,
         };
         let mut writer =
-            Writer::new(&driver.ports, state, attempt, nonce.clone()).with_snapshot(snapshot);
+            Writer::new(&driver.ports, state, attempt, nonce.clone()).with_snapshots(covered);
         writer
             .record(Event::AttemptStarted {
                 worker: driver.worker.clone(),

@@ -9,6 +9,8 @@ use serde_json::Value;
 use crate::tool::{Risk, SideEffect};
 
 /// One thing that happened. Names are past tense; every released shape stays readable.
+///
+/// Members are in the order in which canonical JSON has them, here and below, so that none has to be moved there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Event {
@@ -16,10 +18,10 @@ pub enum Event {
     RunSubmitted(Box<RunSubmitted>),
     /// A worker took the run up; appends of earlier holders fail from here on.
     AttemptStarted {
-        /// Which worker.
-        worker: WorkerId,
         /// Tells two takers of the same attempt apart.
         nonce: String,
+        /// Which worker.
+        worker: WorkerId,
     },
     /// The run reads its session's messages up to here.
     SessionLoaded {
@@ -61,12 +63,12 @@ pub enum Event {
     ApprovalDecided {
         /// Which question.
         approval: CallId,
-        /// The proposal the answer is for.
-        proposal: Digest,
-        /// The answer.
-        granted: bool,
         /// Who answered.
         by: String,
+        /// The answer.
+        granted: bool,
+        /// The proposal the answer is for.
+        proposal: Digest,
         /// Why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
@@ -80,10 +82,10 @@ pub enum Event {
     ToolSucceeded {
         /// Which call.
         call: CallId,
-        /// What it answered.
-        output: Value,
         /// How long it took.
         duration_ms: u64,
+        /// What it answered.
+        output: Value,
     },
     /// The call did not do what it should, and the tool says so itself.
     ToolFailed {
@@ -105,19 +107,19 @@ pub enum Event {
     },
     /// Now it is known.
     ToolResolved {
+        /// Who knows: `verifier`, or a person.
+        by: String,
         /// Which call.
         call: CallId,
         /// Whether it happened, and with which answer.
         resolution: Resolution,
-        /// Who knows: `verifier`, or a person.
-        by: String,
     },
     /// A signal reached the run.
     SignalReceived {
-        /// Which.
-        signal: SignalId,
         /// Why it changes nothing.
         note: String,
+        /// Which.
+        signal: SignalId,
     },
     /// The run waits and occupies no worker.
     RunWaiting {
@@ -158,80 +160,80 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunSubmitted {
-    /// The run.
-    pub run: RunId,
     /// The name of the agent graph.
     pub agent: String,
-    /// What it is asked.
-    pub input: String,
-    /// The digest of the input.
-    pub input_digest: Digest,
+    /// The directory of the descriptor, for the commands it names.
+    pub base_dir: String,
     /// The materialised descriptor.
     pub descriptor: Value,
     /// The digest of the descriptor.
     pub descriptor_digest: Digest,
+    /// Who grants every approval the run asks for, if anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants_all: Option<String>,
+    /// What it is asked.
+    pub input: String,
+    /// The digest of the input.
+    pub input_digest: Digest,
+    /// Model turns it may take.
+    pub max_turns: u32,
+    /// The queue it waits in; `None`: the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueName>,
+    /// The run.
+    pub run: RunId,
     /// The session it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionId>,
     /// The directory it works in.
     pub workspace: String,
-    /// The directory of the descriptor, for the commands it names.
-    pub base_dir: String,
-    /// Who grants every approval the run asks for, if anybody.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grants_all: Option<String>,
-    /// The queue it waits in; `None`: the default one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub queue: Option<QueueName>,
-    /// Model turns it may take.
-    pub max_turns: u32,
 }
 
 /// The model's answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelCalled {
-    /// The adapter that was asked.
-    pub provider: String,
-    /// The model, as asked for.
-    pub model: String,
-    /// The digest of the request: instructions, messages, tools.
-    pub request_digest: Digest,
-    /// What it said.
-    pub message: Message,
+    /// How long it took.
+    pub duration_ms: u64,
     /// How it ended.
     pub finish: Finish,
-    /// What it used.
-    pub usage: Usage,
+    /// What it said.
+    pub message: Message,
+    /// The model, as asked for.
+    pub model: String,
+    /// The adapter that was asked.
+    pub provider: String,
+    /// The digest of the request: instructions, messages, tools.
+    pub request_digest: Digest,
     /// The provider's id of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// How long it took.
-    pub duration_ms: u64,
     /// How many tries it took.
     pub tries: u32,
+    /// What it used.
+    pub usage: Usage,
 }
 
 /// A call as validated, normalised and hashed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ToolProposed {
-    /// The call.
-    pub call: CallId,
-    /// The provider's id of it.
-    pub provider_call: String,
-    /// The tool, as the model wrote it.
-    pub tool: String,
     /// The arguments.
     pub arguments: Value,
-    /// The digest of run, call, tool, its definition and the arguments.
-    pub proposal: Digest,
-    /// What the tool does to the world.
-    pub side_effect: SideEffect,
-    /// How dangerous it is.
-    pub risk: Risk,
+    /// The call.
+    pub call: CallId,
     /// Makes repeating the call harmless where the tool knows how.
     pub idempotency_key: String,
+    /// The digest of run, call, tool, its definition and the arguments.
+    pub proposal: Digest,
+    /// The provider's id of it.
+    pub provider_call: String,
+    /// How dangerous it is.
+    pub risk: Risk,
+    /// What the tool does to the world.
+    pub side_effect: SideEffect,
+    /// The tool, as the model wrote it.
+    pub tool: String,
 }
 
 /// What policy says to a proposal.

@@ -3,12 +3,10 @@
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use seaworthy_ports::blob_store::BlobError;
-use seaworthy_ports::checkpoint_store::{Checkpoint, CheckpointKind, DeleteCheckpoints};
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::observer::Fact;
 use seaworthy_ports::state_store::{Append, Expected, Kind, Labels, Seq, StateStoreError};
 use seaworthy_ports::{AppendId, BoxStream, Effect, LogId, Retry, RunId, Timestamp};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -17,6 +15,10 @@ use crate::event::Event;
 use crate::record::{self, BlobRef, Envelope, Link, MAX_INLINE_BYTES, RecordError};
 use crate::stack::Ports;
 use crate::state::{FoldError, RunState, Stamp};
+
+mod snapshot;
+
+pub use snapshot::Covered;
 
 /// Why a log cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -140,14 +142,6 @@ async fn fetch(ports: &Ports, blob: BlobRef) -> Result<Value, LogError> {
     Ok(serde_json::from_slice(&bytes)?)
 }
 
-/// A fold snapshot as it is stored. What does not fit the log it is for is ignored, never trusted.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Snapshot {
-    v: u32,
-    state: RunState,
-}
-
 /// The state of `run`, or `None` where it has no log.
 ///
 /// # Errors
@@ -159,7 +153,7 @@ pub async fn load(ports: &Ports, run: &RunId) -> Result<Option<RunState>, LogErr
         .map(|(state, _snapshot)| state))
 }
 
-/// The state of `run`, and the position of the snapshot it was read from ([`Seq::ZERO`]: from none).
+/// The state of `run`, and what its snapshots cover of it.
 ///
 /// # Errors
 ///
@@ -167,17 +161,16 @@ pub async fn load(ports: &Ports, run: &RunId) -> Result<Option<RunState>, LogErr
 pub async fn load_to_write(
     ports: &Ports,
     run: &RunId,
-) -> Result<Option<(RunState, Seq)>, LogError> {
-    if let Some(snapshot) = snapshot(ports, run).await {
-        let at = snapshot.link.seq;
+) -> Result<Option<(RunState, Covered)>, LogError> {
+    if let Some((snapshot, covered)) = snapshot::load(ports, run).await {
         // A snapshot the log does not continue is only a lost optimisation.
         if let Ok(Some(state)) = fold(ports, run, Some(snapshot)).await {
-            return Ok(Some((state, at)));
+            return Ok(Some((state, covered)));
         }
     }
     Ok(fold(ports, run, None)
         .await?
-        .map(|state| (state, Seq::ZERO)))
+        .map(|state| (state, Covered::default())))
 }
 
 /// The state of `run` from its records alone.
@@ -192,32 +185,6 @@ pub async fn load_without_snapshot(
     fold(ports, run, None).await
 }
 
-async fn snapshot(ports: &Ports, run: &RunId) -> Option<RunState> {
-    let head = ports.state_store.head(&run_log(run)).await.ok()??;
-    let found = ports
-        .checkpoint_store
-        .latest(run, CheckpointKind::Fold, head.seq)
-        .await
-        .ok()??;
-    let snapshot: Snapshot = serde_json::from_slice(&found.content).ok()?;
-    let fits = snapshot.v == record::VERSION
-        && snapshot.state.run() == run
-        && snapshot.state.link.seq == found.seq;
-    if !fits {
-        return None;
-    }
-    // The record at the snapshot's own position must be the one it was folded from.
-    let before = Seq(found.seq.0.saturating_sub(1));
-    let stored = ports
-        .state_store
-        .read(&run_log(run), before)
-        .next()
-        .await?
-        .ok()?;
-    let same = Some(seaworthy_ports::Digest::of(&stored.body)) == snapshot.state.link.digest;
-    same.then_some(snapshot.state)
-}
-
 async fn fold(
     ports: &Ports,
     run: &RunId,
@@ -228,15 +195,15 @@ async fn fold(
     let mut records = records(ports, run, after);
     while let Some(loaded) = records.next().await {
         let Loaded { envelope, link } = loaded?;
-        let event = envelope.event().map_err(|source| LogError::Record {
-            run: run.to_string(),
-            source,
-        })?;
         let stamp = Stamp {
             link,
             at: envelope.at,
             attempt: envelope.attempt,
         };
+        let event = envelope.into_event().map_err(|source| LogError::Record {
+            run: run.to_string(),
+            source,
+        })?;
         let corrupt = |source| LogError::Fold {
             run: run.to_string(),
             source,
@@ -260,13 +227,13 @@ pub struct Writer<'a> {
     nonce: String,
     committed: Link,
     unsent: Vec<Bytes>,
+    covered: Covered,
+    /// Where the next snapshot is counted from.
     snapshot: Seq,
 }
 
 /// How often an append is tried before the turn gives up.
 const APPEND_TRIES: u32 = 6;
-/// The least number of records between two fold snapshots.
-const SNAPSHOT_EVERY: u64 = 512;
 
 impl<'a> Writer<'a> {
     /// A writer behind `state` for `attempt`. `nonce` tells its appends from those of every other writer.
@@ -280,14 +247,16 @@ impl<'a> Writer<'a> {
             nonce,
             committed,
             unsent: Vec::new(),
+            covered: Covered::default(),
             snapshot: committed.seq,
         }
     }
 
-    /// The same writer, which knows the newest snapshot.
+    /// The same writer, which continues the snapshots that there are.
     #[must_use]
-    pub fn with_snapshot(mut self, snapshot: Seq) -> Self {
-        self.snapshot = snapshot;
+    pub fn with_snapshots(mut self, covered: Covered) -> Self {
+        self.snapshot = covered.seq();
+        self.covered = covered;
         self
     }
 
@@ -360,37 +329,15 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Snapshots grow apart as the log grows, so that their cost per record stays the same.
     async fn snapshot_when_due(&mut self) {
         let head = self.committed.seq;
-        let gap = SNAPSHOT_EVERY.max(self.snapshot.0 / 2);
-        if self.state.outcome.is_some() || head.0.saturating_sub(self.snapshot.0) < gap {
+        let behind = head.0.saturating_sub(self.snapshot.0);
+        if self.state.outcome.is_some() || behind < snapshot::EVERY {
             return;
         }
         self.snapshot = head;
-        let snapshot = Snapshot {
-            v: record::VERSION,
-            state: self.state.clone(),
-        };
-        let Ok(content) = serde_json::to_vec(&snapshot) else {
-            return;
-        };
-        let run = self.state.run().clone();
-        let written = self.ports.checkpoint_store.write(Checkpoint {
-            run: run.clone(),
-            session: self.state.submitted.session.clone(),
-            kind: CheckpointKind::Fold,
-            seq: head,
-            content: content.into(),
-        });
-        // Only an optimisation: a run goes on without it.
-        if written.await.is_ok() {
-            let older = DeleteCheckpoints {
-                run,
-                kind: Some(CheckpointKind::Fold),
-                before: Some(head),
-            };
-            let _kept_if_it_fails = self.ports.checkpoint_store.delete(older).await;
+        if let Some(covered) = snapshot::save(self.ports, &self.state, self.covered).await {
+            self.covered = covered;
         }
     }
 }

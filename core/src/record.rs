@@ -8,6 +8,7 @@
 use bytes::Bytes;
 use seaworthy_ports::state_store::Seq;
 use seaworthy_ports::{Digest, Timestamp};
+use serde::de::value::MapDeserializer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,6 +19,8 @@ use crate::event::Event;
 pub const VERSION: u32 = 1;
 /// The most bytes of data that a record holds itself.
 pub const MAX_INLINE_BYTES: usize = 32 * 1024;
+/// About how many bytes a record has beside its content.
+const ENVELOPE_BYTES: usize = 192;
 
 /// A record without the interpretation of its data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -164,31 +167,45 @@ fn write<C: Serialize>(
     attempt: u32,
     content: &C,
 ) -> Result<Sealed, serde_json::Error> {
-    /// An [`Envelope`] whose type and data come from the content itself, without a copy in between.
-    #[derive(Serialize)]
-    struct Written<'a, C> {
-        at: Timestamp,
-        attempt: u32,
-        #[serde(flatten)]
-        content: &'a C,
-        prev: Option<Digest>,
-        seq: Seq,
-        v: u32,
-    }
+    // The members of an envelope in their order. Those of the content are put between the others as they are: what is
+    // written last would otherwise have to be moved in front of what is written first, for every record.
+    let content = canonical_json::to_vec(content)?;
+    let (data, kind) = split(&content)
+        .ok_or_else(|| serde::ser::Error::custom("a record is of a type and has data"))?;
     let seq = after.seq.next();
-    let body = Bytes::from(canonical_json::to_vec(&Written {
-        at,
-        attempt,
-        content,
-        prev: after.digest,
-        seq,
-        v: VERSION,
-    })?);
+    let mut body = Vec::with_capacity(content.len().saturating_add(ENVELOPE_BYTES));
+    body.extend_from_slice(b"{\"at\":");
+    canonical_json::append(&mut body, &at)?;
+    body.extend_from_slice(b",\"attempt\":");
+    canonical_json::append(&mut body, &attempt)?;
+    body.push(b',');
+    body.extend_from_slice(data);
+    body.extend_from_slice(b",\"prev\":");
+    canonical_json::append(&mut body, &after.digest)?;
+    body.extend_from_slice(b",\"seq\":");
+    canonical_json::append(&mut body, &seq)?;
+    body.extend_from_slice(kind);
+    body.extend_from_slice(b",\"v\":");
+    canonical_json::append(&mut body, &VERSION)?;
+    body.push(b'}');
+    let body = Bytes::from(body);
     let digest = Some(Digest::of(&body));
     Ok(Sealed {
         body,
         link: Link { seq, digest },
     })
+}
+
+/// The members `"data":…` and `,"type":"…"` of canonical JSON that has these two.
+fn split(content: &[u8]) -> Option<(&[u8], &[u8])> {
+    const KIND: &[u8] = b",\"type\":\"";
+    let members = content.strip_prefix(b"{")?.strip_suffix(b"}")?;
+    // No name of a type has a quote in it, so the last place is the one.
+    let at = members
+        .windows(KIND.len())
+        .rposition(|window| window == KIND)?;
+    let (data, kind) = members.split_at_checked(at)?;
+    data.starts_with(b"\"data\":").then_some((data, kind))
 }
 
 /// Reads the record at `seq` that follows `after`, and the link behind it.
@@ -202,16 +219,17 @@ pub fn open(after: Link, seq: Seq, body: &Bytes) -> Result<(Envelope, Link), Rec
     struct Versioned {
         v: u32,
     }
-    let versioned: Versioned =
-        serde_json::from_slice(body).map_err(|error| damaged(error.to_string()))?;
-    if versioned.v > VERSION {
-        return Err(RecordError::Newer {
-            seq,
-            version: versioned.v,
-        });
+    let newer = |version| RecordError::Newer { seq, version };
+    let envelope: Envelope = serde_json::from_slice(body).map_err(|error| {
+        // A newer version may have other members.
+        match serde_json::from_slice(body) {
+            Ok(Versioned { v }) if v > VERSION => newer(v),
+            Ok(_) | Err(_) => damaged(error.to_string()),
+        }
+    })?;
+    if envelope.v > VERSION {
+        return Err(newer(envelope.v));
     }
-    let envelope: Envelope =
-        serde_json::from_slice(body).map_err(|error| damaged(error.to_string()))?;
     if envelope.seq != seq || seq != after.seq.next() {
         return Err(RecordError::Broken {
             seq,
@@ -259,7 +277,18 @@ impl Envelope {
     ///
     /// Data that is not that of the event's type, or a type this program does not know.
     pub fn event(&self) -> Result<Event, RecordError> {
-        let tagged = serde_json::json!({ "type": self.kind, "data": self.data });
+        self.clone().into_event()
+    }
+
+    /// The same, without a copy of the data.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::event`].
+    pub fn into_event(self) -> Result<Event, RecordError> {
+        // The type first: the data is read as what it is, and not kept until that is known.
+        let members = [("type", Value::String(self.kind)), ("data", self.data)];
+        let tagged = MapDeserializer::<_, serde_json::Error>::new(members.into_iter());
         Event::deserialize(tagged).map_err(|error| RecordError::Damaged {
             seq: self.seq,
             why: error.to_string(),

@@ -689,9 +689,8 @@ fn add_usage(total: &mut Usage, more: Usage) {
 /// The number in a call's id: what follows the last `.c`.
 #[must_use]
 pub fn call_number(id: &CallId) -> Option<CallNumber> {
-    id.as_str()
-        .rsplit_once(".c")
-        .and_then(|(_run, number)| number.parse().ok())
+    let (_run, last) = id.as_str().rsplit_once('.')?;
+    last.strip_prefix('c')?.parse().ok()
 }
 
 /// The run in a call's id: what comes before the last `.c`.

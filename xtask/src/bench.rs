@@ -13,6 +13,9 @@ pub(crate) struct Args {
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
+    /// Measure only this: store, many, long, runtime, cold or postgres
+    #[arg(long, value_name = "GROUP")]
+    only: Vec<String>,
 }
 
 /// Builds the benchmark with optimisations and runs it. Its report is also written to target/bench.json.
@@ -38,6 +41,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     if args.json {
         command.arg("--json");
+    }
+    for group in &args.only {
+        command.arg("--only").arg(group);
     }
     execute(command)
 }

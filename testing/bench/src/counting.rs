@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use rustix::time::{ClockId, clock_gettime};
 use seaworthy::ports::state_store::{
     Append, Appended, Document, DocumentEntry, DocumentKey, DocumentQuery, ExpectedVersion, Head,
     HeadQuery, Page, PutDocument, Record, Seq, StateStore, StateStoreCapabilities, StateStoreError,
@@ -14,6 +13,8 @@ use seaworthy::ports::state_store::{
 };
 use seaworthy::ports::{AdapterInfo, LogId};
 use tokio::sync::Notify;
+
+use crate::meter::cpu;
 
 /// An append that took effect.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +38,7 @@ pub(crate) struct Counting {
     /// Asking for it takes long enough to show.
     measures_cpu: AtomicBool,
     sealed: Notify,
+    grown: Notify,
 }
 
 impl Counting {
@@ -46,6 +48,7 @@ impl Counting {
             seen: Mutex::default(),
             measures_cpu: AtomicBool::new(false),
             sealed: Notify::new(),
+            grown: Notify::new(),
         })
     }
 
@@ -57,6 +60,22 @@ impl Counting {
     /// The appends since this was last called.
     pub(crate) fn take(&self) -> Vec<Seen> {
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns once there are `count` appends since the last `take`.
+    pub(crate) async fn appended(&self, count: usize) {
+        loop {
+            let changed = self.grown.notified();
+            let seen = self
+                .seen
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .len();
+            if seen >= count {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Returns once `count` logs were sealed since the last `take`.
@@ -73,13 +92,6 @@ impl Counting {
             changed.await;
         }
     }
-}
-
-/// How long this process has computed.
-pub(crate) fn cpu() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[async_trait]
@@ -113,6 +125,7 @@ impl StateStore for Counting {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(seen);
+        self.grown.notify_one();
         if seals {
             self.sealed.notify_one();
         }

@@ -1,29 +1,36 @@
-//! Measures what durability costs, against what it may cost at most: appends per run, the cost of a step early and late
-//! in a long run, the throughput of many runs against what SQLite itself reaches, and the time to start and to resume.
+//! Measures what durability costs, against what it may cost at most: the stores against what their databases reach by
+//! hand, the harness against the stores, and what waiting, starting and resuming take.
 //!
 //! Everything runs on the adapters that the command line uses. Only the model is another one: it answers at once and in
-//! constant time, so that nothing of it is measured. Where runs are held against SQLite, the sandbox is another one too.
+//! constant time, so that nothing of it is measured. Most tools are called in a sandbox without files, for the same
+//! reason; rows about files say so.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "this is a command line"
 )]
 
+mod child;
+mod clock;
 mod counting;
+mod long;
+mod many;
+mod meter;
 mod model;
 mod raw;
 mod report;
-mod run;
+mod runtime;
 mod stack;
-mod throughput;
+mod store;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use report::Report;
+use child::Part;
+use report::{Report, Row};
 
 /// The one that the command line has too.
 #[global_allocator]
@@ -36,22 +43,45 @@ pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 #[derive(Debug, Parser)]
 #[command(name = "seaworthy-bench")]
 struct Args {
-    /// Measure less, for a first impression; limits that are missed are only shown
+    /// Measure less, for a first impression; goals that are missed are only shown
     #[arg(long)]
     quick: bool,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
+    /// Measure only this
+    #[arg(long, value_enum)]
+    only: Vec<Group>,
     /// Also write the report here, as JSON. The databases lie beside it while they are measured
     #[arg(long, value_name = "FILE", default_value = "bench.json")]
     report: PathBuf,
+    /// What the benchmark runs itself for; `--report` names its folder then
+    #[arg(long, value_enum, hide = true)]
+    part: Option<Part>,
+}
+
+/// Rows that are measured together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Group {
+    /// Stores against their databases
+    Store,
+    /// Many agent runs at once
+    Many,
+    /// One long run
+    Long,
+    /// Parked and due runs
+    Runtime,
+    /// A process that starts
+    Cold,
+    /// Everything on Postgres
+    Postgres,
 }
 
 fn main() -> ExitCode {
     seaworthy::process::supervise_if_asked();
     let args = Args::parse();
     match measured(&args) {
-        Ok(report) => ExitCode::from(u8::from(!args.quick && !report.holds())),
+        Ok(holds) => ExitCode::from(u8::from(!args.quick && !holds)),
         Err(failure) => {
             eprintln!("error: {failure}");
             ExitCode::FAILURE
@@ -59,10 +89,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn measured(args: &Args) -> Result<Report, Failure> {
+/// Says that a part of the benchmark begins, and when.
+fn begin(part: &str, began: std::time::Instant) {
+    eprintln!("[{:>4} s] {part}", began.elapsed().as_secs());
+}
+
+/// Measures and prints. Returns whether every goal is reached.
+fn measured(args: &Args) -> Result<bool, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
+    if let Some(part) = args.part {
+        runtime.block_on(child::run(part, &args.report))?;
+        return Ok(true);
+    }
     let report = runtime.block_on(measure(args))?;
     let json = format!("{:#}\n", report.json());
     std::fs::write(&args.report, &json)?;
@@ -71,21 +111,50 @@ fn measured(args: &Args) -> Result<Report, Failure> {
     } else {
         print!("{}", report.table());
     }
-    Ok(report)
+    Ok(report.holds())
 }
 
 async fn measure(args: &Args) -> Result<Report, Failure> {
     let beside = match args.report.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => ".".as_ref(),
+        _ => Path::new("."),
     };
     // Not the folder for temporary files, which may well be in memory.
     let folder = tempfile::Builder::new()
         .prefix("bench-")
         .tempdir_in(beside)?;
-    let mut report = Report::new(args.quick);
-    run::appends(folder.path(), &mut report).await?;
-    run::long(folder.path(), args.quick, &mut report).await?;
-    throughput::measure(folder.path(), args.quick, &mut report).await?;
+    let (folder, quick) = (folder.path(), args.quick);
+    let mut report = Report::new(quick, meter::machine(folder));
+    let report_in = &mut report;
+    let began = std::time::Instant::now();
+    let wanted = |group| args.only.is_empty() || args.only.contains(&group);
+    if wanted(Group::Store) {
+        begin("stores against their databases", began);
+        store::measure(folder, quick, report_in).await?;
+    }
+    if wanted(Group::Many) {
+        begin("many runs at once", began);
+        many::measure(folder, quick, report_in).await?;
+    }
+    if wanted(Group::Long) {
+        begin("one long run", began);
+        long::measure(folder, quick, report_in).await?;
+    }
+    if wanted(Group::Runtime) {
+        begin("parked and due runs", began);
+        runtime::measure(folder, quick, report_in).await?;
+    }
+    if wanted(Group::Cold) {
+        begin("a process that starts", began);
+        child::cold(folder, quick, report_in)?;
+    }
+    if wanted(Group::Postgres) {
+        for what in [
+            "Postgres, 64 in flight: appends",
+            "Postgres, one run: round trips per step",
+        ] {
+            report_in.add(Row::skipped(what, "this program has no Postgres adapter"));
+        }
+    }
     Ok(report)
 }

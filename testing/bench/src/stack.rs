@@ -1,23 +1,32 @@
-//! The stack that is measured: SQLite with `synchronous = FULL`, real files.
+//! The stacks that are measured: on SQLite with `synchronous = FULL` and real files, and in memory.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use seaworthy::descriptor::{Descriptor, Materialised};
 use seaworthy::driver::Settings;
+use seaworthy::harness::worker;
 use seaworthy::local_fs::{LocalFs, LocalFsConfig};
+use seaworthy::memory::{MemoryBlobStore, MemoryCheckpointStore, MemoryRuntime, MemoryStateStore};
+use seaworthy::ports::blob_store::BlobStore;
+use seaworthy::ports::checkpoint_store::CheckpointStore;
 use seaworthy::ports::clock::Clock;
+use seaworthy::ports::durable_runtime::{DurableRuntime, Scope};
 use seaworthy::ports::observer::{Fact, Observer};
 use seaworthy::ports::sandbox::Sandbox;
-use seaworthy::ports::{AdapterInfo, RunId};
+use seaworthy::ports::state_store::StateStore;
+use seaworthy::ports::{AdapterInfo, Latch, RunId, WorkerId};
 use seaworthy::process::{ProcessConfig, ProcessSandbox, Supervisor};
 use seaworthy::sqlite::{Sqlite, SqliteConfig};
+use seaworthy::state::Status;
 use seaworthy::system::{SystemClock, SystemEntropy};
 use seaworthy::{Harness, Ports, Start};
 use seaworthy_fakes::{FakeSandbox, RanCommand};
 
 use crate::Failure;
-use crate::counting::Counting;
+use crate::counting::{Counting, Seen};
+use crate::meter::Meter;
 use crate::model::Steady;
 
 const AGENT: &str = "
@@ -29,13 +38,12 @@ agents:
   steady: { instructions: Go on., model: main, tools: [list] }
 ";
 
-/// One database with a harness on it.
+/// One store with a harness on it.
 #[derive(Debug)]
 pub(crate) struct Stack {
     pub(crate) harness: Harness,
     pub(crate) store: Arc<Counting>,
-    sqlite: Sqlite,
-    database: PathBuf,
+    sqlite: Option<(Sqlite, PathBuf)>,
     workspace: PathBuf,
     descriptor: Materialised,
 }
@@ -45,8 +53,8 @@ pub(crate) struct Stack {
 pub(crate) enum Files {
     /// In a folder, reached through the process sandbox.
     OnDisk,
-    /// In memory: a tool call costs what the harness adds to it.
-    InMemory,
+    /// There are none: a tool call costs what the harness adds to it.
+    None,
 }
 
 #[derive(Debug)]
@@ -64,40 +72,82 @@ impl Observer for Silent {
     fn observe(&self, _fact: &Fact) {}
 }
 
+/// Everything but the harness that keeps something.
+struct Stores {
+    state: Arc<dyn StateStore>,
+    runtime: Arc<dyn DurableRuntime>,
+    checkpoints: Arc<dyn CheckpointStore>,
+    blobs: Arc<dyn BlobStore>,
+}
+
+/// The file of the database in `folder`.
+pub(crate) fn database(folder: &Path) -> PathBuf {
+    folder.join("state.db")
+}
+
+/// Opens the database in `folder`, which is made where it is missing.
+pub(crate) async fn sqlite(folder: &Path, clock: Arc<dyn Clock>) -> Result<Sqlite, Failure> {
+    std::fs::create_dir_all(folder)?;
+    let config = SqliteConfig::new(database(folder));
+    Sqlite::migrate(&config).await?;
+    Ok(Sqlite::connect(config, clock).await?)
+}
+
 impl Stack {
-    /// Opens the database `name` in `folder`; its runs have as many turns as `model` takes.
-    pub(crate) async fn open(
-        folder: &Path,
-        name: &str,
-        model: Steady,
-        files: Files,
-    ) -> Result<Self, Failure> {
-        let folder = folder.join(name);
+    /// A stack on the database in `folder`; its runs have as many turns as `model` takes.
+    pub(crate) async fn open(folder: &Path, model: Steady, files: Files) -> Result<Self, Failure> {
         let workspace = folder.join("workspace");
         std::fs::create_dir_all(&workspace)?;
-        for file in ["a.txt", "b.txt", "c.txt"] {
-            std::fs::write(workspace.join(file), "some text\n")?;
-        }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let database = folder.join("state.db");
-        let config = SqliteConfig::new(&database);
-        Sqlite::migrate(&config).await?;
-        let sqlite = Sqlite::connect(config, Arc::clone(&clock)).await?;
-        let store = Counting::new(sqlite.state_store());
+        let sqlite = sqlite(folder, Arc::clone(&clock)).await?;
         let blobs = LocalFs::connect(LocalFsConfig::new(folder.join("blobs"))).await?;
         let sandbox: Arc<dyn Sandbox> = match files {
             Files::OnDisk => {
+                for file in ["a.txt", "b.txt", "c.txt"] {
+                    std::fs::write(workspace.join(file), "some text\n")?;
+                }
                 let state = folder.join("sandbox");
                 let config = ProcessConfig::new(state, Supervisor::this_program()?);
                 Arc::new(ProcessSandbox::connect(config).await?)
             }
-            Files::InMemory => Arc::new(FakeSandbox::new(|_no_commands| RanCommand::default())),
+            Files::None => no_files(),
         };
+        let stores = Stores {
+            state: sqlite.state_store(),
+            runtime: sqlite.durable_runtime(),
+            checkpoints: sqlite.checkpoint_store(),
+            blobs: blobs.blob_store(),
+        };
+        let mut stack = Self::on(stores, sandbox, clock, model, workspace)?;
+        stack.sqlite = Some((sqlite, database(folder)));
+        Ok(stack)
+    }
+
+    /// A stack without anything durable.
+    pub(crate) fn in_memory(model: Steady) -> Result<Self, Failure> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let stores = Stores {
+            state: Arc::new(MemoryStateStore::default()),
+            runtime: Arc::new(MemoryRuntime::new(Arc::clone(&clock))),
+            checkpoints: Arc::new(MemoryCheckpointStore::default()),
+            blobs: Arc::new(MemoryBlobStore::default()),
+        };
+        Self::on(stores, no_files(), clock, model, PathBuf::from("/"))
+    }
+
+    fn on(
+        stores: Stores,
+        sandbox: Arc<dyn Sandbox>,
+        clock: Arc<dyn Clock>,
+        model: Steady,
+        workspace: PathBuf,
+    ) -> Result<Self, Failure> {
+        let store = Counting::new(stores.state);
         let ports = Ports {
             state_store: Arc::<Counting>::clone(&store),
-            durable_runtime: sqlite.durable_runtime(),
-            checkpoint_store: sqlite.checkpoint_store(),
-            blob_store: blobs.blob_store(),
+            durable_runtime: stores.runtime,
+            checkpoint_store: stores.checkpoints,
+            blob_store: stores.blobs,
             sandbox,
             models: Arc::new(model),
             clock,
@@ -108,12 +158,10 @@ impl Stack {
         let mut descriptor = parsed.materialise(|_file| Err("there is no script".to_owned()))?;
         // More than a descriptor may ask for: runs are made as long as the measurement needs.
         descriptor.runtime.max_turns = u32::try_from(model.turns)?;
-        let harness = Harness::new(ports, Settings::default());
         Ok(Self {
-            harness,
+            harness: Harness::new(ports, Settings::default()),
             store,
-            sqlite,
-            database,
+            sqlite: None,
             workspace,
             descriptor,
         })
@@ -134,21 +182,63 @@ impl Stack {
         Ok(self.harness.start(start).await?.run)
     }
 
-    /// How many transactions the database has committed, as SQLite counts them itself: the field `iChange` of the
-    /// write-ahead log's index.
-    pub(crate) fn transactions(&self) -> Result<u32, Failure> {
-        let mut index = self.database.clone().into_os_string();
-        index.push("-shm");
-        let header = std::fs::read(index)?;
-        let field = header
-            .get(8..12)
-            .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-        Ok(u32::from_ne_bytes(
-            field.ok_or("the index of the write-ahead log is too short")?,
-        ))
+    /// Advances `run` to its end.
+    pub(crate) async fn finish(&self, run: &RunId) -> Result<(), Failure> {
+        let me = worker(WorkerId::new("bench")?, Scope::Run(run.clone()), 1);
+        self.harness.serve(me, Latch::never()).await?;
+        let status = self.harness.view(run).await?.status();
+        if status == Status::Succeeded {
+            Ok(())
+        } else {
+            Err(format!("run {run} is {}", status.as_str()).into())
+        }
+    }
+
+    /// Starts so many runs, then serves them, `at_once` at a time, to their end.
+    pub(crate) async fn serve_all(&self, runs: usize, at_once: usize) -> Result<Served, Failure> {
+        for number in 0..runs {
+            self.start(format!("r{number}")).await?;
+        }
+        self.store.take();
+        let meter = self.meter()?;
+        let (stop, stopped) = Latch::new();
+        let me = worker(WorkerId::new("bench")?, Scope::All, at_once);
+        let (served, ()) = tokio::join!(self.harness.serve(me, stopped), async {
+            self.store.sealed(runs).await;
+            stop.set();
+        });
+        served?;
+        let seen = self.store.take();
+        let took = seen
+            .iter()
+            .map(|seen| seen.at.duration_since(meter.began()))
+            .max()
+            .ok_or("nothing was appended")?;
+        Ok(Served { seen, took, meter })
+    }
+
+    pub(crate) fn meter(&self) -> Result<Meter, Failure> {
+        match &self.sqlite {
+            Some((_sqlite, database)) => Meter::of_database(database),
+            None => Ok(Meter::start()),
+        }
     }
 
     pub(crate) async fn close(self) {
-        self.sqlite.close().await;
+        if let Some((sqlite, _database)) = self.sqlite {
+            sqlite.close().await;
+        }
     }
+}
+
+/// What serving many runs came to.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) took: Duration,
+    pub(crate) meter: Meter,
+}
+
+fn no_files() -> Arc<dyn Sandbox> {
+    Arc::new(FakeSandbox::new(|_no_commands| RanCommand::default()))
 }

@@ -12,7 +12,7 @@ use sqlx::{Row as _, SqliteConnection};
 use crate::bodies::unpack;
 use crate::error::ADAPTER;
 use crate::heads::{Head, Heads, Known};
-use crate::rows::{Before, Rows};
+use crate::rows::{AtOnce, Before, Rows};
 use crate::writer::AppendMember;
 
 /// The last sequence a log can have.
@@ -70,14 +70,14 @@ pub(crate) async fn apply(
     group.rows.write(connection).await
 }
 
-/// Begins a transaction and writes all appends in a single round trip, if that can be: where all heads are known, no
-/// labels change, nothing is refused, and nobody else has written since. Returns whether it did; if not, there is no
-/// transaction and `heads` is untrue, as it is after an error.
+/// Commits a transaction of all appends in a single round trip, if that can be: where all heads are known, no labels
+/// change, nothing is refused, and nobody else has written since. Returns whether it did; if not, nothing has happened,
+/// and `heads` is untrue, as it is after an error.
 pub(crate) async fn apply_at_once(
     members: &mut [&mut AppendMember],
     heads: &mut Heads,
     connection: &mut SqliteConnection,
-) -> Result<bool, sqlx::Error> {
+) -> Result<bool, AtOnce> {
     let Some(data_version) = heads.data_version() else {
         return Ok(false);
     };
@@ -97,7 +97,7 @@ pub(crate) async fn apply_at_once(
             group.rows.add_head(log, before, head);
         }
     }
-    group.rows.write_at_once(data_version, connection).await
+    group.rows.commit_at_once(data_version, connection).await
 }
 
 /// Whether an append is of the common kind: to a log that is known, without a change of labels.

@@ -77,8 +77,11 @@ const CANDIDATES_QUEUE: &str = concat!(
     " ORDER BY at, id LIMIT ?2"
 );
 
+/// Takes ?3 fences and gives each run one of them.
 const GRANT: &str = "
-UPDATE runs SET state = 1, worker = ?2, fence = ?3 + j.key, at = ?4, deliveries = deliveries + 1
+UPDATE counters SET value = value + ?3 WHERE name = 'fence';
+UPDATE runs SET state = 1, worker = ?2, at = ?4, deliveries = deliveries + 1,
+    fence = (SELECT value FROM counters WHERE name = 'fence') - ?3 + 1 + j.key
 FROM json_each(?1) j WHERE runs.id = j.value
 RETURNING id, fence, deliveries";
 
@@ -425,25 +428,28 @@ impl Work for Grant {
         let mut leases = Vec::new();
         while leases.len() < self.limit {
             let room = self.limit - leases.len();
-            let candidates = self.candidates(now, room, connection).await?;
-            if candidates.is_empty() {
+            let (candidates, is_all) = self.candidates(now, room, connection).await?;
+            if !candidates.is_empty() {
+                leases.extend(self.grant(now, candidates, connection).await?);
+            }
+            // Where some were left out for their session there may be others in their place: by the next look it is
+            // taken, and they are not found.
+            if is_all {
                 break;
             }
-            // Those left out for their session are looked at again: by then it is taken, and they are not found.
-            leases.extend(self.grant(now, candidates, connection).await?);
         }
         Ok(leases)
     }
 }
 
 impl Grant {
-    /// The oldest due runs, one per session.
+    /// The oldest due runs, one per session, and whether there are no others.
     async fn candidates(
         &self,
         now: Timestamp,
         room: usize,
         connection: &mut SqliteConnection,
-    ) -> Result<Vec<Candidate>, sqlx::Error> {
+    ) -> Result<(Vec<Candidate>, bool), sqlx::Error> {
         let mut candidates = Vec::new();
         let ask = |statement: &'static str, most: usize, third: Option<String>| {
             let most = i64::try_from(most).unwrap_or(i64::MAX);
@@ -487,14 +493,16 @@ impl Grant {
                 });
             }
         }
+        let found = candidates.len();
         candidates.sort_unstable_by_key(|candidate| (candidate.due, candidate.id));
         let mut sessions = HashSet::new();
         candidates.retain(|candidate| match &candidate.session {
             Some(session) => sessions.insert(session.clone()),
             None => true,
         });
+        let is_all = found < room && candidates.len() == found;
         candidates.truncate(room);
-        Ok(candidates)
+        Ok((candidates, is_all))
     }
 
     async fn grant(
@@ -504,18 +512,12 @@ impl Grant {
         connection: &mut SqliteConnection,
     ) -> Result<Vec<Lease>, sqlx::Error> {
         let count = i64::try_from(candidates.len()).unwrap_or(i64::MAX);
-        let last_fence: i64 = sqlx::query_scalar(
-            "UPDATE counters SET value = value + ?1 WHERE name = 'fence' RETURNING value",
-        )
-        .bind(count)
-        .fetch_one(&mut *connection)
-        .await?;
         let expires = now.plus(self.ttl);
         let ids: Vec<i64> = candidates.iter().map(|candidate| candidate.id).collect();
         let rows = sqlx::query(GRANT)
             .bind(json!(ids).to_string())
             .bind(self.worker.as_str().to_owned())
-            .bind(last_fence - count + 1)
+            .bind(count)
             .bind(expires.as_millis())
             .fetch_all(&mut *connection)
             .await?;

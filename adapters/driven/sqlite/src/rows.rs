@@ -1,6 +1,7 @@
 //! What a group of appends writes, in as few statements as it takes.
 
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use seaworthy_ports::LogId;
 use seaworthy_ports::state_store::Labels;
 use serde_json::{Value, json};
@@ -11,8 +12,8 @@ use sqlx::{AssertSqlSafe, Row as _, Sqlite, SqliteConnection};
 use crate::bodies::pack;
 use crate::heads::Head;
 
-/// The most rows of one statement.
-const MAX_ROWS: usize = 128;
+/// The most rows of one statement: as many as a group has unless told otherwise.
+const MAX_ROWS: usize = 512;
 /// Statements of more rows have a multiple of so many, those of fewer a power of two, so that few have to be prepared;
 /// rows too many are null and ignored.
 const STEP: usize = 32;
@@ -44,26 +45,30 @@ const HEADS_IF_CURRENT: Statement = Statement {
     ..HEADS
 };
 
-const CREATE: &str = "
+/// Whether what stands before it was written: not where somebody else has written since, and then none of it was.
+/// Anything in between is an error, which keeps the commit behind it from being reached: no number has that absolute.
+const PROVE: &str = "
+SELECT CASE WHEN (SELECT data_version FROM pragma_data_version) <> ? THEN 0 WHEN changes() = ? THEN 1
+    ELSE abs(-9223372036854775807 - 1) END;";
+
+// Values of these travel as one JSON array for each statement. SQLite decodes `\u0000` in JSON text as its end, so nothing
+// that may hold it travels that way: labels go as hexadecimal digits, or as JSON within JSON.
+
+/// New heads; labels of heads; labels that change; labels that are new.
+const LISTS: &str = "
 INSERT INTO logs (id, kind, name, seq, sealed, deleted, labels, append_id)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, 0, value ->> 5, value ->> 6
-FROM json_each(?1)";
+FROM json_each(?);
 
-// Values of these travel as one JSON array. SQLite decodes `\u0000` in JSON text as its end, so nothing that may hold it
-// travels that way: labels go as hexadecimal digits, or as JSON within JSON.
+UPDATE logs SET labels = j.value ->> 1 FROM json_each(?) j WHERE logs.id = j.value ->> 0;
 
-const HEAD_LABELS: &str = "
-UPDATE logs SET labels = j.value ->> 1 FROM json_each(?1) j WHERE logs.id = j.value ->> 0";
-
-const CHANGE_LABELS: &str = "
 UPDATE labels SET value = unhex(j.value ->> 3)
-FROM json_each(?1) j
+FROM json_each(?) j
 WHERE labels.kind = j.value ->> 0 AND labels.name = unhex(j.value ->> 1) AND labels.value = unhex(j.value ->> 2)
-    AND labels.log = j.value ->> 4";
+    AND labels.log = j.value ->> 4;
 
-const ADD_LABELS: &str = "
 INSERT INTO labels (kind, name, value, log)
-SELECT value ->> 0, unhex(value ->> 1), unhex(value ->> 2), value ->> 3 FROM json_each(?1)";
+SELECT value ->> 0, unhex(value ->> 1), unhex(value ->> 2), value ->> 3 FROM json_each(?);";
 
 /// One at a time: SQLite would look through all labels of the kind for a list, and labels are rarely taken away.
 const REMOVE_LABEL: &str =
@@ -76,6 +81,14 @@ pub(crate) enum Before {
     Absent,
     /// There was one, with these labels if the group changed them.
     Present(Option<Labels>),
+}
+
+/// At which point a transaction in one round trip failed.
+pub(crate) enum AtOnce {
+    /// Before its commit was tried: it had no effect, and may still be open.
+    Before(sqlx::Error),
+    /// In its commit, or behind it.
+    Commit(sqlx::Error),
 }
 
 struct RemovedLabel {
@@ -192,19 +205,19 @@ impl Rows {
         APPENDS.execute(appends, connection, bind_append).await
     }
 
-    /// Begins a transaction and writes nothing but appends and heads, in one round trip to SQLite's thread, unless another
-    /// connection has written since `data_version`. Returns whether it did; if not, there is no transaction.
-    pub(crate) async fn write_at_once(
+    /// Commits a transaction of nothing but appends and heads in one round trip to SQLite's thread, unless another
+    /// connection has written since `data_version`. Returns whether it did; if not, nothing has happened.
+    pub(crate) async fn commit_at_once(
         self,
         data_version: i64,
         connection: &mut SqliteConnection,
-    ) -> Result<bool, sqlx::Error> {
+    ) -> Result<bool, AtOnce> {
         let heads = self.heads.len();
         if self.appends.len() > MAX_ROWS || heads == 0 {
             return Ok(false);
         }
         let text = format!(
-            "BEGIN IMMEDIATE; {} {} SELECT changes();",
+            "BEGIN IMMEDIATE; {} {} {PROVE} COMMIT;",
             APPENDS_IF_CURRENT.text(self.appends.len()),
             HEADS_IF_CURRENT.text(heads),
         );
@@ -215,11 +228,17 @@ impl Rows {
         let query = HEADS_IF_CURRENT
             .bind(query, self.heads, bind_head)
             .bind(data_version);
-        let changed: i64 = query.fetch_one(&mut *connection).await?.try_get(0)?;
-        let is_current = usize::try_from(changed) == Ok(heads);
-        if !is_current {
-            sqlx::query("ROLLBACK").execute(connection).await?;
-        }
+        let query = query
+            .bind(data_version)
+            .bind(i64::try_from(heads).unwrap_or(i64::MAX));
+        // The proof is the only row, and comes before the commit is tried.
+        let mut rows = query.fetch(connection);
+        let proof = rows.try_next().await.map_err(AtOnce::Before)?;
+        let is_current = proof
+            .ok_or(sqlx::Error::RowNotFound)
+            .and_then(|proof| proof.try_get::<bool, _>(0))
+            .map_err(AtOnce::Commit)?;
+        while rows.try_next().await.map_err(AtOnce::Commit)?.is_some() {}
         Ok(is_current)
     }
 
@@ -241,18 +260,18 @@ impl Rows {
             HEADS.execute(self.heads, connection, bind_head).await?;
         }
         let lists = [
-            (CREATE, self.create),
-            (HEAD_LABELS, self.head_labels),
-            (CHANGE_LABELS, self.change_labels),
-            (ADD_LABELS, self.add_labels),
+            self.create,
+            self.head_labels,
+            self.change_labels,
+            self.add_labels,
         ];
-        for (statement, list) in lists {
-            if !list.is_empty() {
-                sqlx::query(statement)
-                    .bind(Value::from(list).to_string())
-                    .execute(&mut *connection)
-                    .await?;
+        if lists.iter().any(|list| !list.is_empty()) {
+            // One text, and one round trip: a statement for an empty list costs less than one of its own for the others.
+            let mut query = sqlx::query(LISTS);
+            for list in lists {
+                query = query.bind(Value::from(list).to_string());
             }
+            query.execute(&mut *connection).await?;
         }
         for label in self.remove_labels {
             sqlx::query(REMOVE_LABEL)

@@ -15,6 +15,7 @@ use crate::SqliteConfig;
 use crate::append;
 use crate::error::{Class, Failure, classify};
 use crate::heads::Heads;
+use crate::rows::AtOnce;
 
 /// How many writes wait beside the group being committed; more wait outside, without order.
 const QUEUE: usize = 1024;
@@ -312,7 +313,7 @@ impl Task {
 }
 
 impl Task {
-    /// The common case of [`Task::attempt`], in two round trips. `false`: it is another case, or nothing was written.
+    /// The common case of [`Task::attempt`], in one round trip. `false`: it is another case, or nothing was written.
     async fn attempt_at_once(&mut self, members: &mut [Member]) -> Result<bool, Broken> {
         let mut appends = Vec::with_capacity(members.len());
         for member in members {
@@ -328,16 +329,16 @@ impl Task {
         };
         let mut heads = self.take_heads();
         match append::apply_at_once(&mut appends, &mut heads, &mut connection).await {
-            Ok(false) => self.connection = Some(connection),
-            Ok(true) => {
-                if let Err(error) = execute(&mut connection, "COMMIT").await {
-                    return Err(Broken::Commit(Arc::new(error)));
-                }
+            Ok(is_committed) => {
                 self.connection = Some(connection);
-                self.heads = heads;
-                return Ok(true);
+                if is_committed {
+                    self.heads = heads;
+                }
+                return Ok(is_committed);
             }
-            Err(error) => {
+            // Closing the connection rolls back what is not committed.
+            Err(AtOnce::Commit(error)) => return Err(Broken::Commit(Arc::new(error))),
+            Err(AtOnce::Before(error)) => {
                 let is_rolled_back = execute(&mut connection, "ROLLBACK").await.is_ok();
                 let is_busy = !is_rolled_back && classify(&error) == Class::Busy;
                 // Without either, SQLite rolled back by itself or is beyond help: a new connection is right for both.

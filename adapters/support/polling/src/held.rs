@@ -22,6 +22,17 @@ struct Entry {
 struct Mail {
     sender: mpsc::Sender<Signal>,
     position: u64,
+    /// Nobody has looked for signals of it yet.
+    is_new: bool,
+}
+
+/// Whose signals are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Those of every turn.
+    All,
+    /// Those of turns that nobody has looked for yet.
+    New,
 }
 
 /// The leases by fence. The lock is never held across an await.
@@ -54,7 +65,11 @@ impl Held {
     /// From now on signals after `position` go to `sender`.
     pub(crate) fn open_mail(&self, fence: u64, sender: mpsc::Sender<Signal>, position: u64) {
         if let Some(entry) = self.entries().get_mut(&fence) {
-            entry.mail = Some(Mail { sender, position });
+            entry.mail = Some(Mail {
+                sender,
+                position,
+                is_new: true,
+            });
         }
         self.added.notify_one();
     }
@@ -133,17 +148,21 @@ impl Held {
         entry.lost
     }
 
-    /// The turns that can take mail now, and from where on.
-    pub(crate) fn waiting_for_mail(&self) -> Vec<SignalsAfter> {
-        let entries = self.entries();
+    /// The turns to look for that can take mail now, and from where on. They are not new from then on.
+    pub(crate) fn waiting_for_mail(&self, look: Look) -> Vec<SignalsAfter> {
+        let mut entries = self.entries();
         entries
-            .values()
+            .values_mut()
             .filter(|entry| !entry.lost)
             .filter_map(|entry| {
-                let mail = entry.mail.as_ref()?;
-                (!mail.sender.is_closed() && mail.sender.capacity() > 0).then(|| SignalsAfter {
-                    run: entry.run.clone(),
-                    position: mail.position,
+                let mail = entry.mail.as_mut()?;
+                let is_wanted = look == Look::All || mail.is_new;
+                (is_wanted && !mail.sender.is_closed() && mail.sender.capacity() > 0).then(|| {
+                    mail.is_new = false;
+                    SignalsAfter {
+                        run: entry.run.clone(),
+                        position: mail.position,
+                    }
                 })
             })
             .collect()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use seaworthy_ports::clock::Clock;
 
-use crate::held::Held;
+use crate::held::{Held, Look};
 use crate::hint::HintReceiver;
 use crate::serve::MAIL_POLL;
 use crate::storage::LeaseStorage;
@@ -15,25 +15,32 @@ pub(crate) const MAILBOX: usize = 64;
 const BATCH: usize = 256;
 
 /// Looks for new signals of all held runs with one query: at once when a hint comes, else every [`MAIL_POLL`], and not
-/// at all while no turn lives. Never returns.
+/// at all while no turn lives. For a turn that begins it looks once at once, without asking for the others again. Never
+/// returns.
 pub(crate) async fn pump<S: LeaseStorage + ?Sized>(
     storage: Arc<S>,
     clock: Arc<dyn Clock>,
     held: Arc<Held>,
     mut hint: HintReceiver,
 ) {
+    let mut look = Look::All;
+    let mut next = clock.now();
     loop {
         if held.is_empty() {
             held.added().await;
+            look = Look::All;
         }
-        hint.forget();
-        let wanted = held.waiting_for_mail();
+        if look == Look::All {
+            hint.forget();
+        }
+        let wanted = held.waiting_for_mail(look);
         if !wanted.is_empty() {
             match storage.signals(&wanted, BATCH).await {
                 Ok(signals) => {
                     let full = signals.len() >= BATCH;
                     held.deliver(signals);
                     if full {
+                        look = Look::All;
                         tokio::task::yield_now().await;
                         continue;
                     }
@@ -41,11 +48,13 @@ pub(crate) async fn pump<S: LeaseStorage + ?Sized>(
                 Err(error) => tracing::warn!(%error, "new signals could not be read"),
             }
         }
-        let next = clock.now().plus(MAIL_POLL);
-        tokio::select! {
-            () = hint.given() => {}
-            () = held.added() => {}
-            () = clock.sleep_until(next) => {}
+        if look == Look::All {
+            next = clock.now().plus(MAIL_POLL);
         }
+        look = tokio::select! {
+            () = hint.given() => Look::All,
+            () = held.added() => Look::New,
+            () = clock.sleep_until(next) => Look::All,
+        };
     }
 }
