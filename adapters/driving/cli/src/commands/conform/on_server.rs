@@ -32,8 +32,9 @@ use crate::postgres_url::PostgresUrl;
 const PREFIX: &str = "seaworthy_conform_";
 /// Scenarios are many, and each needs little.
 const CONNECTIONS: u32 = 6;
-/// Time cannot be moved from here, so that leases have to be waited for.
-const LEASE: Duration = Duration::from_secs(3);
+/// Time cannot be moved from here, so that leases have to be waited for. The suite takes those below ten seconds for short,
+/// and has to prepare a thousand runs within one.
+const LEASE: Duration = Duration::from_secs(9);
 /// How often a schema is tried to be removed, which a process that was killed may still hold on to.
 const TRIES: u32 = 10;
 
