@@ -39,6 +39,8 @@ DECLARE
     -- How many leases whose time is over one claim ends.
     most_ended CONSTANT integer := 1000;
     ended bigint[];
+    -- When expired leases were looked for. One that expires later in this claim is for the next, which comes at once.
+    looked bigint;
     limited text[];
     queues text[] := a_queues;
     rooms bigint[];
@@ -58,6 +60,7 @@ BEGIN
     deliveries := '{}';
     expiries := '{}';
     now := seaworthy_now();
+    looked := now;
 
     ended := ARRAY(SELECT r.id FROM runs r WHERE r.state = 1 AND r.at <= now ORDER BY r.at LIMIT most_ended
         FOR UPDATE SKIP LOCKED);
@@ -164,7 +167,7 @@ BEGIN
                 ORDER BY r.at LIMIT 1) n)
             ELSE (SELECT r.at FROM runs r WHERE r.state IN (0, 2) AND r.at > now ORDER BY r.at LIMIT 1)
         END;
-        next_due := least(next_due, (SELECT r.at FROM runs r WHERE r.state = 1 AND r.at > now ORDER BY r.at LIMIT 1));
+        next_due := least(next_due, (SELECT r.at FROM runs r WHERE r.state = 1 AND r.at > looked ORDER BY r.at LIMIT 1));
     END IF;
 END $$;
 
