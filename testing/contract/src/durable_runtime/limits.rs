@@ -329,7 +329,12 @@ async fn reopening<H: Harness>(harness: H, runtime: Runtime, durability: Durabil
         submit_narrow(&runtime, &format!("r{number}")).await?;
     }
     let (advance, mut turns) = by_hand();
-    let victim = Serving::start(&runtime, greedy(&harness, "victim")?, advance);
+    // With room for what it gets it asks for no more: a question under way at its death might be answered after it.
+    let victim = Worker {
+        concurrency: MOST as usize,
+        ..worker(&harness, "victim")?
+    };
+    let victim = Serving::start(&runtime, victim, advance);
     let _held = (turns.any().await?, turns.any().await?);
     victim.kill().await;
     drop(runtime);
