@@ -17,7 +17,9 @@ use super::stage::{
     DONE, Live, POLL, Runtime, Serving, Turns, by_hand, does, is_finished, next,
     nothing_but_a_probe, queue, run, state, submission, submit, until, waits, worker,
 };
-use crate::outcome::{Halt, Outcome, at_once, declared, holds, limit, ok, refused, reopened, same};
+use crate::outcome::{
+    Halt, Outcome, at_once, declared, holds, limit, ok, refused, reopened, same, unless,
+};
 
 /// The queue that is limited.
 const NARROW: &str = "narrow";
@@ -289,6 +291,12 @@ pub async fn a_paused_worker_fills_no_queue_when_its_lease_is_over<H: Harness>(
 ) -> Outcome {
     let runtime = harness.runtime();
     let outcome = paused(&harness, &runtime).await;
+    let is_too_long = async {
+        let latest = harness.now().plus(harness.lease());
+        let held = state(&runtime, "held").await?;
+        Ok(matches!(held, Some(ScheduleState::Leased { expires, .. }) if expires > latest))
+    };
+    let outcome = unless(outcome, is_too_long, "leases do not end in time").await;
     as_declared(&runtime, outcome)
 }
 
