@@ -74,7 +74,6 @@ fn the_undisturbed_run_does_everything_once() {
     for port in [
         "append",
         "read",
-        "head",
         "blob put",
         "blob get",
         "model stream",
