@@ -1,22 +1,29 @@
-//! The appends of one group: each is decided against the head that the ones before it leave, then all are written
-//! together.
+//! One append, in the transaction of its group.
 
-use std::collections::HashMap;
-
+use bytes::Bytes;
+use rusqlite::{Connection, Result, params};
 use seaworthy_ports::LogId;
 use seaworthy_ports::state_store::{
     Append, Appended, Expected, Kind, Labels, Seq, StateStoreError,
 };
-use sqlx::{Row as _, SqliteConnection};
+use serde_json::json;
 
-use crate::bodies::unpack;
+use crate::bodies::{pack, unpack};
 use crate::error::ADAPTER;
 use crate::heads::{Head, Heads, Known};
-use crate::rows::{AtOnce, Before, Rows};
-use crate::writer::AppendMember;
+use crate::sql;
 
 /// The last sequence a log can have.
 const MAX_SEQ: u64 = i64::MAX as u64;
+
+const CREATE: &str = "
+INSERT INTO logs (kind, name, seq, sealed, deleted, labels, append_id) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6)";
+const ADVANCE: &str = "UPDATE logs SET seq = ?2, sealed = ?3, append_id = ?4 WHERE id = ?1";
+const RELABEL: &str = "UPDATE logs SET labels = ?2 WHERE id = ?1";
+const INSERT: &str = "INSERT INTO appends (log, last, lengths, bodies) VALUES (?1, ?2, ?3, ?4)";
+const ADD_LABEL: &str = "INSERT INTO labels (kind, name, value, log) VALUES (?1, ?2, ?3, ?4)";
+pub(crate) const REMOVE_LABEL: &str =
+    "DELETE FROM labels WHERE kind = ?1 AND name = ?2 AND value = ?3 AND log = ?4";
 
 /// The labels of a head as stored, or `None` if that is not what they are.
 pub(crate) fn parse_labels(text: &str) -> Option<Labels> {
@@ -31,98 +38,40 @@ pub(crate) fn size(append: &Append) -> usize {
         .fold(512, |sum, body| sum.saturating_add(body.len()))
 }
 
-/// What the group writes, and which heads it changes.
-#[derive(Default)]
-struct Group {
-    rows: Rows,
-    changed: HashMap<LogId, Before>,
-}
-
-/// Decides and writes all appends. Each gets its outcome; an error is for the group, and leaves `heads` untrue.
-pub(crate) async fn apply(
-    members: &mut [&mut AppendMember],
+/// Decides and writes one append. A refusal has written nothing; an error leaves `heads` untrue.
+pub(crate) fn apply(
+    append: &Append,
     heads: &mut Heads,
-    connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
-    if members.is_empty() {
-        return Ok(());
-    }
-    let logs = members.iter().map(|member| &member.append.log);
-    heads.load(logs, connection).await?;
-    let mut group = Group::default();
-    for member in members.iter_mut() {
-        let append = &member.append;
-        let outcome = match repeated(heads, append) {
-            Some(head) => {
-                // What it repeats may be from this very group.
-                group.rows.write_appends(connection).await?;
-                repeat(append, head, connection).await?
-            }
-            None => decide(append, heads, &mut group),
-        };
-        member.outcome = Some(outcome);
-    }
-    for (log, before) in &group.changed {
-        if let Some(Known::Present(head)) = heads.get(log) {
-            group.rows.add_head(log, before, head);
-        }
-    }
-    group.rows.write(connection).await
-}
-
-/// Commits a transaction of all appends in a single round trip, if that can be: where all heads are known, no labels
-/// change, nothing is refused, and nobody else has written since. Returns whether it did; if not, nothing has happened,
-/// and `heads` is untrue, as it is after an error.
-pub(crate) async fn apply_at_once(
-    members: &mut [&mut AppendMember],
-    heads: &mut Heads,
-    connection: &mut SqliteConnection,
-) -> Result<bool, AtOnce> {
-    let Some(data_version) = heads.data_version() else {
-        return Ok(false);
-    };
-    let mut group = Group::default();
-    for member in members.iter_mut() {
-        let append = &member.append;
-        if repeated(heads, append).is_some() {
-            return Ok(false);
-        }
-        let Ok(appended) = decide(append, heads, &mut group) else {
-            return Ok(false);
-        };
-        member.outcome = Some(Ok(appended));
-    }
-    for (log, before) in &group.changed {
-        if let Some(Known::Present(head)) = heads.get(log) {
-            group.rows.add_head(log, before, head);
-        }
-    }
-    group.rows.commit_at_once(data_version, connection).await
-}
-
-/// Whether an append is of the common kind: to a log that is known, without a change of labels.
-pub(crate) fn is_common(append: &Append, heads: &Heads) -> bool {
-    matches!(heads.get(&append.log), Some(Known::Present(head)) if head.labels == append.labels)
-}
-
-/// The log's head, if the append that made it has the id of this one.
-fn repeated<'a>(heads: &'a Heads, append: &Append) -> Option<&'a Head> {
-    match heads.get(&append.log) {
-        Some(Known::Present(head)) => head
+    connection: &Connection,
+) -> Result<std::result::Result<Appended, StateStoreError>> {
+    let known = heads.find(&append.log, connection)?;
+    if let Known::Present(head) = known
+        && head
             .newest
             .as_ref()
             .is_some_and(|newest| newest == append.id.as_str())
-            .then_some(head),
-        _ => None,
+    {
+        return repeat(append, head, connection);
     }
+    let seq = match decide(append, known) {
+        Ok(seq) => seq,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    match known {
+        Known::Present(head) => advance(append, head, seq, connection)?,
+        Known::Absent | Known::Corrupt => {
+            *known = Known::Present(create(append, seq, connection)?);
+        }
+    }
+    Ok(Ok(Appended { head: Seq(seq) }))
 }
 
 /// The outcome of an append whose id the newest one has: the same again, if it is the same.
-async fn repeat(
+fn repeat(
     append: &Append,
     head: &Head,
-    connection: &mut SqliteConnection,
-) -> Result<Result<Appended, StateStoreError>, sqlx::Error> {
+    connection: &Connection,
+) -> Result<std::result::Result<Appended, StateStoreError>> {
     let first = head
         .seq
         .checked_sub(u64::try_from(append.bodies.len()).unwrap_or(u64::MAX));
@@ -135,7 +84,7 @@ async fn repeat(
         && first == expected
         && append.seal == head.sealed
         && append.labels == head.labels
-        && has_bodies(append, head, connection).await?;
+        && has_bodies(append, head, connection)?;
     Ok(if same {
         Ok(Appended {
             head: Seq(head.seq),
@@ -149,34 +98,23 @@ async fn repeat(
 }
 
 /// Whether the newest append of the log has the bodies of this one.
-async fn has_bodies(
-    append: &Append,
-    head: &Head,
-    connection: &mut SqliteConnection,
-) -> Result<bool, sqlx::Error> {
-    let stored = sqlx::query("SELECT lengths, bodies FROM appends WHERE log = ?1 AND last = ?2")
-        .bind(head.row)
-        .bind(i64::try_from(head.seq).unwrap_or(i64::MAX))
-        .fetch_optional(connection)
-        .await?;
-    let Some(stored) = stored else {
-        return Ok(false);
-    };
-    let lengths: Option<&[u8]> = stored.try_get(0)?;
-    let bodies = unpack(lengths, stored.try_get(1)?);
+fn has_bodies(append: &Append, head: &Head, connection: &Connection) -> Result<bool> {
+    let stored = sql::one_if_any(
+        connection,
+        "SELECT lengths, bodies FROM appends WHERE log = ?1 AND last = ?2",
+        [head.row, stored(head.seq)],
+        |row| Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get::<_, Vec<u8>>(1)?)),
+    )?;
+    let bodies = stored.and_then(|(lengths, bodies)| unpack(lengths.as_deref(), bodies));
     Ok(bodies.as_deref() == Some(&append.bodies))
 }
 
-/// The outcome of an append that is not a repetition.
-fn decide(
-    append: &Append,
-    heads: &mut Heads,
-    group: &mut Group,
-) -> Result<Appended, StateStoreError> {
-    let before = match heads.get(&append.log) {
-        Some(Known::Present(head)) => Some(head),
-        Some(Known::Absent) => None,
-        Some(Known::Corrupt) | None => {
+/// The head that an append which is no repetition leaves.
+fn decide(append: &Append, known: &Known) -> std::result::Result<u64, StateStoreError> {
+    let before = match known {
+        Known::Present(head) => Some(head),
+        Known::Absent => None,
+        Known::Corrupt => {
             return Err(refusal(
                 Kind::Corrupt,
                 "the log's head contradicts its records",
@@ -206,54 +144,87 @@ fn decide(
     if seq > MAX_SEQ {
         return Err(refusal(Kind::Rejected, "the log is full"));
     }
-    let row = match before {
-        Some(head) => head.row,
-        None => heads
-            .new_row()
-            .ok_or_else(|| refusal(Kind::Rejected, "the store has too many logs"))?,
-    };
-    group.rows.add_append(row, seq, &append.bodies);
-    if let Some(known) = heads.get_mut(&append.log) {
-        change(known, append, row, seq, &mut group.changed);
-    }
-    Ok(Appended { head: Seq(seq) })
+    Ok(seq)
 }
 
-/// Makes what is known of the log what the append leaves, and keeps what the group found.
-fn change(
-    known: &mut Known,
-    append: &Append,
-    row: i64,
-    seq: u64,
-    changed: &mut HashMap<LogId, Before>,
-) {
-    match known {
-        Known::Present(head) => {
-            let before = changed
-                .entry(append.log.clone())
-                .or_insert(Before::Present(None));
-            head.seq = seq;
-            head.sealed = append.seal;
-            head.newest = Some(append.id.as_str().to_owned());
-            if head.labels != append.labels {
-                let old = std::mem::replace(&mut head.labels, append.labels.clone());
-                if let Before::Present(first @ None) = before {
-                    *first = Some(old);
-                }
-            }
-        }
-        Known::Absent | Known::Corrupt => {
-            changed.insert(append.log.clone(), Before::Absent);
-            *known = Known::Present(Head {
-                row,
-                seq,
-                sealed: append.seal,
-                deleted: false,
-                labels: append.labels.clone(),
-                newest: Some(append.id.as_str().to_owned()),
-            });
+fn create(append: &Append, seq: u64, connection: &Connection) -> Result<Head> {
+    let LogId { kind, name } = &append.log;
+    let labels = json!(append.labels).to_string();
+    sql::execute(
+        connection,
+        CREATE,
+        params![
+            kind.as_str(),
+            name.as_str(),
+            stored(seq),
+            append.seal,
+            labels,
+            append.id.as_str()
+        ],
+    )?;
+    let row = connection.last_insert_rowid();
+    for (name, value) in &append.labels {
+        let label = params![kind.as_str(), name.as_bytes(), value.as_bytes(), row];
+        sql::execute(connection, ADD_LABEL, label)?;
+    }
+    insert(row, seq, &append.bodies, connection)?;
+    Ok(Head {
+        row,
+        seq,
+        sealed: append.seal,
+        deleted: false,
+        labels: append.labels.clone(),
+        newest: Some(append.id.as_str().to_owned()),
+    })
+}
+
+fn advance(append: &Append, head: &mut Head, seq: u64, connection: &Connection) -> Result<()> {
+    insert(head.row, seq, &append.bodies, connection)?;
+    sql::execute(
+        connection,
+        ADVANCE,
+        params![head.row, stored(seq), append.seal, append.id.as_str()],
+    )?;
+    if head.labels != append.labels {
+        relabel(append, head, connection)?;
+    }
+    head.seq = seq;
+    head.sealed = append.seal;
+    let newest = head.newest.get_or_insert_default();
+    newest.clear();
+    newest.push_str(append.id.as_str());
+    Ok(())
+}
+
+fn relabel(append: &Append, head: &mut Head, connection: &Connection) -> Result<()> {
+    let labels = json!(append.labels).to_string();
+    sql::execute(connection, RELABEL, params![head.row, labels])?;
+    let kind = append.log.kind.as_str();
+    let old = std::mem::replace(&mut head.labels, append.labels.clone());
+    for (name, value) in &old {
+        if append.labels.get(name) != Some(value) {
+            let label = params![kind, name.as_bytes(), value.as_bytes(), head.row];
+            sql::execute(connection, REMOVE_LABEL, label)?;
         }
     }
+    for (name, value) in &append.labels {
+        if old.get(name) != Some(value) {
+            let label = params![kind, name.as_bytes(), value.as_bytes(), head.row];
+            sql::execute(connection, ADD_LABEL, label)?;
+        }
+    }
+    Ok(())
+}
+
+fn insert(log: i64, last: u64, bodies: &[Bytes], connection: &Connection) -> Result<()> {
+    let (lengths, bodies) = pack(bodies);
+    let append = params![log, stored(last), lengths, &*bodies];
+    sql::execute(connection, INSERT, append).map(drop)
+}
+
+/// Sequences of a log fit: they are at most [`MAX_SEQ`].
+fn stored(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
 }
 
 fn refusal(kind: Kind, why: &'static str) -> StateStoreError {

@@ -1,5 +1,7 @@
 //! The bodies of one append in one row: end to end, with their lengths beside them where there are several.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 /// The bytes of one length: little-endian, unsigned.
@@ -8,13 +10,13 @@ const LENGTH: usize = 4;
 /// The lengths of `bodies`, unless there is only one, which needs none; and all of them end to end.
 ///
 /// A body is at most as long as an append may be, so its length fits.
-pub(crate) fn pack(bodies: &[Bytes]) -> (Option<Vec<u8>>, Vec<u8>) {
-    let all = bodies.concat();
-    if bodies.len() == 1 {
-        return (None, all);
+pub(crate) fn pack(bodies: &[Bytes]) -> (Option<Vec<u8>>, Cow<'_, [u8]>) {
+    if let [one] = bodies {
+        return (None, Cow::Borrowed(one));
     }
     let length = |body: &Bytes| u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
-    (Some(bodies.iter().flat_map(length).collect()), all)
+    let lengths = bodies.iter().flat_map(length).collect();
+    (Some(lengths), Cow::Owned(bodies.concat()))
 }
 
 /// The bodies of an append, or `None` where the lengths are not theirs.
@@ -50,17 +52,21 @@ mod tests {
         for case in [&["a"][..], &[""], &["", ""], &["ab", "", "c"]] {
             let bodies = bodies(case);
             let (lengths, all) = pack(&bodies);
-            assert_eq!(unpack(lengths.as_deref(), all), Some(bodies));
+            assert_eq!(
+                unpack(lengths.as_deref(), all.to_vec()),
+                Some(bodies.clone())
+            );
         }
     }
 
     #[test]
     fn lengths_that_are_not_those_of_the_bodies_are_refused() {
-        let (lengths, all) = pack(&bodies(&["ab", "c"]));
+        let bodies = bodies(&["ab", "c"]);
+        let (lengths, all) = pack(&bodies);
         let lengths = lengths.expect("there are two");
         let longer = [&lengths[..], &[0]].concat();
         for wrong in [&[][..], &lengths[..4], &lengths[..7], &longer, &[9; 8]] {
-            assert_eq!(unpack(Some(wrong), all.clone()), None, "{wrong:?}");
+            assert_eq!(unpack(Some(wrong), all.to_vec()), None, "{wrong:?}");
         }
         assert_eq!(unpack(Some(&lengths), b"ab".to_vec()), None);
         assert_eq!(unpack(Some(&lengths), b"abcd".to_vec()), None);

@@ -4,16 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rusqlite::{Connection, Row, params};
 use seaworthy_ports::checkpoint_store::{
     Checkpoint, CheckpointCapabilities, CheckpointEntry, CheckpointError, CheckpointKind,
     CheckpointQuery, CheckpointStore, DeleteCheckpoints, Kind,
 };
 use seaworthy_ports::state_store::{Page, PageToken, Seq};
 use seaworthy_ports::{AdapterInfo, Durability, RunId, SessionId};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
 
 use crate::error::{self, ADAPTER, undecodable};
+use crate::sql;
 use crate::store::Shared;
 use crate::writer::Work;
 
@@ -74,47 +74,45 @@ impl CheckpointStore for SqliteCheckpointStore {
         kind: CheckpointKind,
         at_or_before: Seq,
     ) -> Result<Option<Checkpoint>, CheckpointError> {
-        let failed = |error| error::checkpoint("latest", error);
-        let row = sqlx::query(
-            "SELECT session, seq, size, content FROM checkpoints
-            WHERE run = ?1 AND kind = ?2 AND seq <= ?3 ORDER BY seq DESC LIMIT 1",
-        )
-        .bind(run.as_str().to_owned())
-        .bind(kind.as_str())
-        .bind(i64::try_from(at_or_before.0).unwrap_or(i64::MAX))
-        .fetch_optional(&self.0.readers)
-        .await
-        .map_err(failed)?;
-        row.map(|row| checkpoint(run, kind, &row))
-            .transpose()
-            .map_err(failed)
+        let run = run.clone();
+        let seq = i64::try_from(at_or_before.0).unwrap_or(i64::MAX);
+        self.0
+            .readers
+            .read(move |connection| {
+                sql::one_if_any(
+                    connection,
+                    "SELECT session, seq, size, content FROM checkpoints
+                    WHERE run = ?1 AND kind = ?2 AND seq <= ?3 ORDER BY seq DESC LIMIT 1",
+                    params![run.as_str(), kind.as_str(), seq],
+                    |row| checkpoint(&run, kind, row),
+                )
+            })
+            .await
+            .map_err(|failure| error::checkpoint("latest", failure))
     }
 
     async fn list(&self, query: CheckpointQuery) -> Result<Page<CheckpointEntry>, CheckpointError> {
-        let failed = |error| error::checkpoint("list", error);
         let limit = query.limit.get().min(MAX_PAGE);
         let (after, after_kind) = match &query.page {
             Some(token) => parse_token(token)?,
             None => (-1, String::new()),
         };
-        let rows = sqlx::query(
-            "SELECT seq, kind, size FROM checkpoints
-            WHERE run = ?1 AND (seq, kind) > (?2, ?3) AND (?4 IS NULL OR kind = ?4)
-            ORDER BY seq, kind LIMIT ?5",
-        )
-        .bind(query.run.as_str().to_owned())
-        .bind(after)
-        .bind(after_kind)
-        .bind(query.kind.map(CheckpointKind::as_str))
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&self.0.readers)
-        .await
-        .map_err(failed)?;
-        let mut items = rows
-            .iter()
-            .map(entry)
-            .collect::<Result<Vec<CheckpointEntry>, sqlx::Error>>()
-            .map_err(failed)?;
+        let (run, kind) = (query.run, query.kind.map(CheckpointKind::as_str));
+        let mut items = self
+            .0
+            .readers
+            .read(move |connection| {
+                sql::all(
+                    connection,
+                    "SELECT seq, kind, size FROM checkpoints
+                    WHERE run = ?1 AND (seq, kind) > (?2, ?3) AND (?4 IS NULL OR kind = ?4)
+                    ORDER BY seq, kind LIMIT ?5",
+                    params![run.as_str(), after, after_kind, kind, i64::from(limit) + 1],
+                    entry,
+                )
+            })
+            .await
+            .map_err(|failure| error::checkpoint("list", failure))?;
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
         let next = items
@@ -151,18 +149,14 @@ fn parse_token(token: &PageToken) -> Result<(i64, String), CheckpointError> {
         })
 }
 
-fn checkpoint(
-    run: &RunId,
-    kind: CheckpointKind,
-    row: &SqliteRow,
-) -> Result<Checkpoint, sqlx::Error> {
+fn checkpoint(run: &RunId, kind: CheckpointKind, row: &Row<'_>) -> rusqlite::Result<Checkpoint> {
     let session = row
-        .try_get::<Option<String>, _>(0)?
+        .get::<_, Option<String>>(0)?
         .map(SessionId::new)
         .transpose()
         .map_err(|_invalid| undecodable("a session's id"))?;
-    let content: Vec<u8> = row.try_get(3)?;
-    if usize::try_from(row.try_get::<i64, _>(2)?) != Ok(content.len()) {
+    let content: Vec<u8> = row.get(3)?;
+    if usize::try_from(row.get::<_, i64>(2)?) != Ok(content.len()) {
         return Err(undecodable("a checkpoint of another size"));
     }
     Ok(Checkpoint {
@@ -174,21 +168,21 @@ fn checkpoint(
     })
 }
 
-fn entry(row: &SqliteRow) -> Result<CheckpointEntry, sqlx::Error> {
-    let kind: String = row.try_get(1)?;
+fn entry(row: &Row<'_>) -> rusqlite::Result<CheckpointEntry> {
+    let kind: String = row.get(1)?;
     Ok(CheckpointEntry {
         kind: KINDS
             .into_iter()
             .find(|known| known.as_str() == kind)
             .ok_or_else(|| undecodable("a checkpoint's kind"))?,
         seq: seq(row, 0)?,
-        size: u64::try_from(row.try_get::<i64, _>(2)?)
+        size: u64::try_from(row.get::<_, i64>(2)?)
             .map_err(|_negative| undecodable("a checkpoint's size"))?,
     })
 }
 
-fn seq(row: &SqliteRow, column: usize) -> Result<Seq, sqlx::Error> {
-    u64::try_from(row.try_get::<i64, _>(column)?)
+fn seq(row: &Row<'_>, column: usize) -> rusqlite::Result<Seq> {
+    u64::try_from(row.get::<_, i64>(column)?)
         .map(Seq)
         .map_err(|_negative| undecodable("a checkpoint's sequence"))
 }
@@ -198,44 +192,29 @@ struct Write {
     seq: i64,
 }
 
-#[async_trait]
 impl Work for Write {
     type Output = Result<(), CheckpointError>;
 
-    async fn apply(
-        &mut self,
-        connection: &mut SqliteConnection,
-    ) -> Result<Self::Output, sqlx::Error> {
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<Self::Output> {
         let checkpoint = &self.checkpoint;
-        let content = checkpoint.content.to_vec();
-        let session = checkpoint
-            .session
-            .as_ref()
-            .map(|session| session.as_str().to_owned());
-        let written = sqlx::query(
+        let parameters = params![
+            checkpoint.run.as_str(),
+            checkpoint.kind.as_str(),
+            self.seq,
+            checkpoint.session.as_ref().map(SessionId::as_str),
+            &*checkpoint.content
+        ];
+        let written = sql::execute(
+            connection,
             "INSERT INTO checkpoints (run, session, kind, seq, size, content)
-            VALUES (?1, ?2, ?3, ?4, length(?5), ?5) ON CONFLICT (run, kind, seq) DO NOTHING",
-        )
-        .bind(checkpoint.run.as_str().to_owned())
-        .bind(session.clone())
-        .bind(checkpoint.kind.as_str())
-        .bind(self.seq)
-        .bind(content.clone())
-        .execute(&mut *connection)
-        .await?;
-        if written.rows_affected() == 1 {
+            VALUES (?1, ?4, ?2, ?3, length(?5), ?5) ON CONFLICT (run, kind, seq) DO NOTHING",
+            parameters,
+        )?;
+        if written == 1 {
             return Ok(Ok(()));
         }
-        let same: bool = sqlx::query_scalar(
-            "SELECT session IS ?4 AND content = ?5 FROM checkpoints WHERE run = ?1 AND kind = ?2 AND seq = ?3",
-        )
-        .bind(checkpoint.run.as_str().to_owned())
-        .bind(checkpoint.kind.as_str())
-        .bind(self.seq)
-        .bind(session)
-        .bind(content)
-        .fetch_one(connection)
-        .await?;
+        let same = "SELECT session IS ?4 AND content = ?5 FROM checkpoints WHERE run = ?1 AND kind = ?2 AND seq = ?3";
+        let same: bool = sql::one(connection, same, parameters, |row| row.get(0))?;
         Ok(if same {
             Ok(())
         } else {
@@ -254,24 +233,24 @@ impl Work for Write {
 
 struct Delete(DeleteCheckpoints);
 
-#[async_trait]
 impl Work for Delete {
     type Output = u64;
 
-    async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<u64> {
         let before = self
             .0
             .before
             .map(|before| i64::try_from(before.0).unwrap_or(i64::MAX));
-        let deleted = sqlx::query(
+        let deleted = sql::execute(
+            connection,
             "DELETE FROM checkpoints
             WHERE run = ?1 AND (?2 IS NULL OR kind = ?2) AND (?3 IS NULL OR seq < ?3)",
-        )
-        .bind(self.0.run.as_str().to_owned())
-        .bind(self.0.kind.map(CheckpointKind::as_str))
-        .bind(before)
-        .execute(connection)
-        .await?;
-        Ok(deleted.rows_affected())
+            params![
+                self.0.run.as_str(),
+                self.0.kind.map(CheckpointKind::as_str),
+                before
+            ],
+        )?;
+        Ok(u64::try_from(deleted).unwrap_or(u64::MAX))
     }
 }

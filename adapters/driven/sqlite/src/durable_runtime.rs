@@ -6,18 +6,19 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rusqlite::{Connection, params};
 use seaworthy_polling::LeaseStorage as _;
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::durable_runtime::{
     Advance, DurableRuntime, Kind, MAX_SIGNAL_BYTES, MAX_WAITING_SIGNALS, RuntimeCapabilities,
     RuntimeError, Schedule, Served, Signal, Signalled, Submit, Submitted, Worker,
 };
-use seaworthy_ports::{AdapterInfo, Durability, Latch, QueueName, RunId};
-use sqlx::{Row as _, SqliteConnection};
+use seaworthy_ports::{AdapterInfo, Durability, Latch, QueueName, RunId, SessionId};
 
 use crate::error::{self, ADAPTER};
 use crate::lease_storage::{DUE, FINISHED, Leases, PARKED};
 use crate::queues;
+use crate::sql;
 use crate::store::Shared;
 use crate::writer::Work;
 
@@ -148,7 +149,9 @@ impl DurableRuntime for SqliteRuntime {
     }
 
     async fn queue_limits(&self) -> Result<BTreeMap<QueueName, NonZeroU32>, RuntimeError> {
-        queues::limits(&self.shared.readers)
+        self.shared
+            .readers
+            .read(queues::limits)
             .await
             .map_err(|error| error::runtime("queue_limits", error))
     }
@@ -181,30 +184,25 @@ struct SubmitRun {
     clock: Arc<dyn Clock>,
 }
 
-#[async_trait]
 impl Work for SubmitRun {
     type Output = Submitted;
 
-    async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<Submitted, sqlx::Error> {
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<Submitted> {
         let submit = &self.submit;
         let due = submit.not_before.unwrap_or_else(|| self.clock.now());
-        let written = sqlx::query(
+        let written = sql::execute(
+            connection,
             "INSERT INTO runs (run, session, queue, state, at, deliveries, failures, waiting)
             VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0) ON CONFLICT (run) DO NOTHING",
-        )
-        .bind(submit.run.as_str().to_owned())
-        .bind(
-            submit
-                .session
-                .as_ref()
-                .map(|session| session.as_str().to_owned()),
-        )
-        .bind(submit.queue.as_str().to_owned())
-        .bind(DUE)
-        .bind(due.as_millis())
-        .execute(connection)
-        .await?;
-        Ok(if written.rows_affected() == 1 {
+            params![
+                submit.run.as_str(),
+                submit.session.as_ref().map(SessionId::as_str),
+                submit.queue.as_str(),
+                DUE,
+                due.as_millis()
+            ],
+        )?;
+        Ok(if written == 1 {
             Submitted::New
         } else {
             Submitted::Existing
@@ -217,28 +215,22 @@ struct Resubmit {
     clock: Arc<dyn Clock>,
 }
 
-#[async_trait]
 impl Work for Resubmit {
     /// Whether the run is known.
     type Output = bool;
 
-    async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-        let reopened = sqlx::query(
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
+        let run = self.run.as_str();
+        let reopened = sql::execute(
+            connection,
             "UPDATE runs SET state = ?2, at = ?3, failures = 0 WHERE run = ?1 AND state = ?4",
-        )
-        .bind(self.run.as_str().to_owned())
-        .bind(DUE)
-        .bind(self.clock.now().as_millis())
-        .bind(FINISHED)
-        .execute(&mut *connection)
-        .await?;
-        if reopened.rows_affected() == 1 {
+            params![run, DUE, self.clock.now().as_millis(), FINISHED],
+        )?;
+        if reopened == 1 {
             return Ok(true);
         }
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM runs WHERE run = ?1)")
-            .bind(self.run.as_str().to_owned())
-            .fetch_one(connection)
-            .await
+        let is_known = "SELECT EXISTS (SELECT 1 FROM runs WHERE run = ?1)";
+        sql::one(connection, is_known, [run], |row| row.get(0))
     }
 }
 
@@ -248,59 +240,62 @@ struct SendSignal {
     clock: Arc<dyn Clock>,
 }
 
-#[async_trait]
+/// What a signal meets.
+struct Addressee {
+    id: i64,
+    state: i64,
+    waiting: i64,
+    has_signal: bool,
+}
+
 impl Work for SendSignal {
     type Output = Result<Signalled, RuntimeError>;
 
-    async fn apply(
-        &mut self,
-        connection: &mut SqliteConnection,
-    ) -> Result<Self::Output, sqlx::Error> {
-        let found = sqlx::query(
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<Self::Output> {
+        let found = sql::one_if_any(
+            connection,
             "SELECT id, state, waiting,
                 EXISTS (SELECT 1 FROM signals WHERE run_id = runs.id AND signal = ?2)
             FROM runs WHERE run = ?1",
-        )
-        .bind(self.run.as_str().to_owned())
-        .bind(self.signal.id.as_str().to_owned())
-        .fetch_optional(&mut *connection)
-        .await?;
+            [self.run.as_str(), self.signal.id.as_str()],
+            |row| {
+                Ok(Addressee {
+                    id: row.get(0)?,
+                    state: row.get(1)?,
+                    waiting: row.get(2)?,
+                    has_signal: row.get(3)?,
+                })
+            },
+        )?;
         let Some(found) = found else {
             return Ok(Err(refusal(Kind::NotFound, "signal", "the run is unknown")));
         };
-        if found.try_get::<i64, _>(1)? == FINISHED {
+        if found.state == FINISHED {
             return Ok(Ok(Signalled::Finished));
         }
-        if found.try_get::<bool, _>(3)? {
+        if found.has_signal {
             return Ok(Ok(Signalled::Duplicate));
         }
-        let waiting: i64 = found.try_get(2)?;
-        if usize::try_from(waiting).is_ok_and(|waiting| waiting >= MAX_WAITING_SIGNALS) {
+        if usize::try_from(found.waiting).is_ok_and(|waiting| waiting >= MAX_WAITING_SIGNALS) {
             return Ok(Err(refusal(
                 Kind::Rejected,
                 "signal",
                 "too many signals wait for the run",
             )));
         }
-        let run: i64 = found.try_get(0)?;
-        sqlx::query("INSERT INTO signals (run_id, signal, payload) VALUES (?1, ?2, ?3)")
-            .bind(run)
-            .bind(self.signal.id.as_str().to_owned())
-            .bind(self.signal.payload.to_vec())
-            .execute(&mut *connection)
-            .await?;
-        sqlx::query(
+        sql::execute(
+            connection,
+            "INSERT INTO signals (run_id, signal, payload) VALUES (?1, ?2, ?3)",
+            params![found.id, self.signal.id.as_str(), &*self.signal.payload],
+        )?;
+        sql::execute(
+            connection,
             "UPDATE runs SET waiting = waiting + 1,
                 at = CASE state WHEN ?2 THEN ?3 ELSE at END,
                 state = CASE state WHEN ?2 THEN ?4 ELSE state END
             WHERE id = ?1",
-        )
-        .bind(run)
-        .bind(PARKED)
-        .bind(self.clock.now().as_millis())
-        .bind(DUE)
-        .execute(connection)
-        .await?;
+            params![found.id, PARKED, self.clock.now().as_millis(), DUE],
+        )?;
         Ok(Ok(Signalled::Accepted))
     }
 
@@ -313,20 +308,16 @@ struct Forget {
     run: RunId,
 }
 
-#[async_trait]
 impl Work for Forget {
     type Output = ();
 
-    async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        let run = self.run.as_str().to_owned();
-        sqlx::query("DELETE FROM signals WHERE run_id = (SELECT id FROM runs WHERE run = ?1)")
-            .bind(run.clone())
-            .execute(&mut *connection)
-            .await?;
-        sqlx::query("DELETE FROM runs WHERE run = ?1")
-            .bind(run)
-            .execute(connection)
-            .await?;
-        Ok(())
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let run = [self.run.as_str()];
+        sql::execute(
+            connection,
+            "DELETE FROM signals WHERE run_id = (SELECT id FROM runs WHERE run = ?1)",
+            run,
+        )?;
+        sql::execute(connection, "DELETE FROM runs WHERE run = ?1", run).map(drop)
     }
 }

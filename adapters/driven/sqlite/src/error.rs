@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rusqlite::Error;
+use rusqlite::types::Type;
 use seaworthy_ports::checkpoint_store::{self, CheckpointError};
 use seaworthy_ports::durable_runtime::{self, RuntimeError};
 use seaworthy_ports::state_store::{self, StateStoreError};
@@ -50,48 +52,44 @@ impl Class {
 }
 
 /// By SQLite's primary result code (the low byte of the extended one).
-pub(crate) fn classify(error: &sqlx::Error) -> Class {
+pub(crate) fn classify(error: &Error) -> Class {
     match error {
-        sqlx::Error::Database(error) => {
-            let code = error.code().and_then(|code| code.parse::<i32>().ok());
-            match code.map(|code| code & 0xff) {
-                Some(5 | 6) => Class::Busy,                  // BUSY, LOCKED
-                Some(13) => Class::NoRoom,                   // FULL
-                Some(7 | 9 | 10 | 15 | 17) => Class::Broken, // NOMEM, INTERRUPT, IOERR, PROTOCOL, SCHEMA
-                Some(14) => Class::CannotOpen,               // CANTOPEN
-                Some(3 | 8) => Class::ReadOnly,              // PERM, READONLY
+        Error::SqliteFailure(failure, _) | Error::SqlInputError { error: failure, .. } => {
+            match failure.extended_code & 0xff {
+                5 | 6 => Class::Busy,                  // BUSY, LOCKED
+                13 => Class::NoRoom,                   // FULL
+                7 | 9 | 10 | 15 | 17 => Class::Broken, // NOMEM, INTERRUPT, IOERR, PROTOCOL, SCHEMA
+                14 => Class::CannotOpen,               // CANTOPEN
+                3 | 8 => Class::ReadOnly,              // PERM, READONLY
                 // A constraint stands for what our own checks let through: rows that contradict each other.
-                Some(11 | 19 | 20) => Class::Corrupt, // CORRUPT, CONSTRAINT, MISMATCH
-                Some(26) => Class::NotADatabase,      // NOTADB
-                Some(18) => Class::TooBig,            // TOOBIG
+                11 | 19 | 20 => Class::Corrupt, // CORRUPT, CONSTRAINT, MISMATCH
+                26 => Class::NotADatabase,      // NOTADB
+                18 => Class::TooBig,            // TOOBIG
                 _ => Class::Unforeseen,
             }
         }
-        sqlx::Error::Decode(_)
-        | sqlx::Error::ColumnDecode { .. }
-        | sqlx::Error::ColumnNotFound(_)
-        | sqlx::Error::ColumnIndexOutOfBounds { .. }
-        | sqlx::Error::TypeNotFound { .. }
-        | sqlx::Error::RowNotFound => Class::Corrupt,
-        sqlx::Error::Io(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => Class::Broken,
+        Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::Utf8Error(..)
+        | Error::InvalidColumnIndex(_)
+        | Error::InvalidColumnName(_)
+        | Error::InvalidColumnType(..)
+        | Error::QueryReturnedNoRows => Class::Corrupt,
         _ => Class::Unforeseen,
     }
 }
 
-/// Why a write did not succeed, shared by every member of its group.
+/// Why a call did not succeed, shared by every member of its group.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     class: Class,
     effect: Effect,
-    source: Option<Arc<sqlx::Error>>,
+    source: Option<Arc<Error>>,
 }
 
 impl Failure {
     /// The write was rolled back or never began.
-    pub(crate) fn without_effect(source: &Arc<sqlx::Error>) -> Self {
+    pub(crate) fn without_effect(source: &Arc<Error>) -> Self {
         Self {
             class: classify(source),
             effect: Effect::None,
@@ -100,7 +98,7 @@ impl Failure {
     }
 
     /// The commit failed in a way that may have left it on the disk.
-    pub(crate) fn unknown(source: &Arc<sqlx::Error>) -> Self {
+    pub(crate) fn unknown(source: &Arc<Error>) -> Self {
         Self {
             effect: Effect::Unknown,
             ..Self::without_effect(source)
@@ -126,8 +124,8 @@ impl Failure {
     }
 }
 
-impl From<sqlx::Error> for Failure {
-    fn from(source: sqlx::Error) -> Self {
+impl From<Error> for Failure {
+    fn from(source: Error) -> Self {
         Self::without_effect(&Arc::new(source))
     }
 }
@@ -187,6 +185,7 @@ pub(crate) fn checkpoint(operation: &'static str, failure: impl Into<Failure>) -
 }
 
 /// A decoded row says what no row of ours can say.
-pub(crate) fn undecodable(what: &'static str) -> sqlx::Error {
-    sqlx::Error::Decode(what.into())
+pub(crate) fn undecodable(what: &'static str) -> Error {
+    // The driver has no error for a row that is wrong as a whole; the column that is named is of no meaning.
+    Error::FromSqlConversionFailure(0, Type::Null, what.into())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::TryStreamExt as _;
+use rusqlite::{Connection, Row, params};
 use seaworthy_polling::{
     Claim, Claimed, Lease, LeaseKey, LeaseStorage, Presence, Renewed, Settle, Settlement,
     SignalsAfter, WaitingSignal, redelivery_delay,
@@ -16,13 +16,12 @@ use seaworthy_ports::durable_runtime::{
 };
 use seaworthy_ports::{QueueName, RunId, SessionId, SignalId, Timestamp, WorkerId};
 use serde_json::json;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
 
 use crate::durable_runtime::refusal;
-use crate::error::{self, undecodable};
+use crate::error::{self, Failure, undecodable};
 use crate::liveness::Lock;
 use crate::queues::Open;
+use crate::sql;
 use crate::store::Shared;
 use crate::writer::Work;
 
@@ -77,19 +76,15 @@ const CANDIDATES_QUEUE: &str = concat!(
     " ORDER BY at, id LIMIT ?2"
 );
 
-/// Takes ?3 fences and gives each run one of them.
+/// Takes ?1 fences; the last of them is returned.
+const FENCES: &str = "UPDATE counters SET value = value + ?1 WHERE name = 'fence' RETURNING value";
+
 const GRANT: &str = "
-UPDATE counters SET value = value + ?3 WHERE name = 'fence';
-UPDATE runs SET state = 1, worker = ?2, at = ?4, deliveries = deliveries + 1,
-    fence = (SELECT value FROM counters WHERE name = 'fence') - ?3 + 1 + j.key
-FROM json_each(?1) j WHERE runs.id = j.value
-RETURNING id, fence, deliveries";
+UPDATE runs SET state = 1, worker = ?2, at = ?3, deliveries = deliveries + 1, fence = ?4 WHERE id = ?1
+RETURNING deliveries";
 
 const RENEW: &str = "
-UPDATE runs SET at = max(at, ?3)
-FROM json_each(?1) j
-WHERE runs.run = j.value ->> 0 AND runs.fence = j.value ->> 1 AND runs.state = 1 AND runs.at > ?2
-RETURNING fence, at";
+UPDATE runs SET at = max(at, ?4) WHERE run = ?1 AND fence = ?2 AND state = 1 AND at > ?3 RETURNING at";
 
 const SIGNALS: &str = "
 SELECT j.key, s.id, s.signal, s.payload
@@ -100,7 +95,7 @@ ORDER BY s.id LIMIT ?2";
 const CONSUME: &str = "
 UPDATE signals SET payload = NULL
 WHERE run_id = (SELECT id FROM runs WHERE run = ?1 AND fence = ?2 AND state = 1)
-    AND payload IS NOT NULL AND signal IN (SELECT value FROM json_each(?3))";
+    AND payload IS NOT NULL AND signal = ?3";
 
 const SETTLE: &str = "
 UPDATE runs SET state = ?3, at = ?4, failures = ?5, waiting = waiting - ?6, worker = NULL, fence = NULL
@@ -131,7 +126,7 @@ impl Presence for Member {
 }
 
 impl Leases {
-    async fn bury(&self, worker: &WorkerId) -> Result<u64, RuntimeError> {
+    async fn bury(&self, worker: &WorkerId) -> Result<usize, RuntimeError> {
         self.0
             .writer
             .write(Bury {
@@ -143,47 +138,52 @@ impl Leases {
     }
 
     /// Looks without the write lock, so that idle workers are in nobody's way.
-    async fn peek(&self, scope: &Scope) -> Result<(bool, Option<Timestamp>), sqlx::Error> {
-        let now = self.0.clock.now();
-        let query = match scope {
-            Scope::All => sqlx::query(PEEK_ALL).bind(now.as_millis()),
-            Scope::Run(run) => sqlx::query(PEEK_RUN)
-                .bind(now.as_millis())
-                .bind(run.as_str().to_owned()),
-            Scope::Queues(queues) => {
-                let names: Vec<&str> = queues.iter().map(QueueName::as_str).collect();
-                sqlx::query(PEEK_QUEUES)
-                    .bind(now.as_millis())
-                    .bind(json!(names).to_string())
-            }
-        };
-        let mut connection = self.0.readers.acquire().await?;
-        let row = query.fetch_one(&mut *connection).await?;
-        let next = row.try_get::<Option<i64>, _>(1)?;
-        let mut is_due: bool = row.try_get(0)?;
-        if is_due {
-            is_due = match Open::find(scope, now, &mut connection).await? {
-                Open::All => true,
-                Open::Only(queues) => is_any_due(&queues, now, &mut connection).await?,
-            };
-        }
-        Ok((is_due, next.map(Timestamp::from_millis)))
+    async fn peek(&self, scope: &Scope) -> Result<(bool, Option<Timestamp>), Failure> {
+        let (scope, now) = (scope.clone(), self.0.clock.now());
+        self.0
+            .readers
+            .read(move |connection| peek(&scope, now, connection))
+            .await
     }
 }
 
+/// Whether a run is claimable, and when the next one may be.
+fn peek(
+    scope: &Scope,
+    now: Timestamp,
+    connection: &Connection,
+) -> rusqlite::Result<(bool, Option<Timestamp>)> {
+    let millis = now.as_millis();
+    let (is_due, next): (bool, Option<i64>) = match scope {
+        Scope::All => sql::one(connection, PEEK_ALL, [millis], both),
+        Scope::Run(run) => sql::one(connection, PEEK_RUN, params![millis, run.as_str()], both),
+        Scope::Queues(queues) => {
+            let names: Vec<&str> = queues.iter().map(QueueName::as_str).collect();
+            let names = json!(names).to_string();
+            sql::one(connection, PEEK_QUEUES, params![millis, names], both)
+        }
+    }?;
+    let is_due = is_due
+        && match Open::find(scope, now, connection)? {
+            Open::All => true,
+            Open::Only(queues) => is_any_due(&queues, now, connection)?,
+        };
+    Ok((is_due, next.map(Timestamp::from_millis)))
+}
+
+fn both(row: &Row<'_>) -> rusqlite::Result<(bool, Option<i64>)> {
+    Ok((row.get(0)?, row.get(1)?))
+}
+
 /// Whether a run of these queues is claimable.
-async fn is_any_due(
+fn is_any_due(
     queues: &[(String, Option<usize>)],
     now: Timestamp,
-    connection: &mut SqliteConnection,
-) -> Result<bool, sqlx::Error> {
+    connection: &Connection,
+) -> rusqlite::Result<bool> {
     let names: Vec<&str> = queues.iter().map(|(queue, _room)| queue.as_str()).collect();
-    let row = sqlx::query(PEEK_QUEUES)
-        .bind(now.as_millis())
-        .bind(json!(names).to_string())
-        .fetch_one(connection)
-        .await?;
-    row.try_get(0)
+    let parameters = params![now.as_millis(), json!(names).to_string()];
+    sql::one(connection, PEEK_QUEUES, parameters, |row| row.get(0))
 }
 
 #[async_trait]
@@ -230,7 +230,7 @@ impl LeaseStorage for Leases {
         let (due, next_due) = self
             .peek(claim.scope)
             .await
-            .map_err(|error| error::runtime("serve", error))?;
+            .map_err(|failure| error::runtime("serve", failure))?;
         let leases = if due {
             let grant = Grant {
                 worker: claim.worker.clone(),
@@ -289,78 +289,77 @@ impl LeaseStorage for Leases {
         after: &[SignalsAfter],
         limit: usize,
     ) -> Result<Vec<WaitingSignal>, RuntimeError> {
+        let after = after.to_vec();
         self.0
-            .signals(after, limit)
+            .readers
+            .read(move |connection| signals(&after, limit, connection))
             .await
-            .map_err(|error| error::runtime("serve", error))
+            .map_err(|failure| error::runtime("serve", failure))
     }
 
     async fn describe(&self, run: &RunId) -> Result<Option<Schedule>, RuntimeError> {
-        let failed = |error| error::runtime("describe", error);
-        let row =
-            sqlx::query("SELECT state, at, worker, deliveries, waiting FROM runs WHERE run = ?1")
-                .bind(run.as_str().to_owned())
-                .fetch_optional(&self.0.readers)
-                .await
-                .map_err(failed)?;
-        row.map(|row| schedule(&row)).transpose().map_err(failed)
+        let run = run.clone();
+        self.0
+            .readers
+            .read(move |connection| {
+                let statement =
+                    "SELECT state, at, worker, deliveries, waiting FROM runs WHERE run = ?1";
+                sql::one_if_any(connection, statement, [run.as_str()], schedule)
+            })
+            .await
+            .map_err(|failure| error::runtime("describe", failure))
     }
 }
 
-impl Shared {
-    async fn signals(
-        &self,
-        after: &[SignalsAfter],
-        limit: usize,
-    ) -> Result<Vec<WaitingSignal>, sqlx::Error> {
-        let wanted: Vec<_> = after
-            .iter()
-            .map(|after| json!([after.run.as_str(), signed(after.position)]))
-            .collect();
-        let mut connection = self.readers.acquire().await?;
-        let mut rows = sqlx::query(SIGNALS)
-            .bind(json!(wanted).to_string())
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch(&mut *connection);
-        let mut bytes: HashMap<usize, usize> = HashMap::new();
-        let mut found = Vec::new();
-        while let Some(row) = rows.try_next().await? {
-            let index = usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(usize::MAX);
-            let Some(after) = after.get(index) else {
-                continue;
-            };
-            let bytes = bytes.entry(index).or_default();
-            // Once one is left out, all later ones of its run are: none may overtake it.
-            if *bytes >= MAX_SIGNALS_BYTES {
-                continue;
-            }
-            let payload: Vec<u8> = row.try_get(3)?;
-            *bytes += payload.len();
-            found.push(WaitingSignal {
-                run: after.run.clone(),
-                position: u64::try_from(row.try_get::<i64, _>(1)?)
-                    .map_err(|_negative| undecodable("a signal's position"))?,
-                signal: Signal {
-                    id: SignalId::new(row.try_get::<String, _>(2)?)
-                        .map_err(|_invalid| undecodable("a signal's id"))?,
-                    payload: payload.into(),
-                },
-            });
+fn signals(
+    after: &[SignalsAfter],
+    limit: usize,
+    connection: &Connection,
+) -> rusqlite::Result<Vec<WaitingSignal>> {
+    let wanted: Vec<_> = after
+        .iter()
+        .map(|after| json!([after.run.as_str(), signed(after.position)]))
+        .collect();
+    let wanted = json!(wanted).to_string();
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(SIGNALS)?;
+    let mut rows = statement.query(params![wanted, limit])?;
+    let mut bytes: HashMap<usize, usize> = HashMap::new();
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let index = usize::try_from(row.get::<_, i64>(0)?).unwrap_or(usize::MAX);
+        let Some(after) = after.get(index) else {
+            continue;
+        };
+        let bytes = bytes.entry(index).or_default();
+        // Once one is left out, all later ones of its run are: none may overtake it.
+        if *bytes >= MAX_SIGNALS_BYTES {
+            continue;
         }
-        Ok(found)
+        let payload: Vec<u8> = row.get(3)?;
+        *bytes += payload.len();
+        found.push(WaitingSignal {
+            run: after.run.clone(),
+            position: u64::try_from(row.get::<_, i64>(1)?)
+                .map_err(|_negative| undecodable("a signal's position"))?,
+            signal: Signal {
+                id: SignalId::new(row.get::<_, String>(2)?)
+                    .map_err(|_invalid| undecodable("a signal's id"))?,
+                payload: payload.into(),
+            },
+        });
     }
+    Ok(found)
 }
 
-fn schedule(row: &SqliteRow) -> Result<Schedule, sqlx::Error> {
-    let at = row
-        .try_get::<Option<i64>, _>(1)?
-        .map(Timestamp::from_millis);
+fn schedule(row: &Row<'_>) -> rusqlite::Result<Schedule> {
+    let at = row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis);
     let needed = || at.ok_or_else(|| undecodable("a run without its time"));
     Ok(Schedule {
-        state: match row.try_get::<i64, _>(0)? {
+        state: match row.get::<_, i64>(0)? {
             DUE => ScheduleState::Due { due: needed()? },
             LEASED => ScheduleState::Leased {
-                worker: WorkerId::new(row.try_get::<String, _>(2)?)
+                worker: WorkerId::new(row.get::<_, String>(2)?)
                     .map_err(|_invalid| undecodable("a worker's id"))?,
                 expires: needed()?,
             },
@@ -368,8 +367,8 @@ fn schedule(row: &SqliteRow) -> Result<Schedule, sqlx::Error> {
             FINISHED => ScheduleState::Finished,
             _ => return Err(undecodable("a run's state")),
         },
-        deliveries: small(row.try_get(3)?),
-        signals: small(row.try_get(4)?),
+        deliveries: small(row.get(3)?),
+        signals: small(row.get(4)?),
     })
 }
 
@@ -386,17 +385,13 @@ struct Bury {
     clock: Arc<dyn Clock>,
 }
 
-#[async_trait]
 impl Work for Bury {
-    type Output = u64;
+    /// How many runs are due again.
+    type Output = usize;
 
-    async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
-        let freed = sqlx::query(BURY)
-            .bind(self.worker.as_str().to_owned())
-            .bind(self.clock.now().as_millis())
-            .execute(connection)
-            .await?;
-        Ok(freed.rows_affected())
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<usize> {
+        let parameters = params![self.worker.as_str(), self.clock.now().as_millis()];
+        sql::execute(connection, BURY, parameters)
     }
 }
 
@@ -415,22 +410,18 @@ struct Candidate {
     due: i64,
 }
 
-#[async_trait]
 impl Work for Grant {
     type Output = Vec<Lease>;
 
-    async fn apply(
-        &mut self,
-        connection: &mut SqliteConnection,
-    ) -> Result<Vec<Lease>, sqlx::Error> {
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<Vec<Lease>> {
         // Within the transaction: however long it took to begin, the lease is granted now.
         let now = self.clock.now();
         let mut leases = Vec::new();
         while leases.len() < self.limit {
             let room = self.limit - leases.len();
-            let (candidates, is_all) = self.candidates(now, room, connection).await?;
+            let (candidates, is_all) = self.candidates(now, room, connection)?;
             if !candidates.is_empty() {
-                leases.extend(self.grant(now, candidates, connection).await?);
+                leases.extend(self.grant(now, candidates, connection)?);
             }
             // Where some were left out for their session there may be others in their place: by the next look it is
             // taken, and they are not found.
@@ -444,53 +435,39 @@ impl Work for Grant {
 
 impl Grant {
     /// The oldest due runs, one per session, and whether there are no others.
-    async fn candidates(
+    fn candidates(
         &self,
         now: Timestamp,
         room: usize,
-        connection: &mut SqliteConnection,
-    ) -> Result<(Vec<Candidate>, bool), sqlx::Error> {
+        connection: &Connection,
+    ) -> rusqlite::Result<(Vec<Candidate>, bool)> {
+        let millis = now.as_millis();
+        let most = |most: usize| i64::try_from(most).unwrap_or(i64::MAX);
+        let in_queue = |queue: &str, limit: usize| {
+            let parameters = params![millis, most(limit), queue];
+            sql::all(connection, CANDIDATES_QUEUE, parameters, candidate)
+        };
         let mut candidates = Vec::new();
-        let ask = |statement: &'static str, most: usize, third: Option<String>| {
-            let most = i64::try_from(most).unwrap_or(i64::MAX);
-            let query = sqlx::query(statement).bind(now.as_millis()).bind(most);
-            match third {
-                Some(third) => query.bind(third),
-                None => query,
-            }
-        };
-        let open = Open::find(&self.scope, now, connection).await?;
-        let queries: Vec<_> = match (&self.scope, open) {
-            (Scope::Run(_), Open::Only(queues)) if queues.is_empty() => Vec::new(),
+        match (&self.scope, Open::find(&self.scope, now, connection)?) {
+            (Scope::Run(_), Open::Only(queues)) if queues.is_empty() => {}
             (Scope::Run(run), _) => {
-                vec![ask(CANDIDATES_RUN, room, Some(run.as_str().to_owned()))]
+                let parameters = params![millis, most(room), run.as_str()];
+                candidates = sql::all(connection, CANDIDATES_RUN, parameters, candidate)?;
             }
-            (Scope::All, Open::All) => vec![ask(CANDIDATES_ALL, room, None)],
-            (Scope::Queues(queues), Open::All) => queues
-                .iter()
-                .map(|queue| ask(CANDIDATES_QUEUE, room, Some(queue.as_str().to_owned())))
-                .collect(),
-            (Scope::All | Scope::Queues(_), Open::Only(queues)) => queues
-                .into_iter()
-                .map(|(queue, left)| {
-                    let most = left.map_or(room, |left| left.min(room));
-                    ask(CANDIDATES_QUEUE, most, Some(queue))
-                })
-                .collect(),
-        };
-        for query in queries {
-            for row in query.fetch_all(&mut *connection).await? {
-                candidates.push(Candidate {
-                    id: row.try_get(0)?,
-                    run: RunId::new(row.try_get::<String, _>(1)?)
-                        .map_err(|_invalid| undecodable("a run's id"))?,
-                    session: row
-                        .try_get::<Option<String>, _>(2)?
-                        .map(SessionId::new)
-                        .transpose()
-                        .map_err(|_invalid| undecodable("a session's id"))?,
-                    due: row.try_get(3)?,
-                });
+            (Scope::All, Open::All) => {
+                let parameters = params![millis, most(room)];
+                candidates = sql::all(connection, CANDIDATES_ALL, parameters, candidate)?;
+            }
+            (Scope::Queues(queues), Open::All) => {
+                for queue in queues {
+                    candidates.extend(in_queue(queue.as_str(), room)?);
+                }
+            }
+            (Scope::All | Scope::Queues(_), Open::Only(queues)) => {
+                for (queue, left) in queues {
+                    let limit = left.map_or(room, |left| left.min(room));
+                    candidates.extend(in_queue(&queue, limit)?);
+                }
             }
         }
         let found = candidates.len();
@@ -505,43 +482,47 @@ impl Grant {
         Ok((candidates, is_all))
     }
 
-    async fn grant(
+    fn grant(
         &self,
         now: Timestamp,
         candidates: Vec<Candidate>,
-        connection: &mut SqliteConnection,
-    ) -> Result<Vec<Lease>, sqlx::Error> {
+        connection: &Connection,
+    ) -> rusqlite::Result<Vec<Lease>> {
         let count = i64::try_from(candidates.len()).unwrap_or(i64::MAX);
+        let last: i64 = sql::one(connection, FENCES, [count], |row| row.get(0))?;
         let expires = now.plus(self.ttl);
-        let ids: Vec<i64> = candidates.iter().map(|candidate| candidate.id).collect();
-        let rows = sqlx::query(GRANT)
-            .bind(json!(ids).to_string())
-            .bind(self.worker.as_str().to_owned())
-            .bind(count)
-            .bind(expires.as_millis())
-            .fetch_all(&mut *connection)
-            .await?;
-        let mut granted = HashMap::with_capacity(rows.len());
-        for row in rows {
-            let fence = u64::try_from(row.try_get::<i64, _>(1)?)
-                .map_err(|_negative| undecodable("a fence"))?;
-            granted.insert(row.try_get::<i64, _>(0)?, (fence, small(row.try_get(2)?)));
-        }
-        candidates
-            .into_iter()
-            .map(|candidate| {
-                let (fence, delivery) = granted
-                    .remove(&candidate.id)
-                    .ok_or_else(|| undecodable("a run that was there a moment ago"))?;
+        (last - count + 1..)
+            .zip(candidates)
+            .map(|(fence, candidate)| {
+                let parameters = params![
+                    candidate.id,
+                    self.worker.as_str(),
+                    expires.as_millis(),
+                    fence
+                ];
+                let delivery: i64 = sql::one(connection, GRANT, parameters, |row| row.get(0))?;
                 Ok(Lease {
                     run: candidate.run,
-                    fence,
-                    delivery,
+                    fence: u64::try_from(fence).map_err(|_negative| undecodable("a fence"))?,
+                    delivery: small(delivery),
                     expires,
                 })
             })
             .collect()
     }
+}
+
+fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
+    Ok(Candidate {
+        id: row.get(0)?,
+        run: RunId::new(row.get::<_, String>(1)?).map_err(|_invalid| undecodable("a run's id"))?,
+        session: row
+            .get::<_, Option<String>>(2)?
+            .map(SessionId::new)
+            .transpose()
+            .map_err(|_invalid| undecodable("a session's id"))?,
+        due: row.get(3)?,
+    })
 }
 
 struct Renew {
@@ -550,35 +531,26 @@ struct Renew {
     clock: Arc<dyn Clock>,
 }
 
-#[async_trait]
 impl Work for Renew {
     type Output = Vec<Renewed>;
 
-    async fn apply(
-        &mut self,
-        connection: &mut SqliteConnection,
-    ) -> Result<Vec<Renewed>, sqlx::Error> {
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<Vec<Renewed>> {
         let now = self.clock.now();
-        let leases: Vec<_> = self
-            .leases
-            .iter()
-            .map(|lease| json!([lease.run.as_str(), signed(lease.fence)]))
-            .collect();
-        let rows = sqlx::query(RENEW)
-            .bind(json!(leases).to_string())
-            .bind(now.as_millis())
-            .bind(now.plus(self.ttl).as_millis())
-            .fetch_all(connection)
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Renewed {
-                    fence: u64::try_from(row.try_get::<i64, _>(0)?)
-                        .map_err(|_negative| undecodable("a fence"))?,
-                    expires: Timestamp::from_millis(row.try_get(1)?),
-                })
-            })
-            .collect()
+        let mut renewed = Vec::with_capacity(self.leases.len());
+        for LeaseKey { run, fence } in &self.leases {
+            let parameters = params![
+                run.as_str(),
+                signed(*fence),
+                now.as_millis(),
+                now.plus(self.ttl).as_millis()
+            ];
+            let expires = sql::one_if_any(connection, RENEW, parameters, |row| row.get(0))?;
+            renewed.extend(expires.map(|expires| Renewed {
+                fence: *fence,
+                expires: Timestamp::from_millis(expires),
+            }));
+        }
+        Ok(renewed)
     }
 }
 
@@ -589,89 +561,86 @@ struct SettleLease {
     clock: Arc<dyn Clock>,
 }
 
-#[async_trait]
 impl Work for SettleLease {
     type Output = bool;
 
-    async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
         let now = self.clock.now();
-        let consumed = self.consume(connection).await?;
+        let consumed = self.consume(connection)?;
         let (state, at, failures) = match &self.settlement {
             Settlement::Next(next) => match &next.then {
                 Then::Park { wake_at } => {
-                    return self.park(now, *wake_at, consumed, connection).await;
+                    return self.park(now, *wake_at, consumed, connection);
                 }
                 Then::Again { after } => (DUE, Some(now.plus(*after)), 0),
                 Then::Done => (FINISHED, None, 0),
             },
             Settlement::Failed => {
-                let failures = self.failures(connection).await?.saturating_add(1);
+                let failures = self.failures(connection)?.saturating_add(1);
                 (
                     DUE,
                     Some(now.plus(redelivery_delay(small(failures)))),
                     failures,
                 )
             }
-            Settlement::Released => (DUE, Some(now), self.failures(connection).await?),
+            Settlement::Released => (DUE, Some(now), self.failures(connection)?),
         };
-        let settled = sqlx::query(SETTLE)
-            .bind(self.lease.run.as_str().to_owned())
-            .bind(signed(self.lease.fence))
-            .bind(state)
-            .bind(at.map(Timestamp::as_millis))
-            .bind(failures)
-            .bind(consumed)
-            .execute(connection)
-            .await?;
-        Ok(settled.rows_affected() == 1)
+        let parameters = params![
+            self.lease.run.as_str(),
+            signed(self.lease.fence),
+            state,
+            at.map(Timestamp::as_millis),
+            failures,
+            consumed
+        ];
+        Ok(sql::execute(connection, SETTLE, parameters)? == 1)
     }
 }
 
 impl SettleLease {
     /// Marks the consumed signals, if the lease is still held, and says how many waited until now.
-    async fn consume(&self, connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    fn consume(&self, connection: &Connection) -> rusqlite::Result<i64> {
         let Settlement::Next(next) = &self.settlement else {
             return Ok(0);
         };
-        if next.consumed.is_empty() {
-            return Ok(0);
+        let mut consumed = 0_usize;
+        for signal in &next.consumed {
+            let parameters = params![
+                self.lease.run.as_str(),
+                signed(self.lease.fence),
+                signal.as_str()
+            ];
+            consumed += sql::execute(connection, CONSUME, parameters)?;
         }
-        let consumed = sqlx::query(CONSUME)
-            .bind(self.lease.run.as_str().to_owned())
-            .bind(signed(self.lease.fence))
-            .bind(json!(next.consumed).to_string())
-            .execute(connection)
-            .await?;
-        Ok(signed(consumed.rows_affected()))
+        Ok(i64::try_from(consumed).unwrap_or(i64::MAX))
     }
 
-    async fn park(
+    fn park(
         &self,
         now: Timestamp,
         wake_at: Option<Timestamp>,
         consumed: i64,
-        connection: &mut SqliteConnection,
-    ) -> Result<bool, sqlx::Error> {
-        let settled = sqlx::query(SETTLE_PARK)
-            .bind(self.lease.run.as_str().to_owned())
-            .bind(signed(self.lease.fence))
-            .bind(wake_at.map(Timestamp::as_millis))
-            .bind(self.seen)
-            .bind(now.as_millis())
-            .bind(consumed)
-            .execute(connection)
-            .await?;
-        Ok(settled.rows_affected() == 1)
+        connection: &Connection,
+    ) -> rusqlite::Result<bool> {
+        let parameters = params![
+            self.lease.run.as_str(),
+            signed(self.lease.fence),
+            wake_at.map(Timestamp::as_millis),
+            self.seen,
+            now.as_millis(),
+            consumed
+        ];
+        Ok(sql::execute(connection, SETTLE_PARK, parameters)? == 1)
     }
 
     /// How many turns in a row failed; 0 where the lease is gone.
-    async fn failures(&self, connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-        let failures: Option<i64> =
-            sqlx::query_scalar("SELECT failures FROM runs WHERE run = ?1 AND fence = ?2")
-                .bind(self.lease.run.as_str().to_owned())
-                .bind(signed(self.lease.fence))
-                .fetch_optional(connection)
-                .await?;
+    fn failures(&self, connection: &Connection) -> rusqlite::Result<i64> {
+        let failures = sql::one_if_any(
+            connection,
+            "SELECT failures FROM runs WHERE run = ?1 AND fence = ?2",
+            params![self.lease.run.as_str(), signed(self.lease.fence)],
+            |row| row.get(0),
+        )?;
         Ok(failures.unwrap_or(0))
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 
-use async_trait::async_trait;
+use rusqlite::{Connection, Result, params};
 use seaworthy_ports::durable_runtime::{MAX_QUEUE_LIMITS, Scope};
 use seaworthy_ports::{QueueName, Timestamp};
-use sqlx::{Row as _, SqliteConnection, SqlitePool};
 
 use crate::error::undecodable;
+use crate::sql;
 use crate::writer::Work;
 
 /// What each limited queue has room for at ?1. Live leases are few, so they are read once for all queues.
@@ -37,35 +37,28 @@ pub(crate) enum Open {
 
 impl Open {
     /// What is open to a scope.
-    pub(crate) async fn find(
-        scope: &Scope,
-        now: Timestamp,
-        connection: &mut SqliteConnection,
-    ) -> Result<Self, sqlx::Error> {
-        let rows = sqlx::query(ROOM)
-            .bind(now.as_millis())
-            .fetch_all(&mut *connection)
-            .await?;
-        if rows.is_empty() {
+    pub(crate) fn find(scope: &Scope, now: Timestamp, connection: &Connection) -> Result<Self> {
+        // A limit that was lowered may leave less than none.
+        let room: HashMap<String, usize> = sql::all(connection, ROOM, [now.as_millis()], |row| {
+            Ok((
+                row.get(0)?,
+                usize::try_from(row.get::<_, i64>(1)?).unwrap_or(0),
+            ))
+        })?
+        .into_iter()
+        .collect();
+        if room.is_empty() {
             return Ok(Self::All);
         }
-        let mut room: HashMap<String, usize> = HashMap::with_capacity(rows.len());
-        for row in rows {
-            // A limit that was lowered may leave less than none.
-            let left = usize::try_from(row.try_get::<i64, _>(1)?).unwrap_or(0);
-            room.insert(row.try_get(0)?, left);
-        }
         let queues: Vec<String> = match scope {
-            Scope::All => sqlx::query_scalar(QUEUES).fetch_all(connection).await?,
+            Scope::All => sql::all(connection, QUEUES, [], |row| row.get(0))?,
             Scope::Queues(queues) => queues
                 .iter()
                 .map(|queue| queue.as_str().to_owned())
                 .collect(),
             Scope::Run(run) => {
-                sqlx::query_scalar("SELECT queue FROM runs WHERE run = ?1")
-                    .bind(run.as_str().to_owned())
-                    .fetch_all(connection)
-                    .await?
+                let queue = "SELECT queue FROM runs WHERE run = ?1";
+                sql::all(connection, queue, [run.as_str()], |row| row.get(0))?
             }
         };
         let open = queues
@@ -80,21 +73,16 @@ impl Open {
 }
 
 /// The limits in force.
-pub(crate) async fn limits(
-    readers: &SqlitePool,
-) -> Result<BTreeMap<QueueName, NonZeroU32>, sqlx::Error> {
-    let rows = sqlx::query("SELECT queue, most FROM queue_limits")
-        .fetch_all(readers)
-        .await?;
-    rows.iter()
-        .map(|row| {
-            let queue = QueueName::new(row.try_get::<String, _>(0)?)
-                .map_err(|_invalid| undecodable("a queue's name"))?;
-            let most = u32::try_from(row.try_get::<i64, _>(1)?).ok();
-            let most = most.and_then(NonZeroU32::new);
-            Ok((queue, most.ok_or_else(|| undecodable("a queue's limit"))?))
-        })
-        .collect()
+pub(crate) fn limits(connection: &Connection) -> Result<BTreeMap<QueueName, NonZeroU32>> {
+    let limits = "SELECT queue, most FROM queue_limits";
+    let limits = sql::all(connection, limits, [], |row| {
+        let queue = QueueName::new(row.get::<_, String>(0)?)
+            .map_err(|_invalid| undecodable("a queue's name"))?;
+        let most = u32::try_from(row.get::<_, i64>(1)?).ok();
+        let most = most.and_then(NonZeroU32::new);
+        Ok((queue, most.ok_or_else(|| undecodable("a queue's limit"))?))
+    })?;
+    Ok(limits.into_iter().collect())
 }
 
 /// Sets or lifts a limit.
@@ -103,31 +91,29 @@ pub(crate) struct SetLimit {
     pub(crate) limit: Option<NonZeroU32>,
 }
 
-#[async_trait]
 impl Work for SetLimit {
     /// Whether there was room for one more limit.
     type Output = bool;
 
-    async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-        let queue = self.queue.as_str().to_owned();
+    fn apply(&mut self, connection: &Connection) -> Result<bool> {
+        let queue = self.queue.as_str();
         let Some(limit) = self.limit else {
-            sqlx::query("DELETE FROM queue_limits WHERE queue = ?1")
-                .bind(queue)
-                .execute(connection)
-                .await?;
+            let lift = "DELETE FROM queue_limits WHERE queue = ?1";
+            sql::execute(connection, lift, [queue])?;
             return Ok(true);
         };
-        let set = sqlx::query(
+        let set = sql::execute(
+            connection,
             "INSERT INTO queue_limits (queue, most) SELECT ?1, ?2
             WHERE EXISTS (SELECT 1 FROM queue_limits WHERE queue = ?1)
                 OR (SELECT count(*) FROM queue_limits) < ?3
             ON CONFLICT (queue) DO UPDATE SET most = excluded.most",
-        )
-        .bind(queue)
-        .bind(i64::from(limit.get()))
-        .bind(i64::try_from(MAX_QUEUE_LIMITS).unwrap_or(i64::MAX))
-        .execute(connection)
-        .await?;
-        Ok(set.rows_affected() == 1)
+            params![
+                queue,
+                limit.get(),
+                i64::try_from(MAX_QUEUE_LIMITS).unwrap_or(i64::MAX)
+            ],
+        )?;
+        Ok(set == 1)
     }
 }

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
+use rusqlite::{Connection, params};
 use seaworthy_ports::state_store::{Head, Labels, Record, Seq, StateStoreError};
 use seaworthy_ports::{BoxStream, LogId};
-use sqlx::Row as _;
 
 use crate::bodies::unpack;
-use crate::error::{self, undecodable};
+use crate::error::{self, Failure, undecodable};
+use crate::sql;
 use crate::state_store::{contradiction, labels, unsigned};
 use crate::store::Shared;
 
@@ -53,26 +54,26 @@ impl FoundHead {
 }
 
 impl Shared {
-    pub(crate) async fn head(&self, log: &LogId) -> Result<Option<FoundHead>, sqlx::Error> {
-        let row = sqlx::query(HEAD)
-            .bind(log.kind.as_str().to_owned())
-            .bind(log.name.as_str().to_owned())
-            .fetch_optional(&self.readers)
-            .await?;
-        row.map(|row| {
-            Ok(FoundHead {
-                row: row.try_get(0)?,
-                seq: unsigned(&row, 1)?,
-                sealed: row.try_get(2)?,
-                labels: labels(&row, 3)?,
-                last_record: row
-                    .try_get::<Option<i64>, _>(4)?
-                    .unwrap_or(0)
-                    .try_into()
-                    .map_err(|_negative| undecodable("a sequence"))?,
+    pub(crate) async fn head(&self, log: &LogId) -> Result<Option<FoundHead>, Failure> {
+        let log = log.clone();
+        self.readers
+            .read(move |connection| {
+                let log = [log.kind.as_str(), log.name.as_str()];
+                sql::one_if_any(connection, HEAD, log, |row| {
+                    Ok(FoundHead {
+                        row: row.get(0)?,
+                        seq: unsigned(row, 1)?,
+                        sealed: row.get(2)?,
+                        labels: labels(row, 3)?,
+                        last_record: row
+                            .get::<_, Option<i64>>(4)?
+                            .unwrap_or(0)
+                            .try_into()
+                            .map_err(|_negative| undecodable("a sequence"))?,
+                    })
+                })
             })
-        })
-        .transpose()
+            .await
     }
 }
 
@@ -179,26 +180,12 @@ impl Reader {
     }
 
     /// The next appends that hold records behind `after`: the last sequence of each, and its bodies.
-    async fn appends(&self, row: i64) -> Result<Vec<(u64, Vec<Bytes>)>, sqlx::Error> {
-        let mut connection = self.shared.readers.acquire().await?;
-        let mut rows = sqlx::query(APPENDS)
-            .bind(row)
-            .bind(i64::try_from(self.after).unwrap_or(i64::MAX))
-            .bind(READ_APPENDS)
-            .fetch(&mut *connection);
-        let mut page = Vec::new();
-        let mut bytes = 0;
-        while let Some(row) = rows.try_next().await? {
-            let bodies: Vec<u8> = row.try_get(2)?;
-            bytes += bodies.len();
-            let bodies = unpack(row.try_get::<Option<&[u8]>, _>(1)?, bodies)
-                .ok_or_else(|| undecodable("the lengths of an append's bodies"))?;
-            page.push((unsigned(&row, 0)?, bodies));
-            if bytes >= READ_BYTES {
-                break;
-            }
-        }
-        Ok(page)
+    async fn appends(&self, row: i64) -> Result<Vec<(u64, Vec<Bytes>)>, Failure> {
+        let after = i64::try_from(self.after).unwrap_or(i64::MAX);
+        self.shared
+            .readers
+            .read(move |connection| page(row, after, connection))
+            .await
     }
 
     /// Records are missing: because the log was deleted meanwhile, or because it is damaged.
@@ -209,4 +196,22 @@ impl Reader {
         self.place = Place::End;
         Ok(())
     }
+}
+
+fn page(log: i64, after: i64, connection: &Connection) -> rusqlite::Result<Vec<(u64, Vec<Bytes>)>> {
+    let mut statement = connection.prepare_cached(APPENDS)?;
+    let mut rows = statement.query(params![log, after, READ_APPENDS])?;
+    let mut page = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        let bodies: Vec<u8> = row.get(2)?;
+        bytes += bodies.len();
+        let bodies = unpack(row.get::<_, Option<Vec<u8>>>(1)?.as_deref(), bodies)
+            .ok_or_else(|| undecodable("the lengths of an append's bodies"))?;
+        page.push((unsigned(row, 0)?, bodies));
+        if bytes >= READ_BYTES {
+            break;
+        }
+    }
+    Ok(page)
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection as _, SqliteConnection};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::error::{Class, classify};
 
@@ -143,46 +143,38 @@ pub(crate) enum Unusable {
     /// Another setting that writes rely on is not in force.
     NotDurable,
     /// SQLite failed.
-    Failed(sqlx::Error),
+    Failed(rusqlite::Error),
 }
 
-impl From<sqlx::Error> for Unusable {
-    fn from(error: sqlx::Error) -> Self {
+impl From<rusqlite::Error> for Unusable {
+    fn from(error: rusqlite::Error) -> Self {
         Self::Failed(error)
     }
 }
 
 /// Brings the file to this version's schema, creating it in an empty file. Any number of processes may do so at once.
-pub(crate) async fn migrate(
-    connection: &mut SqliteConnection,
-    patience: Duration,
-) -> Result<(), Unusable> {
+pub(crate) fn migrate(connection: &mut Connection, patience: Duration) -> Result<(), Unusable> {
     // Before anything is written: a foreign file must stay as it is.
-    match version(connection).await {
+    match version_alone(connection) {
         Err(Unusable::NotMigrated) | Ok(()) => {}
         Err(other) => return Err(other),
     }
-    use_write_ahead_log(connection, patience).await?;
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    use_write_ahead_log(connection, patience)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Again, now that nobody else can change it.
-    match version(&mut transaction).await {
-        Ok(()) => return Ok(transaction.rollback().await?),
+    match version(&transaction) {
+        Ok(()) => return Ok(transaction.rollback()?),
         Err(Unusable::NotMigrated) => {}
         Err(other) => return Err(other),
     }
-    let from = number(&mut transaction, "PRAGMA user_version").await?;
+    let from = number(&transaction, "PRAGMA user_version")?;
     let done = usize::try_from(from).unwrap_or(0);
     for step in STEPS.iter().skip(done) {
-        sqlx::raw_sql(*step).execute(&mut *transaction).await?;
+        transaction.execute_batch(step)?;
     }
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
-        "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {};",
-        STEPS.len()
-    )))
-    .execute(&mut *transaction)
-    .await?;
-    transaction.commit().await?;
-    Ok(())
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", current())?;
+    Ok(transaction.commit()?)
 }
 
 /// The version that this program makes.
@@ -191,35 +183,39 @@ pub(crate) fn current() -> u32 {
 }
 
 /// The version that the file has; `None`: it is empty.
-pub(crate) async fn found(connection: &mut SqliteConnection) -> Result<Option<u32>, Unusable> {
-    match version(connection).await {
+pub(crate) fn found(connection: &mut Connection) -> Result<Option<u32>, Unusable> {
+    match version_alone(connection) {
         Ok(()) | Err(Unusable::NotMigrated) => {}
         Err(other) => return Err(other),
     }
-    let found = number(connection, "PRAGMA user_version").await?;
+    let found = number(connection, "PRAGMA user_version")?;
     Ok(u32::try_from(found).ok().filter(|version| *version > 0))
 }
 
 /// Checks that the file has exactly this version's schema and that writes to it will be durable.
-pub(crate) async fn verify(connection: &mut SqliteConnection) -> Result<(), Unusable> {
-    version(connection).await?;
-    if journal_mode(connection).await? != "wal" {
+pub(crate) fn verify(connection: &mut Connection) -> Result<(), Unusable> {
+    version_alone(connection)?;
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    if mode != "wal" {
         return Err(Unusable::NoWriteAheadLog);
     }
     // 2 is FULL: every commit is synced before it is acknowledged.
-    if number(connection, "PRAGMA synchronous").await? != 2 {
+    if number(connection, "PRAGMA synchronous")? != 2 {
         return Err(Unusable::NotDurable);
     }
     Ok(())
 }
 
-async fn version(connection: &mut SqliteConnection) -> Result<(), Unusable> {
-    // One transaction, or another process's migration could show by half.
-    let mut snapshot = connection.begin().await?;
-    let application = number(&mut snapshot, "PRAGMA application_id").await?;
-    let version = number(&mut snapshot, "PRAGMA user_version").await?;
-    let tables = number(&mut snapshot, "SELECT count(*) FROM sqlite_schema").await?;
-    snapshot.rollback().await?;
+/// In one transaction, or another process's migration could show by half.
+fn version_alone(connection: &mut Connection) -> Result<(), Unusable> {
+    let snapshot = connection.transaction()?;
+    version(&snapshot)
+}
+
+fn version(snapshot: &Transaction<'_>) -> Result<(), Unusable> {
+    let application = number(snapshot, "PRAGMA application_id")?;
+    let version = number(snapshot, "PRAGMA user_version")?;
+    let tables = number(snapshot, "SELECT count(*) FROM sqlite_schema")?;
     let current = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
     if application == APPLICATION_ID {
         return match version.cmp(&current) {
@@ -236,35 +232,22 @@ async fn version(connection: &mut SqliteConnection) -> Result<(), Unusable> {
 }
 
 /// Changing the mode needs the file for itself, and SQLite's own busy timeout does not cover that.
-async fn use_write_ahead_log(
-    connection: &mut SqliteConnection,
-    patience: Duration,
-) -> Result<(), Unusable> {
+fn use_write_ahead_log(connection: &Connection, patience: Duration) -> Result<(), Unusable> {
     let started = Instant::now();
     loop {
-        let mode: Result<String, sqlx::Error> = sqlx::query_scalar("PRAGMA journal_mode = WAL")
-            .fetch_one(&mut *connection)
-            .await;
+        let mode: rusqlite::Result<String> =
+            connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0));
         match mode {
             Ok(mode) if mode == "wal" => return Ok(()),
             Ok(_) => return Err(Unusable::NoWriteAheadLog),
             Err(error) if classify(&error) == Class::Busy && started.elapsed() < patience => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                std::thread::sleep(Duration::from_millis(20));
             }
             Err(error) => return Err(error.into()),
         }
     }
 }
 
-async fn journal_mode(connection: &mut SqliteConnection) -> Result<String, sqlx::Error> {
-    sqlx::query_scalar("PRAGMA journal_mode")
-        .fetch_one(connection)
-        .await
-}
-
-async fn number(
-    connection: &mut SqliteConnection,
-    question: &'static str,
-) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar(question).fetch_one(connection).await
+fn number(connection: &Connection, question: &str) -> rusqlite::Result<i64> {
+    connection.query_one(question, [], |row| row.get(0))
 }

@@ -4,19 +4,22 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params, params_from_iter};
 use seaworthy_ports::state_store::{
     Append, Appended, Document, DocumentEntry, DocumentKey, DocumentQuery, ExpectedVersion, Head,
     HeadQuery, Kind, Labels, MAX_LABEL_BYTES, MAX_LABELS, Order, Page, PageToken, PutDocument,
     Record, Seq, StateStore, StateStoreCapabilities, StateStoreError, StateStoreWatch, Version,
 };
-use seaworthy_ports::{AdapterInfo, BoxStream, DocumentPath, Durability, LogId, LogName, WriterId};
+use seaworthy_ports::{
+    AdapterInfo, BoxStream, DocumentPath, Durability, LogId, LogKind, LogName, WriterId,
+};
 use serde_json::json;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
 
-use crate::append::parse_labels;
+use crate::append::{REMOVE_LABEL, parse_labels};
 use crate::error::{self, ADAPTER, undecodable};
 use crate::read::read;
+use crate::sql;
 use crate::store::Shared;
 use crate::writer::Work;
 
@@ -114,34 +117,35 @@ impl StateStore for SqliteStateStore {
             (Order::OldestFirst, false) => LIST_LABELLED_OLDEST,
             (Order::NewestFirst, false) => LIST_LABELLED_NEWEST,
         };
-        let mut statement = sqlx::query(statement)
-            .bind(kind.as_str().to_owned())
-            .bind(from)
-            .bind(i64::from(limit) + 1);
+        let mut parameters = vec![
+            Value::from(kind.as_str().to_owned()),
+            Value::from(from),
+            Value::from(i64::from(limit) + 1),
+        ];
         let mut wanted = labels.iter();
         if let Some((name, value)) = wanted.next() {
             let others: Vec<[String; 2]> = wanted
                 .map(|(name, value)| [hex::encode(name), hex::encode(value)])
                 .collect();
-            statement = statement
-                .bind(name.as_bytes().to_vec())
-                .bind(value.as_bytes().to_vec())
-                .bind(json!(others).to_string());
+            parameters.extend([
+                Value::from(name.as_bytes().to_vec()),
+                Value::from(value.as_bytes().to_vec()),
+                Value::from(json!(others).to_string()),
+            ]);
         }
-        let mut rows = statement
-            .fetch_all(&self.0.readers)
+        let mut rows = self
+            .0
+            .readers
+            .read(move |connection| {
+                let parameters = params_from_iter(parameters);
+                sql::all(connection, statement, parameters, |row| listed(&kind, row))
+            })
             .await
-            .map_err(|error| error::state_store("list", error))?;
+            .map_err(|failure| error::state_store("list", failure))?;
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
-        let mut items = Vec::with_capacity(rows.len());
-        let mut last = None;
-        for row in &rows {
-            let (id, head) =
-                listed(&kind, row).map_err(|error| error::state_store("list", error))?;
-            last = Some(id);
-            items.push(head);
-        }
+        let last = rows.last().map(|(id, _head)| *id);
+        let items = rows.into_iter().map(|(_id, head)| head).collect();
         Ok(Page {
             items,
             next: last.filter(|_| more).map(|id| list_token(id, order)),
@@ -157,25 +161,25 @@ impl StateStore for SqliteStateStore {
     }
 
     async fn get(&self, key: &DocumentKey) -> Result<Option<Document>, StateStoreError> {
-        let failed = |error| error::state_store("get", error);
-        let row = sqlx::query(
-            "SELECT version, writer, value FROM documents WHERE kind = ?1 AND name = ?2 AND path = ?3",
-        )
-        .bind(key.scope.kind.as_str().to_owned())
-        .bind(key.scope.name.as_str().to_owned())
-        .bind(key.path.as_str().to_owned())
-        .fetch_optional(&self.0.readers)
-        .await
-        .map_err(failed)?;
-        row.map(|row| {
-            Ok(Document {
-                version: version(&row, 0)?,
-                writer: writer_id(&row, 1)?,
-                value: row.try_get::<Vec<u8>, _>(2)?.into(),
+        let key = key.clone();
+        self.0
+            .readers
+            .read(move |connection| {
+                sql::one_if_any(
+                    connection,
+                    "SELECT version, writer, value FROM documents WHERE kind = ?1 AND name = ?2 AND path = ?3",
+                    place(&key),
+                    |row| {
+                        Ok(Document {
+                            version: version(row, 0)?,
+                            writer: writer_id(row, 1)?,
+                            value: row.get::<_, Vec<u8>>(2)?.into(),
+                        })
+                    },
+                )
             })
-        })
-        .transpose()
-        .map_err(failed)
+            .await
+            .map_err(|failure| error::state_store("get", failure))
     }
 
     async fn put(&self, put: PutDocument) -> Result<Version, StateStoreError> {
@@ -215,28 +219,32 @@ impl StateStore for SqliteStateStore {
             .page
             .map(|token| parse_path_token(&token))
             .transpose()?;
-        let rows = sqlx::query(
-            "SELECT path, version, writer, length(value) FROM documents
-            WHERE kind = ?1 AND name = ?2 AND path >= ?3 AND path > ?4 ORDER BY path LIMIT ?5",
-        )
-        .bind(query.scope.kind.as_str().to_owned())
-        .bind(query.scope.name.as_str().to_owned())
-        .bind(query.prefix.clone())
-        .bind(after.unwrap_or_default())
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&self.0.readers)
-        .await
-        .map_err(|error| error::state_store(OPERATION, error))?;
-        // Sorted by bytes: all paths with the prefix come first.
-        let mut items = rows
-            .iter()
-            .map(document_entry)
-            .take_while(|entry| match entry {
-                Ok(entry) => entry.path.as_str().starts_with(&query.prefix),
-                Err(_) => true,
+        let mut items = self
+            .0
+            .readers
+            .read(move |connection| {
+                let parameters = params![
+                    query.scope.kind.as_str(),
+                    query.scope.name.as_str(),
+                    query.prefix,
+                    after.unwrap_or_default(),
+                    i64::from(limit) + 1
+                ];
+                let mut statement = connection.prepare_cached(
+                    "SELECT path, version, writer, length(value) FROM documents
+                    WHERE kind = ?1 AND name = ?2 AND path >= ?3 AND path > ?4 ORDER BY path LIMIT ?5",
+                )?;
+                // Sorted by bytes: all paths with the prefix come first.
+                statement
+                    .query_map(parameters, document_entry)?
+                    .take_while(|entry| match entry {
+                        Ok(entry) => entry.path.as_str().starts_with(&query.prefix),
+                        Err(_) => true,
+                    })
+                    .collect::<rusqlite::Result<Vec<DocumentEntry>>>()
             })
-            .collect::<Result<Vec<DocumentEntry>, sqlx::Error>>()
-            .map_err(|error| error::state_store(OPERATION, error))?;
+            .await
+            .map_err(|failure| error::state_store(OPERATION, failure))?;
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
         let next = items
@@ -333,21 +341,21 @@ fn parse_path_token(token: &PageToken) -> Result<String, StateStoreError> {
     })
 }
 
-fn listed(kind: &seaworthy_ports::LogKind, row: &SqliteRow) -> Result<(i64, Head), sqlx::Error> {
-    let name = LogName::new(row.try_get::<String, _>(4)?)
-        .map_err(|_invalid| undecodable("a log's name"))?;
+fn listed(kind: &LogKind, row: &Row<'_>) -> rusqlite::Result<(i64, Head)> {
+    let name =
+        LogName::new(row.get::<_, String>(4)?).map_err(|_invalid| undecodable("a log's name"))?;
     let head = Head {
         log: LogId::new(kind.clone(), name),
         seq: Seq(unsigned(row, 1)?),
-        sealed: row.try_get(2)?,
+        sealed: row.get(2)?,
         labels: labels(row, 3)?,
     };
-    Ok((row.try_get(0)?, head))
+    Ok((row.get(0)?, head))
 }
 
-fn document_entry(row: &SqliteRow) -> Result<DocumentEntry, sqlx::Error> {
+fn document_entry(row: &Row<'_>) -> rusqlite::Result<DocumentEntry> {
     Ok(DocumentEntry {
-        path: DocumentPath::new(row.try_get::<String, _>(0)?)
+        path: DocumentPath::new(row.get::<_, String>(0)?)
             .map_err(|_invalid| undecodable("a document's path"))?,
         version: version(row, 1)?,
         writer: writer_id(row, 2)?,
@@ -355,29 +363,27 @@ fn document_entry(row: &SqliteRow) -> Result<DocumentEntry, sqlx::Error> {
     })
 }
 
-pub(crate) fn unsigned(row: &SqliteRow, column: usize) -> Result<u64, sqlx::Error> {
-    u64::try_from(row.try_get::<i64, _>(column)?)
+pub(crate) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    u64::try_from(row.get::<_, i64>(column)?)
         .map_err(|_negative| undecodable("a number that cannot be negative"))
 }
 
-fn version(row: &SqliteRow, column: usize) -> Result<Version, sqlx::Error> {
+fn version(row: &Row<'_>, column: usize) -> rusqlite::Result<Version> {
     unsigned(row, column).map(Version)
 }
 
-fn writer_id(row: &SqliteRow, column: usize) -> Result<WriterId, sqlx::Error> {
-    WriterId::new(row.try_get::<String, _>(column)?)
-        .map_err(|_invalid| undecodable("a writer's id"))
+fn writer_id(row: &Row<'_>, column: usize) -> rusqlite::Result<WriterId> {
+    WriterId::new(row.get::<_, String>(column)?).map_err(|_invalid| undecodable("a writer's id"))
 }
 
-pub(crate) fn labels(row: &SqliteRow, column: usize) -> Result<Labels, sqlx::Error> {
-    parse_labels(&row.try_get::<String, _>(column)?).ok_or_else(|| undecodable("a head's labels"))
+pub(crate) fn labels(row: &Row<'_>, column: usize) -> rusqlite::Result<Labels> {
+    parse_labels(&row.get::<_, String>(column)?).ok_or_else(|| undecodable("a head's labels"))
 }
 
 struct Delete {
     log: LogId,
 }
 
-#[async_trait]
 impl Work for Delete {
     type Output = ();
 
@@ -385,83 +391,69 @@ impl Work for Delete {
         true
     }
 
-    async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        let kind = self.log.kind.as_str().to_owned();
-        let name = self.log.name.as_str().to_owned();
-        let before = sqlx::query("SELECT id, labels FROM logs WHERE kind = ?1 AND name = ?2")
-            .bind(kind.clone())
-            .bind(name.clone())
-            .fetch_optional(&mut *connection)
-            .await?;
-        if let Some(before) = before {
-            let row: i64 = before.try_get(0)?;
-            sqlx::query("DELETE FROM appends WHERE log = ?1")
-                .bind(row)
-                .execute(&mut *connection)
-                .await?;
-            match labels(&before, 1) {
-                Ok(labels) => {
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let kind = self.log.kind.as_str();
+        let log = [kind, self.log.name.as_str()];
+        let before = sql::one_if_any(
+            connection,
+            "SELECT id, labels FROM logs WHERE kind = ?1 AND name = ?2",
+            log,
+            |row| Ok((row.get::<_, i64>(0)?, labels(row, 1).ok())),
+        )?;
+        if let Some((row, labels)) = before {
+            sql::execute(connection, "DELETE FROM appends WHERE log = ?1", [row])?;
+            match labels {
+                Some(labels) => {
                     for (name, value) in labels {
-                        sqlx::query(
-                            "DELETE FROM labels WHERE kind = ?1 AND name = ?2 AND value = ?3 AND log = ?4",
-                        )
-                        .bind(kind.clone())
-                        .bind(name.into_bytes())
-                        .bind(value.into_bytes())
-                        .bind(row)
-                        .execute(&mut *connection)
-                        .await?;
+                        let label = params![kind, name.as_bytes(), value.as_bytes(), row];
+                        sql::execute(connection, REMOVE_LABEL, label)?;
                     }
                 }
                 // A damaged head can be deleted too; its labels are found the long way.
-                Err(_) => {
-                    sqlx::query("DELETE FROM labels WHERE kind = ?1 AND log = ?2")
-                        .bind(kind.clone())
-                        .bind(row)
-                        .execute(&mut *connection)
-                        .await?;
+                None => {
+                    let all = "DELETE FROM labels WHERE kind = ?1 AND log = ?2";
+                    sql::execute(connection, all, params![kind, row])?;
                 }
             }
         }
-        sqlx::query(
+        sql::execute(
+            connection,
             "INSERT INTO logs (kind, name, seq, sealed, deleted, labels) VALUES (?1, ?2, 0, 0, 1, '{}')
             ON CONFLICT (kind, name) DO UPDATE SET
                 seq = 0, sealed = 0, deleted = 1, labels = '{}', append_id = NULL",
-        )
-        .bind(kind.clone())
-        .bind(name.clone())
-        .execute(&mut *connection)
-        .await?;
-        sqlx::query("DELETE FROM documents WHERE kind = ?1 AND name = ?2")
-            .bind(kind)
-            .bind(name)
-            .execute(connection)
-            .await?;
-        Ok(())
+            log,
+        )?;
+        let documents = "DELETE FROM documents WHERE kind = ?1 AND name = ?2";
+        sql::execute(connection, documents, log).map(drop)
     }
 }
 
+/// Where a document is: kind, name and path.
+fn place(key: &DocumentKey) -> [&str; 3] {
+    [
+        key.scope.kind.as_str(),
+        key.scope.name.as_str(),
+        key.path.as_str(),
+    ]
+}
+
 /// A document's version in the transaction, and whether its scope was deleted.
-async fn current_version(
+fn current_version(
     key: &DocumentKey,
-    connection: &mut SqliteConnection,
-) -> Result<(Option<u64>, bool), sqlx::Error> {
-    let row = sqlx::query(
+    connection: &Connection,
+) -> rusqlite::Result<(Option<u64>, bool)> {
+    sql::one(
+        connection,
         "SELECT (SELECT version FROM documents WHERE kind = ?1 AND name = ?2 AND path = ?3),
             EXISTS (SELECT 1 FROM logs WHERE kind = ?1 AND name = ?2 AND deleted = 1)",
+        place(key),
+        |row| {
+            let version = row.get::<_, Option<i64>>(0)?.map(u64::try_from);
+            let version = version.transpose();
+            let version = version.map_err(|_negative| undecodable("a document's version"))?;
+            Ok((version, row.get(1)?))
+        },
     )
-    .bind(key.scope.kind.as_str().to_owned())
-    .bind(key.scope.name.as_str().to_owned())
-    .bind(key.path.as_str().to_owned())
-    .fetch_one(connection)
-    .await?;
-    let version = match row.try_get::<Option<i64>, _>(0)? {
-        Some(version) => {
-            Some(u64::try_from(version).map_err(|_negative| undecodable("a document's version"))?)
-        }
-        None => None,
-    };
-    Ok((version, row.try_get(1)?))
 }
 
 fn is_expected(expected: ExpectedVersion, current: Option<u64>) -> bool {
@@ -474,16 +466,12 @@ fn is_expected(expected: ExpectedVersion, current: Option<u64>) -> bool {
 
 struct Put(PutDocument);
 
-#[async_trait]
 impl Work for Put {
     type Output = Result<Version, StateStoreError>;
 
-    async fn apply(
-        &mut self,
-        connection: &mut SqliteConnection,
-    ) -> Result<Self::Output, sqlx::Error> {
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<Self::Output> {
         let put = &self.0;
-        let (current, deleted) = current_version(&put.key, connection).await?;
+        let (current, deleted) = current_version(&put.key, connection)?;
         if deleted {
             return Ok(Err(refusal(
                 Kind::Gone,
@@ -495,19 +483,15 @@ impl Work for Put {
             return Ok(Err(version_conflict("put")));
         }
         let version = current.unwrap_or(0) + 1;
-        sqlx::query(
+        let stored = i64::try_from(version).map_err(|_huge| undecodable("a document's version"))?;
+        let [kind, name, path] = place(&put.key);
+        sql::execute(
+            connection,
             "INSERT INTO documents (kind, name, path, version, writer, value) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
             ON CONFLICT (kind, name, path) DO UPDATE SET
                 version = excluded.version, writer = excluded.writer, value = excluded.value",
-        )
-        .bind(put.key.scope.kind.as_str().to_owned())
-        .bind(put.key.scope.name.as_str().to_owned())
-        .bind(put.key.path.as_str().to_owned())
-        .bind(i64::try_from(version).map_err(|_huge| undecodable("a document's version"))?)
-        .bind(put.writer.as_str().to_owned())
-        .bind(put.value.to_vec())
-        .execute(connection)
-        .await?;
+            params![kind, name, path, stored, put.writer.as_str(), &*put.value],
+        )?;
         Ok(Ok(Version(version)))
     }
 
@@ -521,24 +505,16 @@ struct Remove {
     expected: ExpectedVersion,
 }
 
-#[async_trait]
 impl Work for Remove {
     type Output = Result<(), StateStoreError>;
 
-    async fn apply(
-        &mut self,
-        connection: &mut SqliteConnection,
-    ) -> Result<Self::Output, sqlx::Error> {
-        let (current, _) = current_version(&self.key, connection).await?;
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<Self::Output> {
+        let (current, _) = current_version(&self.key, connection)?;
         if !is_expected(self.expected, current) {
             return Ok(Err(version_conflict("remove")));
         }
-        sqlx::query("DELETE FROM documents WHERE kind = ?1 AND name = ?2 AND path = ?3")
-            .bind(self.key.scope.kind.as_str().to_owned())
-            .bind(self.key.scope.name.as_str().to_owned())
-            .bind(self.key.path.as_str().to_owned())
-            .execute(connection)
-            .await?;
+        let remove = "DELETE FROM documents WHERE kind = ?1 AND name = ?2 AND path = ?3";
+        sql::execute(connection, remove, place(&self.key))?;
         Ok(Ok(()))
     }
 }

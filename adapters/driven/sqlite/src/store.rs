@@ -5,19 +5,20 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rusqlite::{Connection, TransactionBehavior};
 use seaworthy_polling::Hints;
 use seaworthy_ports::checkpoint_store::CheckpointStore;
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::durable_runtime::DurableRuntime;
 use seaworthy_ports::state_store::{Kind, StateStore, StateStoreError};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool};
 
 use crate::SqliteConfig;
 use crate::checkpoint_store::SqliteCheckpointStore;
+use crate::connection::Opener;
 use crate::durable_runtime::SqliteRuntime;
 use crate::error::{ADAPTER, classify, state_store_kind};
 use crate::liveness::Liveness;
+use crate::readers::Readers;
 use crate::schema::{self, Unusable};
 use crate::state_store::SqliteStateStore;
 use crate::writer::Writer;
@@ -31,7 +32,7 @@ pub struct Sqlite {
 /// What the ports share.
 pub(crate) struct Shared {
     pub(crate) writer: Writer,
-    pub(crate) readers: SqlitePool,
+    pub(crate) readers: Readers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) hints: Hints,
     pub(crate) liveness: Liveness,
@@ -61,35 +62,8 @@ impl Sqlite {
     pub async fn migrate(config: &SqliteConfig) -> Result<(), StateStoreError> {
         const OPERATION: &str = "migrate";
         let path = absolute(config, OPERATION)?;
-        if !path.exists() && create_whole(config, &path).await {
-            return Ok(());
-        }
-        let file = path.clone();
-        tokio::task::spawn_blocking(move || create_private(&file))
-            .await
-            .map_err(std::io::Error::other)
-            .and_then(|created| created)
-            .map_err(|error| {
-                refusal(
-                    Kind::Rejected,
-                    OPERATION,
-                    &path,
-                    "the file cannot be created",
-                )
-                .with_source(error)
-            })?;
-        let unusable = |error: Unusable| explain(error, OPERATION, &path);
-        let mut connection = options(config, &path)
-            .connect()
-            .await
-            .map_err(|error| unusable(error.into()))?;
-        schema::migrate(&mut connection, config.busy_timeout)
-            .await
-            .map_err(unusable)?;
-        connection
-            .close()
-            .await
-            .map_err(|error| unusable(error.into()))
+        let config = config.clone();
+        blocking(OPERATION, move || migrate(&config, &path, OPERATION)).await
     }
 
     /// The version of the schema that [`migrate`](Self::migrate) brings a file to.
@@ -113,17 +87,13 @@ impl Sqlite {
         if !path.exists() {
             return Ok(None);
         }
-        let unusable = |error: Unusable| explain(error, OPERATION, &path);
-        let mut connection = options(config, &path)
-            .connect()
-            .await
-            .map_err(|error| unusable(error.into()))?;
-        let found = schema::found(&mut connection).await.map_err(unusable)?;
-        connection
-            .close()
-            .await
-            .map_err(|error| unusable(error.into()))?;
-        Ok(found)
+        let opener = Opener::new(&path, config);
+        blocking(OPERATION, move || {
+            let found = opener.open().map_err(Unusable::from);
+            let found = found.and_then(|mut connection| schema::found(&mut connection));
+            found.map_err(|error| explain(error, OPERATION, &path))
+        })
+        .await
     }
 
     /// Opens a migrated database. `clock` is the runtime's: due times, leases and polls follow it, so all processes that
@@ -154,22 +124,14 @@ impl Sqlite {
                 "there is no such file; migrate creates it",
             ));
         }
-        let unusable = |error: Unusable| explain(error, OPERATION, &path);
-        let failed = |error: sqlx::Error| explain(error.into(), OPERATION, &path);
-        let write_options = writing(&config, &path);
-        let mut connection = write_options.connect().await.map_err(failed)?;
-        schema::verify(&mut connection).await.map_err(unusable)?;
-        prove_writable(&mut connection).await.map_err(failed)?;
-        let readers = SqlitePoolOptions::new()
-            .min_connections(0)
-            .max_connections(config.readers.max(1))
-            .test_before_acquire(false)
-            .connect_lazy_with(
-                options(&config, &path)
-                    .row_buffer_size(8)
-                    .pragma("query_only", "ON"),
-            );
-        let writer = Writer::start(connection, write_options, &config).map_err(|error| {
+        let opener = Opener::new(&path, &config);
+        let (file, opens) = (path.clone(), opener.clone());
+        let connection = blocking(OPERATION, move || {
+            open_checked(&opens).map_err(|error| explain(error, OPERATION, &file))
+        })
+        .await?;
+        let readers = Readers::new(opener.clone(), config.readers);
+        let writer = Writer::start(connection, opener, &config).map_err(|error| {
             let why = "no thread can be started for writing";
             StateStoreError::new(Kind::Unavailable, ADAPTER, OPERATION, why).with_source(error)
         })?;
@@ -246,43 +208,61 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     }
 }
 
+/// Does what may block on a thread of its own.
+async fn blocking<T: Send + 'static>(
+    operation: &'static str,
+    work: impl FnOnce() -> Result<T, StateStoreError> + Send + 'static,
+) -> Result<T, StateStoreError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|gone| {
+            let why = "the program is ending";
+            Err(StateStoreError::new(Kind::Unavailable, ADAPTER, operation, why).with_source(gone))
+        })
+}
+
+fn migrate(
+    config: &SqliteConfig,
+    path: &Path,
+    operation: &'static str,
+) -> Result<(), StateStoreError> {
+    if !path.exists() && create_whole(config, path) {
+        return Ok(());
+    }
+    create_private(path).map_err(|error| {
+        let why = "the file cannot be created";
+        refusal(Kind::Rejected, operation, path, why).with_source(error)
+    })?;
+    let migrated = Opener::new(path, config).open().map_err(Unusable::from);
+    migrated
+        .and_then(|mut connection| schema::migrate(&mut connection, config.busy_timeout))
+        .map_err(|error| explain(error, operation, path))
+}
+
 /// Makes a new database beside its place, without a sync, and puts it there once it is whole and synced: a crash leaves
 /// no half of one, and the device is asked twice instead of nine times. Returns whether it did; where it did not, the
 /// usual way either does or says why not.
-async fn create_whole(config: &SqliteConfig, path: &Path) -> bool {
+fn create_whole(config: &SqliteConfig, path: &Path) -> bool {
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let unique = nanos.map_or(0, |nanos| nanos.as_nanos());
     let new = beside(path, &format!("-new-{}-{unique}", std::process::id()));
-    let is_made = make_unsynced(config, &new).await.is_ok();
-    let path = path.to_path_buf();
-    let put = move || {
-        let put = if is_made {
-            put_in_place(&new, &path)
-        } else {
-            Err(std::io::ErrorKind::Other.into())
-        };
-        // It has another name by now, or is of no use.
-        let _left_behind = std::fs::remove_file(&new);
-        put.is_ok()
-    };
-    tokio::task::spawn_blocking(put).await.unwrap_or(false)
+    let is_put = make_unsynced(config, &new).is_ok() && put_in_place(&new, path).is_ok();
+    // It has another name by now, or is of no use.
+    let _left_behind = std::fs::remove_file(&new);
+    is_put
 }
 
-async fn make_unsynced(config: &SqliteConfig, new: &Path) -> Result<(), Unusable> {
-    let file = new.to_path_buf();
-    tokio::task::spawn_blocking(move || create_private(&file))
-        .await
-        .map_err(std::io::Error::other)
-        .and_then(|created| created)
-        .map_err(sqlx::Error::Io)?;
-    let mut connection = options(config, new)
-        .synchronous(SqliteSynchronous::Off)
-        .connect()
-        .await?;
-    schema::migrate(&mut connection, config.busy_timeout).await?;
+fn make_unsynced(config: &SqliteConfig, new: &Path) -> Result<(), Unusable> {
+    if create_private(new).is_err() {
+        return Err(Unusable::NotMigrated);
+    }
+    let mut connection = Opener::new(new, config).open()?;
+    connection.pragma_update(None, "synchronous", "OFF")?;
+    schema::migrate(&mut connection, config.busy_timeout)?;
     // This moves everything from the write-ahead log to the file.
-    connection.close().await?;
-    Ok(())
+    connection
+        .close()
+        .map_err(|(_connection, error)| Unusable::Failed(error))
 }
 
 /// Gives the file its name, unless there is a file of that name by now.
@@ -295,36 +275,19 @@ fn put_in_place(new: &Path, path: &Path) -> std::io::Result<()> {
     }
 }
 
-fn options(config: &SqliteConfig, path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(false)
-        .busy_timeout(config.busy_timeout)
-        .synchronous(SqliteSynchronous::Full)
-        .disable_statement_logging()
-}
-
-fn writing(config: &SqliteConfig, path: &Path) -> SqliteConnectOptions {
-    let options = options(config, path)
-        .row_buffer_size(512)
-        // The newest pages of some thousand live logs, in KiB.
-        .pragma("cache_size", "-16384")
-        // In pages: what is written again soon is copied to the database once. The log grows to some 16 MiB.
-        .pragma("wal_autocheckpoint", "4096");
-    match config.max_size {
-        // Pages are of SQLite's default size: nothing here changes it.
-        Some(bytes) => options.pragma("max_page_count", (bytes / 4096).max(1).to_string()),
-        None => options,
-    }
+/// The connection that writes, once it is known that it can.
+fn open_checked(opener: &Opener) -> Result<Connection, Unusable> {
+    let mut connection = opener.open_writing()?;
+    schema::verify(&mut connection)?;
+    prove_writable(&mut connection)?;
+    Ok(connection)
 }
 
 /// SQLite opens a file that it may not write without a word, and even begins to write it.
-async fn prove_writable(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query("UPDATE counters SET value = value")
-        .execute(&mut *transaction)
-        .await?;
-    transaction.rollback().await
+fn prove_writable(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute("UPDATE counters SET value = value", [])?;
+    transaction.rollback()
 }
 
 fn refusal(kind: Kind, operation: &'static str, path: &Path, why: &'static str) -> StateStoreError {

@@ -1,41 +1,37 @@
 //! Group commit: one thread owns the only connection that writes, and commits everything that waits in one transaction.
 //!
-//! It is a thread and not a task, because a transaction is a series of short questions to SQLite: as a task it would stand
-//! behind everything else that is ready to run before it could ask the next.
+//! It calls SQLite itself. A transaction is a series of short questions, and each that had to be handed to another thread
+//! would cost more than its answer.
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
+use rusqlite::Connection;
 use seaworthy_ports::state_store::{Append, Appended, StateStoreError};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::SqliteConfig;
 use crate::append;
+use crate::config::SqliteConfig;
+use crate::connection::Opener;
 use crate::error::{Class, Failure, classify};
 use crate::heads::Heads;
-use crate::rows::AtOnce;
+use crate::sql;
 
 /// How many writes wait beside the group being committed; more wait outside, without order.
 const QUEUE: usize = 1024;
 /// How many bytes the waiting writes may hold, in [`UNIT`]s.
 const MAX_UNITS: usize = 16 * 1024;
 const UNIT: usize = 4 * 1024;
+
 /// One write, made of statements in the group's transaction.
 ///
 /// It may be applied twice: when another member of its group fails unexpectedly, the group is rolled back and every
 /// member gets a transaction of its own. A refusal is an output, and must not have written anything.
-#[async_trait]
 pub(crate) trait Work: Send + 'static {
     /// What the caller gets once the transaction is committed.
     type Output: Send + 'static;
 
     /// Executes the write.
-    async fn apply(
-        &mut self,
-        connection: &mut SqliteConnection,
-    ) -> Result<Self::Output, sqlx::Error>;
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<Self::Output>;
 
     /// About how many bytes it holds while it waits.
     fn bytes(&self) -> usize {
@@ -57,6 +53,7 @@ pub(crate) struct Writer {
 
 struct Queued {
     member: Member,
+    /// Kept until the group is committed: what is being written still takes memory.
     _units: OwnedSemaphorePermit,
 }
 
@@ -67,17 +64,16 @@ enum Member {
     Close(oneshot::Sender<()>),
 }
 
-pub(crate) struct AppendMember {
-    pub(crate) append: Append,
-    pub(crate) outcome: Option<Result<Appended, StateStoreError>>,
+struct AppendMember {
+    append: Append,
+    outcome: Option<Result<Appended, StateStoreError>>,
     reply: oneshot::Sender<Result<Result<Appended, StateStoreError>, Failure>>,
 }
 
-#[async_trait]
 trait Job: Send {
     fn is_abandoned(&self) -> bool;
     fn changes_heads(&self) -> bool;
-    async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error>;
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()>;
     fn reply(self: Box<Self>, result: Result<(), Failure>);
 }
 
@@ -87,7 +83,6 @@ struct WorkMember<W: Work> {
     reply: oneshot::Sender<Result<W::Output, Failure>>,
 }
 
-#[async_trait]
 impl<W: Work> Job for WorkMember<W> {
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
@@ -97,8 +92,8 @@ impl<W: Work> Job for WorkMember<W> {
         self.work.changes_heads()
     }
 
-    async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        self.output = Some(self.work.apply(connection).await?);
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.output = Some(self.work.apply(connection)?);
         Ok(())
     }
 
@@ -110,27 +105,24 @@ impl<W: Work> Job for WorkMember<W> {
 }
 
 impl Writer {
-    /// Starts the thread on this connection; `options`, which are those of `config`, open another one should it break.
+    /// Starts the thread on this connection; `opener` opens another one should it break.
     pub(crate) fn start(
-        connection: SqliteConnection,
-        options: SqliteConnectOptions,
+        connection: Connection,
+        opener: Opener,
         config: &SqliteConfig,
     ) -> std::io::Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let task = Task {
+        let thread = Thread {
             waiting,
-            options,
+            opener,
             connection: Some(connection),
             heads: Heads::new(config.max_heads),
             max_heads: config.max_heads,
             max_group: config.max_group.max(1),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()?;
         std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || runtime.block_on(task.run()))?;
+            .spawn(move || thread.run())?;
         Ok(Self {
             queue,
             units: Arc::new(Semaphore::new(MAX_UNITS)),
@@ -189,11 +181,11 @@ impl Writer {
     }
 }
 
-struct Task {
+struct Thread {
     waiting: mpsc::Receiver<Queued>,
-    options: SqliteConnectOptions,
+    opener: Opener,
     /// `None` after it broke.
-    connection: Option<SqliteConnection>,
+    connection: Option<Connection>,
     /// As the last transaction that succeeded left them.
     heads: Heads,
     max_heads: usize,
@@ -202,18 +194,17 @@ struct Task {
 
 /// At which point a transaction failed.
 enum Broken {
-    Begin(Arc<sqlx::Error>),
-    Member(Arc<sqlx::Error>),
-    Commit(Arc<sqlx::Error>),
+    Begin(Arc<rusqlite::Error>),
+    Member(Arc<rusqlite::Error>),
+    Commit(Arc<rusqlite::Error>),
 }
 
-impl Task {
-    async fn run(mut self) {
+impl Thread {
+    fn run(mut self) {
         let mut group = Vec::new();
         let mut closing = Vec::new();
-        while self.waiting.recv_many(&mut group, self.max_group).await > 0 {
+        while self.waiting.blocking_recv_many(&mut group, self.max_group) > 0 {
             let mut members = Vec::with_capacity(group.len());
-            // The permits are kept until the group is committed: what is being written still takes memory.
             let mut permits = Vec::with_capacity(group.len());
             for Queued { member, _units } in group.drain(..) {
                 permits.push(_units);
@@ -223,14 +214,14 @@ impl Task {
                     member => members.push(member),
                 }
             }
-            self.commit(members).await;
+            self.commit(members);
             drop(permits);
             if !closing.is_empty() {
                 self.waiting.close();
             }
         }
         if let Some(connection) = self.connection.take()
-            && let Err(error) = connection.close().await
+            && let Err((_connection, error)) = connection.close()
         {
             tracing::warn!(%error, "the writing connection did not close in order");
         }
@@ -240,24 +231,19 @@ impl Task {
         }
     }
 
-    /// What is known, to be put back once it is true again.
-    fn take_heads(&mut self) -> Heads {
-        std::mem::replace(&mut self.heads, Heads::new(self.max_heads))
-    }
-
-    async fn commit(&mut self, mut members: Vec<Member>) {
-        match self.attempt(&mut members).await {
-            Err(Broken::Member(_)) if members.len() > 1 => self.commit_one_by_one(members).await,
+    fn commit(&mut self, mut members: Vec<Member>) {
+        match self.attempt(&mut members) {
+            Err(Broken::Member(_)) if members.len() > 1 => self.commit_one_by_one(members),
             result => reply_all(members, &result),
         }
     }
 
     /// After one member failed unexpectedly: the others must not suffer for it.
-    async fn commit_one_by_one(&mut self, members: Vec<Member>) {
+    fn commit_one_by_one(&mut self, members: Vec<Member>) {
         let mut members = members.into_iter();
         while let Some(member) = members.next() {
             let mut alone = vec![member];
-            let result = self.attempt(&mut alone).await;
+            let result = self.attempt(&mut alone);
             let hopeless = matches!(result, Err(Broken::Begin(_)));
             reply_all(alone, &result);
             if hopeless {
@@ -269,22 +255,23 @@ impl Task {
     }
 
     /// One transaction. On failure it is rolled back, except that a failed commit may yet have reached the disk.
-    async fn attempt(&mut self, members: &mut [Member]) -> Result<(), Broken> {
-        if members.is_empty() || self.attempt_at_once(members).await? {
+    fn attempt(&mut self, members: &mut [Member]) -> Result<(), Broken> {
+        if members.is_empty() {
             return Ok(());
         }
-        let mut heads = self.take_heads();
-        let mut connection = match self.connection.take() {
+        let known = Heads::new(self.max_heads);
+        // They are put back once they are true again.
+        let mut heads = std::mem::replace(&mut self.heads, known);
+        let connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
                 heads.forget();
-                self.options
-                    .connect()
-                    .await
+                self.opener
+                    .open_writing()
                     .map_err(|error| Broken::Begin(Arc::new(error)))?
             }
         };
-        match begin(&mut connection).await {
+        match begin(&connection) {
             Ok(data_version) => heads.at_version(data_version),
             Err(error) => {
                 // Busy is the only failure that leaves a connection as good as it was.
@@ -294,14 +281,14 @@ impl Task {
                 return Err(Broken::Begin(Arc::new(error)));
             }
         }
-        if let Err(error) = apply(members, &mut heads, &mut connection).await {
+        if let Err(error) = apply(members, &mut heads, &connection) {
             // If this fails too, SQLite rolled back by itself or is beyond help: a new connection is right for both.
-            if execute(&mut connection, "ROLLBACK").await.is_ok() {
+            if sql::execute(&connection, "ROLLBACK", []).is_ok() {
                 self.connection = Some(connection);
             }
             return Err(Broken::Member(Arc::new(error)));
         }
-        if let Err(error) = execute(&mut connection, "COMMIT").await {
+        if let Err(error) = sql::execute(&connection, "COMMIT", []) {
             // Closing the connection rolls back what is not committed.
             drop(connection);
             return Err(Broken::Commit(Arc::new(error)));
@@ -312,68 +299,35 @@ impl Task {
     }
 }
 
-impl Task {
-    /// The common case of [`Task::attempt`], in one round trip. `false`: it is another case, or nothing was written.
-    async fn attempt_at_once(&mut self, members: &mut [Member]) -> Result<bool, Broken> {
-        let mut appends = Vec::with_capacity(members.len());
-        for member in members {
-            match member {
-                Member::Append(append) if append::is_common(&append.append, &self.heads) => {
-                    appends.push(&mut **append);
-                }
-                _ => return Ok(false),
-            }
-        }
-        let Some(mut connection) = self.connection.take() else {
-            return Ok(false);
-        };
-        let mut heads = self.take_heads();
-        match append::apply_at_once(&mut appends, &mut heads, &mut connection).await {
-            Ok(is_committed) => {
-                self.connection = Some(connection);
-                if is_committed {
-                    self.heads = heads;
-                }
-                return Ok(is_committed);
-            }
-            // Closing the connection rolls back what is not committed.
-            Err(AtOnce::Commit(error)) => return Err(Broken::Commit(Arc::new(error))),
-            Err(AtOnce::Before(error)) => {
-                let is_rolled_back = execute(&mut connection, "ROLLBACK").await.is_ok();
-                let is_busy = !is_rolled_back && classify(&error) == Class::Busy;
-                // Without either, SQLite rolled back by itself or is beyond help: a new connection is right for both.
-                if is_rolled_back || is_busy {
-                    self.connection = Some(connection);
-                }
-                if is_busy {
-                    return Err(Broken::Begin(Arc::new(error)));
-                }
-            }
-        }
-        Ok(false)
+/// Begins a transaction that may write. Returns the count of what others committed before it.
+fn begin(connection: &Connection) -> rusqlite::Result<i64> {
+    sql::execute(connection, "BEGIN IMMEDIATE", [])?;
+    let version = sql::one(connection, "PRAGMA data_version", [], |row| row.get(0));
+    if version.is_err() {
+        // The connection is dropped, or goes on after a busy file, without a transaction.
+        let _rolled_back = sql::execute(connection, "ROLLBACK", []);
     }
+    version
 }
 
-/// All appends together, then everything else in the order of arrival.
-async fn apply(
+/// All members in the order of arrival.
+fn apply(
     members: &mut [Member],
     heads: &mut Heads,
-    connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
-    let mut appends = Vec::new();
-    let mut jobs = Vec::new();
+    connection: &Connection,
+) -> rusqlite::Result<()> {
     for member in members {
         match member {
-            Member::Append(append) => appends.push(&mut **append),
-            Member::Work(job) => jobs.push(job),
+            Member::Append(member) => {
+                member.outcome = Some(append::apply(&member.append, heads, connection)?);
+            }
+            Member::Work(job) => {
+                job.apply(connection)?;
+                if job.changes_heads() {
+                    heads.forget();
+                }
+            }
             Member::Close(_) => {}
-        }
-    }
-    append::apply(&mut appends, heads, connection).await?;
-    for job in jobs {
-        job.apply(connection).await?;
-        if job.changes_heads() {
-            heads.forget();
         }
     }
     Ok(())
@@ -414,18 +368,4 @@ impl Member {
             Self::Close(_) => {}
         }
     }
-}
-
-/// Begins a transaction that may write. Returns the count of what others committed before it.
-async fn begin(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar("BEGIN IMMEDIATE; PRAGMA data_version")
-        .fetch_one(connection)
-        .await
-}
-
-async fn execute(
-    connection: &mut SqliteConnection,
-    statement: &'static str,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(statement).execute(connection).await.map(drop)
 }

@@ -134,11 +134,7 @@ async fn a_damaged_checkpoint_is_corrupt() {
     let store = database.open().await.checkpoint_store();
     let checkpoint = checkpoint("r", CheckpointKind::Fold, 1);
     store.write(checkpoint.clone()).await.expect("written");
-    sql(
-        &mut database.raw().await,
-        "UPDATE checkpoints SET content = x'00'",
-    )
-    .await;
+    sql(&database.raw(), "UPDATE checkpoints SET content = x'00'");
     let found = store
         .latest(&checkpoint.run, CheckpointKind::Fold, Seq(1))
         .await;

@@ -106,8 +106,8 @@ impl<const TINY: bool> Harness for OnSqlite<TINY> {
     }
 
     async fn open_as_if_newer(&self) -> Option<ss::Opened> {
-        let mut raw = support::raw(&self.folder.path().join("state.db")).await;
-        support::sql(&mut raw, "PRAGMA user_version = 999").await;
+        let raw = support::raw(&self.folder.path().join("state.db"));
+        support::sql(&raw, "PRAGMA user_version = 999");
         Some(Self::try_open(Self::config(self.folder.path())).await)
     }
 
@@ -126,8 +126,8 @@ impl<const TINY: bool> Harness for OnSqlite<TINY> {
     /// Of the main file, which tells how long it is: a write-ahead log that lost its last commits looks like one that
     /// never had them.
     async fn reopen_after_losing_the_end(&self) -> Option<ss::Opened> {
-        let mut raw = support::raw(&self.folder.path().join("state.db")).await;
-        support::sql(&mut raw, "PRAGMA wal_checkpoint(TRUNCATE)").await;
+        let raw = support::raw(&self.folder.path().join("state.db"));
+        support::sql(&raw, "PRAGMA wal_checkpoint(TRUNCATE)");
         let image = self.crash_image();
         let file = std::fs::OpenOptions::new()
             .write(true)
@@ -139,17 +139,15 @@ impl<const TINY: bool> Harness for OnSqlite<TINY> {
     }
 
     async fn corrupt(&self, log: &LogId) -> bool {
-        let mut connection = support::raw(&self.folder.path().join("state.db")).await;
-        let damaged = sqlx::query(
-            "DELETE FROM appends WHERE id IN (SELECT max(id) FROM appends WHERE log = \
-             (SELECT id FROM logs WHERE kind = ?1 AND name = ?2))",
-        )
-        .bind(log.kind.as_str().to_owned())
-        .bind(log.name.as_str().to_owned())
-        .execute(&mut connection)
-        .await
-        .expect("a deletion");
-        damaged.rows_affected() == 1
+        let connection = support::raw(&self.folder.path().join("state.db"));
+        let damaged = connection
+            .execute(
+                "DELETE FROM appends WHERE id IN (SELECT max(id) FROM appends WHERE log = \
+                 (SELECT id FROM logs WHERE kind = ?1 AND name = ?2))",
+                [log.kind.as_str(), log.name.as_str()],
+            )
+            .expect("a deletion");
+        damaged == 1
     }
 }
 

@@ -324,8 +324,8 @@ async fn signals_come_as_mail_in_order_and_stay_until_consumed() {
         Signalled::Finished
     );
     serving.stop().await;
-    let mut raw = database.raw().await;
-    assert_eq!(count(&mut raw, "SELECT count(*) FROM signals").await, 4);
+    let raw = database.raw();
+    assert_eq!(count(&raw, "SELECT count(*) FROM signals"), 4);
     // Reopened, it still knows its signals.
     runtime.resubmit(&run).await.expect("resubmitted");
     assert_eq!(

@@ -90,8 +90,8 @@ impl<const TINY: bool> Harness for Runs<TINY> {
     }
 
     async fn hold_up(&self) -> Option<Box<dyn Send>> {
-        let mut connection = support::raw(&self.folder.path().join("state.db")).await;
-        support::sql(&mut connection, "BEGIN IMMEDIATE").await;
+        let connection = support::raw(&self.folder.path().join("state.db"));
+        support::sql(&connection, "BEGIN IMMEDIATE");
         Some(Box::new(connection))
     }
 

@@ -82,36 +82,32 @@ async fn many_may_migrate_and_connect_at_once() {
     for task in tasks {
         task.await.expect("no panic");
     }
-    let mut raw = raw(&config.path).await;
-    assert_eq!(
-        support::count(&mut raw, "SELECT count(*) FROM logs").await,
-        12
-    );
+    let raw = raw(&config.path);
+    assert_eq!(support::count(&raw, "SELECT count(*) FROM logs"), 12);
 }
 
 #[tokio::test]
 async fn a_store_from_a_newer_version_is_refused_and_left_alone() {
     let database = Database::new().await;
-    let mut raw = database.raw().await;
-    sql(&mut raw, "PRAGMA user_version = 999").await;
+    let raw = database.raw();
+    sql(&raw, "PRAGMA user_version = 999");
     assert_eq!(refusal(&database.config).await, Kind::Rejected);
     let migrated = Sqlite::migrate(&database.config).await;
     assert_eq!(migrated.expect_err("newer").kind(), Kind::Rejected);
-    assert_eq!(support::count(&mut raw, "PRAGMA user_version").await, 999);
+    assert_eq!(support::count(&raw, "PRAGMA user_version"), 999);
 }
 
 #[tokio::test]
 async fn a_database_of_something_else_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = SqliteConfig::new(folder.path().join("other.db"));
-    let mut raw = raw(&config.path).await;
-    sql(&mut raw, "CREATE TABLE theirs (x)").await;
+    let raw = raw(&config.path);
+    sql(&raw, "CREATE TABLE theirs (x)");
     let migrated = Sqlite::migrate(&config).await;
     assert_eq!(migrated.expect_err("foreign").kind(), Kind::Rejected);
     assert_eq!(refusal(&config).await, Kind::Rejected);
-    let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
-        .fetch_one(&mut raw)
-        .await
+    let mode: String = raw
+        .query_row("PRAGMA journal_mode", [], |row| row.get(0))
         .expect("a mode");
     assert_eq!(mode, "delete");
 }
@@ -131,8 +127,8 @@ async fn a_file_that_is_no_database_is_corrupt_and_left_alone() {
 #[tokio::test]
 async fn a_database_that_left_write_ahead_mode_is_refused() {
     let database = Database::new().await;
-    let mut raw = database.raw().await;
-    sql(&mut raw, "PRAGMA journal_mode = DELETE").await;
+    let raw = database.raw();
+    sql(&raw, "PRAGMA journal_mode = DELETE");
     assert_eq!(refusal(&database.config).await, Kind::Rejected);
 }
 
@@ -163,10 +159,8 @@ async fn read(store: &dyn StateStore, log: &LogId) -> Vec<Bytes> {
 async fn of_version_1() -> (tempfile::TempDir, SqliteConfig) {
     let folder = tempfile::tempdir().expect("a folder");
     let config = SqliteConfig::new(folder.path().join("state.db"));
-    let mut raw = raw(&config.path).await;
-    sqlx::raw_sql(include_str!("data/v1.sql"))
-        .execute(&mut raw)
-        .await
+    let raw = raw(&config.path);
+    raw.execute_batch(include_str!("data/v1.sql"))
         .expect("the sample");
     (folder, config)
 }
@@ -175,10 +169,16 @@ async fn of_version_1() -> (tempfile::TempDir, SqliteConfig) {
 async fn a_store_of_version_1_is_refused_until_it_is_migrated_and_loses_nothing() {
     let (_folder, config) = of_version_1().await;
     assert_eq!(refusal(&config).await, Kind::Rejected);
-    let stored: Vec<Vec<u8>> = sqlx::query_scalar("SELECT body FROM records ORDER BY key")
-        .fetch_all(&mut raw(&config.path).await)
-        .await
+    let raw = raw(&config.path);
+    let mut records = raw
+        .prepare("SELECT body FROM records ORDER BY key")
         .expect("records");
+    let stored: Vec<Vec<u8>> = records
+        .query_map([], |row| row.get(0))
+        .and_then(Iterator::collect)
+        .expect("records");
+    drop(records);
+    drop(raw);
     Sqlite::migrate(&config).await.expect("migrated");
     let sqlite = Sqlite::connect(config.clone(), Arc::new(RealClock))
         .await

@@ -59,8 +59,8 @@ async fn refused_appends_do_not_disturb_the_others_of_their_group() {
         .await
         .expect("appended");
     // While another process writes, appends pile up and then share a transaction.
-    let mut other = database.raw().await;
-    sql(&mut other, "BEGIN IMMEDIATE").await;
+    let other = database.raw();
+    sql(&other, "BEGIN IMMEDIATE");
     let mut waiting = Vec::new();
     for number in 0..100 {
         let mut good = append(&format!("good{number}"), 0, &[b"a", b"", &[0, 255]]);
@@ -73,7 +73,7 @@ async fn refused_appends_do_not_disturb_the_others_of_their_group() {
         }
     }
     tokio::task::yield_now().await;
-    sql(&mut other, "ROLLBACK").await;
+    sql(&other, "ROLLBACK");
     for (number, outcome) in join_all(waiting).await.into_iter().enumerate() {
         let outcome = outcome.expect("no panic");
         if number % 2 == 0 {
@@ -97,8 +97,8 @@ async fn refused_appends_do_not_disturb_the_others_of_their_group() {
 async fn appends_to_one_log_in_one_group_follow_each_other_or_conflict() {
     let database = Database::new().await;
     let store = database.open().await.state_store();
-    let mut raw = database.raw().await;
-    sql(&mut raw, "BEGIN IMMEDIATE").await;
+    let raw = database.raw();
+    sql(&raw, "BEGIN IMMEDIATE");
     let same_head = (0..32).map(|number| {
         let mut append = append("log", 0, &[b"x"]);
         append.id = format!("id{number}").parse().expect("an id");
@@ -107,7 +107,7 @@ async fn appends_to_one_log_in_one_group_follow_each_other_or_conflict() {
     });
     let same_head: Vec<_> = same_head.collect();
     tokio::task::yield_now().await;
-    sql(&mut raw, "ROLLBACK").await;
+    sql(&raw, "ROLLBACK");
     let outcomes = join_all(same_head).await;
     let won = outcomes
         .iter()
@@ -140,8 +140,8 @@ async fn one_append_too_many_after(head: u64) {
             store.append(first).await.expect("appended");
         }
     }
-    let mut other = database.raw().await;
-    sql(&mut other, "BEGIN IMMEDIATE").await;
+    let other = database.raw();
+    sql(&other, "BEGIN IMMEDIATE");
     let mut waiting = Vec::new();
     let large = vec![7; 5 * 1024 * 1024];
     for number in 0..20 {
@@ -151,7 +151,7 @@ async fn one_append_too_many_after(head: u64) {
         waiting.push(tokio::spawn(async move { store.append(append).await }));
     }
     tokio::task::yield_now().await;
-    sql(&mut other, "ROLLBACK").await;
+    sql(&other, "ROLLBACK");
     for (number, outcome) in join_all(waiting).await.into_iter().enumerate() {
         let outcome = outcome.expect("no panic");
         if number == 10 {
@@ -302,7 +302,7 @@ async fn a_damaged_log_is_corrupt_and_the_others_are_not() {
                 .await
                 .expect("appended");
         }
-        assert!(sql(&mut database.raw().await, damage).await > 0, "{damage}");
+        assert!(sql(&database.raw(), damage) > 0, "{damage}");
         let read = bodies(&*store, "bad").await;
         assert_eq!(read.expect_err(damage).kind(), Kind::Corrupt);
         // What is wrong before or within the newest append shows when it is read.
@@ -393,8 +393,8 @@ async fn logs_are_found_by_any_labels_in_both_orders_and_only_by_the_newest() {
     found = names(&*store, query(queued_even, Order::NewestFirst, 4)).await;
     found.reverse();
     assert_eq!(found, expected);
-    let mut raw = database.raw().await;
-    let rows = count(&mut raw, "SELECT count(*) FROM labels").await;
+    let raw = database.raw();
+    let rows = count(&raw, "SELECT count(*) FROM labels");
     assert_eq!(rows, 3 * 23 + 2, "no label is left of another head");
     let done = query(labels(&[("status", "done")]), Order::OldestFirst, 9);
     assert_eq!(names(&*store, done).await, ["log04"]);
@@ -493,8 +493,8 @@ async fn a_deleted_log_takes_its_documents_along_and_takes_no_new_ones() {
     assert_eq!(store.get(&document).await.expect("a look"), None);
     let late = store.put(put(document, ExpectedVersion::Any)).await;
     assert_eq!(late.expect_err("deleted").kind(), Kind::Gone);
-    let mut raw = database.raw().await;
-    assert_eq!(count(&mut raw, "SELECT count(*) FROM documents").await, 0);
+    let raw = database.raw();
+    assert_eq!(count(&raw, "SELECT count(*) FROM documents"), 0);
 }
 
 #[tokio::test]

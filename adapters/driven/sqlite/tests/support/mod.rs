@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
+use rusqlite::Connection;
 use seaworthy_fakes::FakeClock;
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::durable_runtime::{
@@ -21,8 +22,6 @@ use seaworthy_ports::{
     WorkerId, async_trait,
 };
 use seaworthy_sqlite::{Sqlite, SqliteConfig};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, SqliteConnection};
 use tempfile::TempDir;
 
 /// Nothing a test waits for takes this long.
@@ -95,33 +94,31 @@ impl Database {
     }
 
     /// A connection that knows nothing of the adapter.
-    pub(crate) async fn raw(&self) -> SqliteConnection {
-        raw(&self.config.path).await
+    pub(crate) fn raw(&self) -> Connection {
+        raw(&self.config.path)
     }
 }
 
-pub(crate) async fn raw(path: &Path) -> SqliteConnection {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .busy_timeout(Duration::from_secs(10))
-        .connect()
-        .await
-        .expect("a raw connection")
+pub(crate) fn raw(path: &Path) -> Connection {
+    let connection = Connection::open(path).expect("a raw connection");
+    let patience = connection.busy_timeout(Duration::from_secs(10));
+    patience.expect("a busy timeout");
+    connection
 }
 
-pub(crate) async fn sql(connection: &mut SqliteConnection, statement: &'static str) -> u64 {
-    sqlx::query(statement)
-        .execute(connection)
-        .await
-        .expect("a statement that works")
-        .rows_affected()
+/// Executes one statement, and reads its rows if it has any. Returns how many rows it changed.
+pub(crate) fn sql(connection: &Connection, statement: &str) -> u64 {
+    let mut statement = connection.prepare(statement).expect("a statement");
+    let mut rows = statement.query([]).expect("a statement that works");
+    while rows.next().expect("a statement that works").is_some() {}
+    drop(rows);
+    drop(statement);
+    connection.changes()
 }
 
-pub(crate) async fn count(connection: &mut SqliteConnection, question: &'static str) -> i64 {
-    sqlx::query_scalar(question)
-        .fetch_one(connection)
-        .await
+pub(crate) fn count(connection: &Connection, question: &str) -> i64 {
+    connection
+        .query_row(question, [], |row| row.get(0))
         .expect("a number")
 }
 
