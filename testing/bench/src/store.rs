@@ -84,7 +84,7 @@ async fn one(folder: &Path, logs: usize, appends: usize) -> Result<Round, Failur
     };
     let (appends_a_second, cost, group) = together(folder, shape, appends).await?;
     let shape = Shape { group, ..shape };
-    let raw = raw::appends(&folder.join("raw.db"), shape, appends)?;
+    let raw = raw::appends(folder, shape, appends)?;
     Ok(Round {
         appends_a_second,
         raw,
