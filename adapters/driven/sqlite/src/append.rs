@@ -1,7 +1,7 @@
 //! One append, in the transaction of its group.
 
 use bytes::Bytes;
-use rusqlite::{Connection, Result, params};
+use rusqlite::{CachedStatement, Connection, Result, params};
 use seaworthy_ports::LogId;
 use seaworthy_ports::state_store::{
     Append, Appended, Expected, Kind, Labels, Seq, StateStoreError,
@@ -38,12 +38,36 @@ pub(crate) fn size(append: &Append) -> usize {
         .fold(512, |sum, body| sum.saturating_add(body.len()))
 }
 
+/// What nearly every append executes, found once for a whole group.
+pub(crate) struct Statements<'c> {
+    connection: &'c Connection,
+    insert: CachedStatement<'c>,
+    advance: CachedStatement<'c>,
+}
+
+impl<'c> Statements<'c> {
+    pub(crate) fn prepare(connection: &'c Connection) -> Result<Self> {
+        Ok(Self {
+            connection,
+            insert: connection.prepare_cached(INSERT)?,
+            advance: connection.prepare_cached(ADVANCE)?,
+        })
+    }
+
+    fn insert(&mut self, log: i64, last: u64, bodies: &[Bytes]) -> Result<()> {
+        let (lengths, bodies) = pack(bodies);
+        let append = params![log, stored(last), lengths, &*bodies];
+        self.insert.execute(append).map(drop)
+    }
+}
+
 /// Decides and writes one append. A refusal has written nothing; an error leaves `heads` untrue.
 pub(crate) fn apply(
     append: &Append,
     heads: &mut Heads,
-    connection: &Connection,
+    statements: &mut Statements<'_>,
 ) -> Result<std::result::Result<Appended, StateStoreError>> {
+    let connection = statements.connection;
     let known = heads.find(&append.log, connection)?;
     if let Known::Present(head) = known
         && head
@@ -58,9 +82,9 @@ pub(crate) fn apply(
         Err(refusal) => return Ok(Err(refusal)),
     };
     match known {
-        Known::Present(head) => advance(append, head, seq, connection)?,
+        Known::Present(head) => advance(append, head, seq, statements)?,
         Known::Absent | Known::Corrupt => {
-            *known = Known::Present(create(append, seq, connection)?);
+            *known = Known::Present(create(append, seq, statements)?);
         }
     }
     Ok(Ok(Appended { head: Seq(seq) }))
@@ -147,7 +171,8 @@ fn decide(append: &Append, known: &Known) -> std::result::Result<u64, StateStore
     Ok(seq)
 }
 
-fn create(append: &Append, seq: u64, connection: &Connection) -> Result<Head> {
+fn create(append: &Append, seq: u64, statements: &mut Statements<'_>) -> Result<Head> {
+    let connection = statements.connection;
     let LogId { kind, name } = &append.log;
     let labels = json!(append.labels).to_string();
     sql::execute(
@@ -167,7 +192,7 @@ fn create(append: &Append, seq: u64, connection: &Connection) -> Result<Head> {
         let label = params![kind.as_str(), name.as_bytes(), value.as_bytes(), row];
         sql::execute(connection, ADD_LABEL, label)?;
     }
-    insert(row, seq, &append.bodies, connection)?;
+    statements.insert(row, seq, &append.bodies)?;
     Ok(Head {
         row,
         seq,
@@ -178,15 +203,21 @@ fn create(append: &Append, seq: u64, connection: &Connection) -> Result<Head> {
     })
 }
 
-fn advance(append: &Append, head: &mut Head, seq: u64, connection: &Connection) -> Result<()> {
-    insert(head.row, seq, &append.bodies, connection)?;
-    sql::execute(
-        connection,
-        ADVANCE,
-        params![head.row, stored(seq), append.seal, append.id.as_str()],
-    )?;
+fn advance(
+    append: &Append,
+    head: &mut Head,
+    seq: u64,
+    statements: &mut Statements<'_>,
+) -> Result<()> {
+    statements.insert(head.row, seq, &append.bodies)?;
+    statements.advance.execute(params![
+        head.row,
+        stored(seq),
+        append.seal,
+        append.id.as_str()
+    ])?;
     if head.labels != append.labels {
-        relabel(append, head, connection)?;
+        relabel(append, head, statements.connection)?;
     }
     head.seq = seq;
     head.sealed = append.seal;
@@ -214,12 +245,6 @@ fn relabel(append: &Append, head: &mut Head, connection: &Connection) -> Result<
         }
     }
     Ok(())
-}
-
-fn insert(log: i64, last: u64, bodies: &[Bytes], connection: &Connection) -> Result<()> {
-    let (lengths, bodies) = pack(bodies);
-    let append = params![log, stored(last), lengths, &*bodies];
-    sql::execute(connection, INSERT, append).map(drop)
 }
 
 /// Sequences of a log fit: they are at most [`MAX_SEQ`].

@@ -83,8 +83,9 @@ impl Heads {
             self.known
                 .insert(log.clone(), found.unwrap_or(Known::Absent));
         }
-        // It was put there a moment ago.
-        Ok(self.known.entry(log.clone()).or_insert(Known::Corrupt))
+        // It is there by now.
+        let known = self.known.get_mut(log);
+        known.ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
 }
 

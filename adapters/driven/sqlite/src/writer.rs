@@ -7,19 +7,17 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use seaworthy_ports::state_store::{Append, Appended, StateStoreError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::append;
+use crate::append::{self, Statements};
 use crate::config::SqliteConfig;
 use crate::connection::Opener;
 use crate::error::{Class, Failure, classify};
 use crate::heads::Heads;
 use crate::sql;
 
-/// How many writes wait beside the group being committed; more wait outside, without order.
-const QUEUE: usize = 1024;
-/// How many bytes the waiting writes may hold, in [`UNIT`]s.
-const MAX_UNITS: usize = 16 * 1024;
+/// How many bytes the queued writes may hold, in [`UNIT`]s, at least one for each write. More wait outside.
+const MAX_UNITS: u32 = 16 * 1024;
 const UNIT: usize = 4 * 1024;
 
 /// One write, made of statements in the group's transaction.
@@ -47,27 +45,31 @@ pub(crate) trait Work: Send + 'static {
 /// The way to the writing thread. When the last clone is dropped, the thread commits what waits and ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Writer {
-    queue: mpsc::Sender<Queued>,
+    /// Bounded by `units`.
+    queue: mpsc::UnboundedSender<Queued>,
     units: Arc<Semaphore>,
 }
 
 struct Queued {
     member: Member,
-    /// Kept until the group is committed: what is being written still takes memory.
-    _units: OwnedSemaphorePermit,
+    /// Free again once the group is committed: what is being written still takes memory.
+    units: u32,
 }
 
 enum Member {
-    Append(Box<AppendMember>),
+    Append(
+        Box<AppendMember>,
+        oneshot::Sender<Result<Box<AppendMember>, Failure>>,
+    ),
     Work(Box<dyn Job>),
     /// Ends the thread once everything queued before is committed.
     Close(oneshot::Sender<()>),
 }
 
+/// It goes back to its caller whole: there are many threads to free what it holds, and one that writes.
 struct AppendMember {
     append: Append,
     outcome: Option<Result<Appended, StateStoreError>>,
-    reply: oneshot::Sender<Result<Result<Appended, StateStoreError>, Failure>>,
 }
 
 trait Job: Send {
@@ -111,9 +113,11 @@ impl Writer {
         opener: Opener,
         config: &SqliteConfig,
     ) -> std::io::Result<Self> {
-        let (queue, waiting) = mpsc::channel(QUEUE);
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let units = Arc::new(Semaphore::new(MAX_UNITS as usize));
         let thread = Thread {
             waiting,
+            units: Arc::clone(&units),
             opener,
             connection: Some(connection),
             heads: Heads::new(config.max_heads),
@@ -123,10 +127,7 @@ impl Writer {
         std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(move || thread.run())?;
-        Ok(Self {
-            queue,
-            units: Arc::new(Semaphore::new(MAX_UNITS)),
-        })
+        Ok(Self { queue, units })
     }
 
     /// Commits one write and returns its output. Dropping the future leaves the outcome unknown.
@@ -149,13 +150,14 @@ impl Writer {
     ) -> Result<Result<Appended, StateStoreError>, Failure> {
         let bytes = append::size(&append);
         let (reply, outcome) = oneshot::channel();
-        let member = Member::Append(Box::new(AppendMember {
+        let member = AppendMember {
             append,
             outcome: None,
-            reply,
-        }));
+        };
+        let member = Member::Append(Box::new(member), reply);
         self.enqueue(member, bytes).await?;
-        outcome.await.unwrap_or_else(|_gone| Err(Failure::lost()))
+        let member = outcome.await.unwrap_or_else(|_gone| Err(Failure::lost()))?;
+        member.outcome.ok_or_else(Failure::closed)
     }
 
     /// Commits what waits, closes the connection and ends the thread. Later writes fail.
@@ -168,21 +170,20 @@ impl Writer {
     }
 
     async fn enqueue(&self, member: Member, bytes: usize) -> Result<(), Failure> {
-        let units = (bytes / UNIT + 1).min(MAX_UNITS);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let _units = Arc::clone(&self.units)
-            .acquire_many_owned(units)
-            .await
-            .map_err(|_closed| Failure::closed())?;
+        let units = u32::try_from(bytes / UNIT + 1).unwrap_or(MAX_UNITS);
+        let units = units.min(MAX_UNITS);
+        let permit = self.units.acquire_many(units).await;
+        // The thread frees them, many at once.
+        permit.map_err(|_closed| Failure::closed())?.forget();
         self.queue
-            .send(Queued { member, _units })
-            .await
+            .send(Queued { member, units })
             .map_err(|_closed| Failure::closed())
     }
 }
 
 struct Thread {
-    waiting: mpsc::Receiver<Queued>,
+    waiting: mpsc::UnboundedReceiver<Queued>,
+    units: Arc<Semaphore>,
     opener: Opener,
     /// `None` after it broke.
     connection: Option<Connection>,
@@ -205,9 +206,9 @@ impl Thread {
         let mut closing = Vec::new();
         while self.waiting.blocking_recv_many(&mut group, self.max_group) > 0 {
             let mut members = Vec::with_capacity(group.len());
-            let mut permits = Vec::with_capacity(group.len());
-            for Queued { member, _units } in group.drain(..) {
-                permits.push(_units);
+            let mut taken = 0_usize;
+            for Queued { member, units } in group.drain(..) {
+                taken += units as usize;
                 match member {
                     Member::Close(reply) => closing.push(reply),
                     member if member.is_abandoned() => {}
@@ -215,7 +216,7 @@ impl Thread {
                 }
             }
             self.commit(members);
-            drop(permits);
+            self.units.add_permits(taken);
             if !closing.is_empty() {
                 self.waiting.close();
             }
@@ -316,10 +317,11 @@ fn apply(
     heads: &mut Heads,
     connection: &Connection,
 ) -> rusqlite::Result<()> {
+    let mut statements = Statements::prepare(connection)?;
     for member in members {
         match member {
-            Member::Append(member) => {
-                member.outcome = Some(append::apply(&member.append, heads, connection)?);
+            Member::Append(member, _) => {
+                member.outcome = Some(append::apply(&member.append, heads, &mut statements)?);
             }
             Member::Work(job) => {
                 job.apply(connection)?;
@@ -351,7 +353,7 @@ fn reply_all(members: Vec<Member>, result: &Result<(), Broken>) {
 impl Member {
     fn is_abandoned(&self) -> bool {
         match self {
-            Self::Append(append) => append.reply.is_closed(),
+            Self::Append(_, reply) => reply.is_closed(),
             Self::Work(job) => job.is_abandoned(),
             Self::Close(_) => false,
         }
@@ -359,10 +361,9 @@ impl Member {
 
     fn reply(self, result: Result<(), Failure>) {
         match self {
-            Self::Append(append) => {
-                let AppendMember { outcome, reply, .. } = *append;
+            Self::Append(append, reply) => {
                 // The caller may have gone; the outcome stands all the same.
-                let _gone = reply.send(result.and_then(|()| outcome.ok_or_else(Failure::closed)));
+                let _gone = reply.send(result.map(|()| append));
             }
             Self::Work(job) => job.reply(result),
             Self::Close(_) => {}
