@@ -4,6 +4,7 @@
 //! would cost more than its answer.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use seaworthy_ports::state_store::{Append, Appended, StateStoreError};
@@ -19,6 +20,9 @@ use crate::sql;
 /// How many bytes the queued writes may hold, in [`UNIT`]s, at least one for each write. More wait outside.
 const MAX_UNITS: u32 = 16 * 1024;
 const UNIT: usize = 4 * 1024;
+/// A small group looks for more so often, and for so long at most.
+const PAUSE: Duration = Duration::from_micros(20);
+const MAX_PAUSE: Duration = Duration::from_millis(1);
 
 /// One write, made of statements in the group's transaction.
 ///
@@ -123,6 +127,7 @@ impl Writer {
             heads: Heads::new(config.max_heads),
             max_heads: config.max_heads,
             max_group: config.max_group.max(1),
+            last: Last::default(),
         };
         std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
@@ -191,6 +196,14 @@ struct Thread {
     heads: Heads,
     max_heads: usize,
     max_group: usize,
+    last: Last,
+}
+
+/// The last group.
+#[derive(Default)]
+struct Last {
+    members: usize,
+    took: Duration,
 }
 
 /// At which point a transaction failed.
@@ -205,6 +218,9 @@ impl Thread {
         let mut group = Vec::new();
         let mut closing = Vec::new();
         while self.waiting.blocking_recv_many(&mut group, self.max_group) > 0 {
+            self.gather(&mut group);
+            let began = Instant::now();
+            let count = group.len();
             let mut members = Vec::with_capacity(group.len());
             let mut taken = 0_usize;
             for Queued { member, units } in group.drain(..) {
@@ -217,6 +233,10 @@ impl Thread {
             }
             self.commit(members);
             self.units.add_permits(taken);
+            self.last = Last {
+                members: count,
+                took: began.elapsed(),
+            };
             if !closing.is_empty() {
                 self.waiting.close();
             }
@@ -229,6 +249,23 @@ impl Thread {
         for reply in closing {
             // Whoever asked may have gone.
             let _gone = reply.send(());
+        }
+    }
+
+    /// Waits for more, at most as long as the last commit took, until most of those who were just answered have come
+    /// again: a commit for each few of them would keep the device and the processor from all the others. Whoever writes
+    /// alone never waits.
+    fn gather(&mut self, group: &mut Vec<Queued>) {
+        let enough = self.last.members - self.last.members.div_ceil(4);
+        let patience = self.last.took.min(MAX_PAUSE);
+        let began = Instant::now();
+        while group.len() < enough && began.elapsed() < patience {
+            std::thread::sleep(PAUSE);
+            while group.len() < self.max_group
+                && let Ok(queued) = self.waiting.try_recv()
+            {
+                group.push(queued);
+            }
         }
     }
 
