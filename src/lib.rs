@@ -12,6 +12,7 @@
 //! | `postgres` | `postgres` | state store, durable runtime, checkpoint store; any number of machines |
 //! | `local-fs` | `local_fs` | blob store in a folder |
 //! | `process` | `process` | sandbox of plain, supervised processes; Linux |
+//! | `ring` | | digests about twice as fast where the processor has no instructions for SHA-256; needs a C compiler |
 //! | `scripted` | `scripted` | a model that follows a script |
 //! | `openai` | `openai` | models behind OpenAI's Chat Completions or a compatible endpoint |
 //!

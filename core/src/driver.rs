@@ -205,7 +205,7 @@ struct Held<'a> {
     /// Signals whose events are recorded and not committed yet.
     heard: Vec<SignalId>,
     consumed: &'a mut Vec<SignalId>,
-    /// The session's messages, then the run's own as far as `synced`.
+    /// The session's messages, then the run's own as far as `synced`; empty for a run that continues no messages.
     conversation: Arc<Vec<Message>>,
     synced: usize,
     sandbox: Option<Arc<dyn SandboxSession>>,
@@ -576,9 +576,13 @@ impl<'a> Held<'a> {
         }
     }
 
-    /// The conversation as the model gets it. What is new since the last call is added; nothing is copied.
+    /// The conversation as the model gets it. What is new since the last call is added to the session's; what has no
+    /// session is lent as it is.
     fn conversation(&mut self) -> Arc<Vec<Message>> {
         let own = Arc::clone(&self.writer.state.messages);
+        if self.conversation.is_empty() {
+            return own;
+        }
         if let Some(new) = own.get(self.synced..)
             && !new.is_empty()
         {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jsonschema::Validator;
 use seaworthy_ports::model_provider::ToolCallBlock;
 use seaworthy_ports::{CallId, Digest, RunId, ToolName};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::canonical_json;
@@ -88,19 +89,23 @@ impl Gateway {
         grants_all: Option<&str>,
     ) -> Result<Vec<Event>, ProposeError> {
         let call = CallId::new(format!("{run}.c{number}"))?;
-        let arguments = wish
-            .parsed()
-            .filter(|_parsed| wish.arguments.len() <= MAX_ARGUMENT_BYTES);
+        let arguments = (wish.arguments.len() <= MAX_ARGUMENT_BYTES)
+            .then(|| wish.parsed())
+            .flatten();
         let tool = self.tool(&wish.name).map(Tool::definition);
         let definition_digest = tool
             .and_then(|tool| self.checked.get(&tool.name))
             .map(|checked| checked.digest);
-        let shown = arguments
-            .clone()
-            .unwrap_or_else(|| Value::String(wish.arguments.chars().take(4096).collect()));
-        let proposal = Digest::of(&canonical_json::to_vec(&json!({
-            "run": run, "call": call, "tool": wish.name, "arguments": shown, "definition": definition_digest,
-        }))?);
+        let checked = self.check(wish, arguments.as_ref(), tool);
+        let shown =
+            arguments.unwrap_or_else(|| Value::String(wish.arguments.chars().take(4096).collect()));
+        let proposal = Digest::of(&canonical_json::to_vec(&Proposal {
+            arguments: &shown,
+            call: &call,
+            definition: definition_digest,
+            run,
+            tool: &wish.name,
+        })?);
         let proposed = ToolProposed {
             call: call.clone(),
             provider_call: wish.id.clone(),
@@ -112,7 +117,7 @@ impl Gateway {
             idempotency_key: format!("swk_{}", proposal.to_hex().get(..32).unwrap_or_default()),
         };
         let mut events = vec![Event::ToolProposed(Box::new(proposed))];
-        match self.check(wish, arguments.as_ref(), tool) {
+        match checked {
             Err(message) => events.push(Event::ToolFailed {
                 call,
                 code: code::INVALID.to_owned(),
@@ -205,6 +210,16 @@ impl Gateway {
             }
         }
     }
+}
+
+/// What the digest of a proposal is made of.
+#[derive(Serialize)]
+struct Proposal<'a> {
+    arguments: &'a Value,
+    call: &'a CallId,
+    definition: Option<Digest>,
+    run: &'a RunId,
+    tool: &'a str,
 }
 
 /// A call cannot be named or hashed.

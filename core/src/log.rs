@@ -11,10 +11,10 @@ use serde_json::Value;
 use std::time::Duration;
 
 use crate::canonical_json;
-use crate::event::Event;
+use crate::event::{Event, WaitReason};
 use crate::record::{self, BlobRef, Envelope, Link, MAX_INLINE_BYTES, RecordError};
 use crate::stack::Ports;
-use crate::state::{FoldError, RunState, Stamp};
+use crate::state::{FoldError, RunState, Stamp, Status};
 
 mod snapshot;
 
@@ -230,7 +230,12 @@ pub struct Writer<'a> {
     covered: Covered,
     /// Where the next snapshot is counted from.
     snapshot: Seq,
+    /// The labels of the newest append, and what they were made for.
+    labels: Option<(Labelled, Labels)>,
 }
+
+/// What of a run changes its labels.
+type Labelled = (Status, Option<WaitReason>);
 
 /// How often an append is tried before the turn gives up.
 const APPEND_TRIES: u32 = 6;
@@ -249,6 +254,22 @@ impl<'a> Writer<'a> {
             unsent: Vec::new(),
             covered: Covered::default(),
             snapshot: committed.seq,
+            labels: None,
+        }
+    }
+
+    fn labels(&mut self) -> Labels {
+        let of = (
+            self.state.status(),
+            self.state.waiting.map(|waiting| waiting.reason),
+        );
+        match &self.labels {
+            Some((made_for, labels)) if *made_for == of => labels.clone(),
+            _ => {
+                let labels = labels(&self.state);
+                self.labels = Some((of, labels.clone()));
+                labels
+            }
         }
     }
 
@@ -299,7 +320,7 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         let status = self.state.status();
-        let seal = status.is_terminal() && status != crate::state::Status::Failed;
+        let seal = status.is_terminal() && status != Status::Failed;
         let first = self.committed.seq.next();
         let bytes = self.unsent.iter().map(Bytes::len).sum::<usize>() as u64;
         let count = u32::try_from(self.unsent.len()).unwrap_or(u32::MAX);
@@ -312,7 +333,7 @@ impl<'a> Writer<'a> {
                 Expected::Head(self.committed.seq)
             },
             bodies: std::mem::take(&mut self.unsent),
-            labels: labels(&self.state),
+            labels: self.labels(),
             seal,
         };
         let started = self.ports.clock.now();

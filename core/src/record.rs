@@ -19,8 +19,8 @@ use crate::event::Event;
 pub const VERSION: u32 = 1;
 /// The most bytes of data that a record holds itself.
 pub const MAX_INLINE_BYTES: usize = 32 * 1024;
-/// About how many bytes a record has beside its content.
-const ENVELOPE_BYTES: usize = 192;
+/// Room for most records from the start.
+const TYPICAL_BYTES: usize = 768;
 
 /// A record without the interpretation of its data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -167,24 +167,23 @@ fn write<C: Serialize>(
     attempt: u32,
     content: &C,
 ) -> Result<Sealed, serde_json::Error> {
-    // The members of an envelope in their order. Those of the content are put between the others as they are: what is
-    // written last would otherwise have to be moved in front of what is written first, for every record.
-    let content = canonical_json::to_vec(content)?;
-    let (data, kind) = split(&content)
-        .ok_or_else(|| serde::ser::Error::custom("a record is of a type and has data"))?;
+    // The members of an envelope in their order. Those of the content are written between the others: what is written
+    // last would otherwise have to be moved in front of what is written first, for every record.
     let seq = after.seq.next();
-    let mut body = Vec::with_capacity(content.len().saturating_add(ENVELOPE_BYTES));
+    let mut body = Vec::with_capacity(TYPICAL_BYTES);
     body.extend_from_slice(b"{\"at\":");
     canonical_json::append(&mut body, &at)?;
     body.extend_from_slice(b",\"attempt\":");
     canonical_json::append(&mut body, &attempt)?;
-    body.push(b',');
-    body.extend_from_slice(data);
+    let data = body.len();
+    canonical_json::append(&mut body, content)?;
+    let kind = join(&mut body, data)
+        .ok_or_else(|| serde::ser::Error::custom("a record is of a type and has data"))?;
     body.extend_from_slice(b",\"prev\":");
     canonical_json::append(&mut body, &after.digest)?;
     body.extend_from_slice(b",\"seq\":");
     canonical_json::append(&mut body, &seq)?;
-    body.extend_from_slice(kind);
+    body.extend_from_slice(&kind);
     body.extend_from_slice(b",\"v\":");
     canonical_json::append(&mut body, &VERSION)?;
     body.push(b'}');
@@ -196,16 +195,22 @@ fn write<C: Serialize>(
     })
 }
 
-/// The members `"data":…` and `,"type":"…"` of canonical JSON that has these two.
-fn split(content: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Makes the object `{"data":…,"type":"…"}` that begins at `start` and ends `body` a part of the object around it, and
+/// takes `,"type":"…"` off.
+fn join(body: &mut Vec<u8>, start: usize) -> Option<Vec<u8>> {
     const KIND: &[u8] = b",\"type\":\"";
-    let members = content.strip_prefix(b"{")?.strip_suffix(b"}")?;
+    let members = body.get(start..)?.strip_suffix(b"}")?;
+    if !members.starts_with(b"{\"data\":") {
+        return None;
+    }
     // No name of a type has a quote in it, so the last place is the one.
     let at = members
         .windows(KIND.len())
         .rposition(|window| window == KIND)?;
-    let (data, kind) = members.split_at_checked(at)?;
-    data.starts_with(b"\"data\":").then_some((data, kind))
+    let kind = members.get(at..)?.to_vec();
+    *body.get_mut(start)? = b',';
+    body.truncate(start.checked_add(at)?);
+    Some(kind)
 }
 
 /// Reads the record at `seq` that follows `after`, and the link behind it.

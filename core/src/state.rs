@@ -405,7 +405,8 @@ impl RunState {
             .messages
             .last()
             .map_or(0, |message| message.tool_calls().count());
-        if calls.len() != asked {
+        let is_open = |number| self.calls.get(number).is_none_or(|call| !call.has_ended());
+        if calls.len() != asked || calls.iter().any(is_open) {
             return;
         }
         let results: Option<Vec<Block>> = calls
@@ -616,7 +617,9 @@ impl Call {
             CallStatus::Succeeded {
                 output: Value::String(text),
             } => (text.clone(), false),
-            CallStatus::Succeeded { output } => (output.to_string(), false),
+            CallStatus::Succeeded { output } => {
+                (serde_json::to_string(output).unwrap_or_default(), false)
+            }
             CallStatus::Failed { message, .. } => (message.clone(), true),
             CallStatus::Proposed
             | CallStatus::AwaitingApproval

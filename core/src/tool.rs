@@ -283,8 +283,7 @@ impl Toolbox {
     /// The tool of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Tool>> {
-        let name = ToolName::new(name).ok()?;
-        self.0.get(&name)
+        self.0.get(name)
     }
 
     /// All definitions, by name.

@@ -90,6 +90,106 @@ fn integers_beyond_what_a_double_tells_apart_are_the_nearest_double() {
     assert_eq!(text(&-0.0), "0");
 }
 
+/// Everything that serde can describe, with its members in order.
+#[derive(Serialize)]
+struct All<'a> {
+    bytes: &'a [u8],
+    bytes_as_such: Bytes<'a>,
+    character: char,
+    in_a_tuple: (u8, i8, &'a str),
+    more: Pair,
+    negative: (i16, i32, i64),
+    none: Option<u8>,
+    positive: (u16, u32, u64),
+    shown: Shown,
+    some: Option<f32>,
+    unit: (),
+    unit_struct: Nothing,
+    variants: [Variant; 4],
+    wrapped: Wrapped,
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+struct Shown;
+
+impl Serialize for Shown {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str("\"shown\" \u{1} \u{7f} with a tab\t in it")
+    }
+}
+
+#[derive(Serialize)]
+struct Nothing;
+
+#[derive(Serialize)]
+struct Pair(u8, bool);
+
+#[derive(Serialize)]
+struct Wrapped(String);
+
+#[derive(Serialize)]
+enum Variant {
+    Unit,
+    Newtype(Vec<u8>),
+    Tuple(u8, u8),
+    Struct { a: u8, b: u8 },
+}
+
+#[test]
+fn whatever_serde_describes_is_the_same_json() {
+    let all = All {
+        bytes: &[1, 2],
+        bytes_as_such: Bytes(&[3, 4]),
+        character: '"',
+        in_a_tuple: (1, -1, "\\"),
+        more: Pair(1, true),
+        negative: (-1, -2, -3),
+        none: None,
+        positive: (1, 2, 3),
+        shown: Shown,
+        some: Some(0.5),
+        unit: (),
+        unit_struct: Nothing,
+        variants: [
+            Variant::Unit,
+            Variant::Newtype(vec![]),
+            Variant::Tuple(1, 2),
+            Variant::Struct { a: 1, b: 2 },
+        ],
+        wrapped: Wrapped("\u{8}\u{c}\n\r\t".to_owned()),
+    };
+    assert_eq!(text(&all), serde_json::to_string(&all).unwrap());
+}
+
+#[test]
+fn keys_that_are_no_strings_are_written_as_some_or_refused() {
+    #[derive(Serialize, PartialEq, Eq, Hash)]
+    enum Word {
+        Unit,
+        Newtype(u8),
+    }
+    let ten = HashMap::from([(10_u8, 0), (9, 1)]);
+    assert_eq!(text(&ten), r#"{"10":0,"9":1}"#);
+    assert_eq!(text(&HashMap::from([(true, 0)])), r#"{"true":0}"#);
+    assert_eq!(text(&HashMap::from([('"', 0)])), r#"{"\"":0}"#);
+    assert_eq!(text(&HashMap::from([(Word::Unit, 0)])), r#"{"Unit":0}"#);
+    assert!(to_vec(&HashMap::from([(Word::Newtype(1), 0)])).is_err());
+    assert!(to_vec(&HashMap::from([((), 0)])).is_err());
+    assert!(to_vec(&HashMap::from([(vec![1], 0)])).is_err());
+}
+
+#[test]
+fn no_number_is_written_for_what_is_none() {
+    assert_eq!(text(&[f64::NAN, f64::INFINITY, 1.0]), "[null,null,1]");
+}
+
 fn values() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

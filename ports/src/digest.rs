@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use sha2::{Digest as _, Sha256};
 
 const PREFIX: &str = "sha256:";
 const TEXT_BYTES: usize = PREFIX.len() + 64;
@@ -18,11 +17,30 @@ pub struct Digest([u8; 32]);
 #[error("{0:?} is no digest: expected sha256: and 64 lower-case hexadecimal digits")]
 pub struct InvalidDigest(String);
 
+#[cfg(not(feature = "ring"))]
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    portable(bytes)
+}
+
+#[cfg(feature = "ring")]
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let sum = ring::digest::digest(&ring::digest::SHA256, bytes);
+    // It has 32 bytes.
+    sum.as_ref()
+        .try_into()
+        .unwrap_or_else(|_other| portable(bytes))
+}
+
+fn portable(bytes: &[u8]) -> [u8; 32] {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).into()
+}
+
 impl Digest {
     /// The digest of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
+        Self(sha256(bytes))
     }
 
     /// A digest computed elsewhere, while streaming.
@@ -35,17 +53,26 @@ impl Digest {
     fn text<'a>(&self, text: &'a mut [u8; TEXT_BYTES]) -> &'a str {
         let (prefix, digits) = text.split_at_mut(PREFIX.len());
         prefix.copy_from_slice(PREFIX.as_bytes());
-        match hex::encode_to_slice(self.0, digits) {
-            Ok(()) => str::from_utf8(text).unwrap_or_default(),
-            // Not with two digits a byte.
-            Err(_other_length) => "",
+        let digit = |half: u8| {
+            if half < 10 {
+                b'0' + half
+            } else {
+                b'a' + half - 10
+            }
+        };
+        let (pairs, _none) = digits.as_chunks_mut::<2>();
+        for (pair, byte) in pairs.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte & 0x0f)];
         }
+        str::from_utf8(text).unwrap_or_default()
     }
 
     /// The 64 hexadecimal digits alone.
     #[must_use]
     pub fn to_hex(&self) -> String {
-        hex::encode(self.0)
+        let mut text = [0; TEXT_BYTES];
+        let text = self.text(&mut text);
+        text.get(PREFIX.len()..).unwrap_or_default().to_owned()
     }
 }
 
@@ -112,6 +139,15 @@ mod tests {
     fn a_digest_is_the_sha_256_of_the_bytes() {
         assert_eq!(Digest::of(b"").to_string(), EMPTY);
         assert_ne!(Digest::of(b"a"), Digest::of(b"b"));
+    }
+
+    #[test]
+    fn a_digest_is_the_same_whatever_computes_it() {
+        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(1_000).collect();
+        for length in 0..bytes.len() {
+            let bytes = &bytes[..length];
+            assert_eq!(Digest::of(bytes).0, portable(bytes), "{length}");
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct Timestamp(i64);
 pub struct InvalidTimestamp(String);
 
 impl Timestamp {
+    const FORM: [u8; 24] = *b"0000-00-00T00:00:00.000Z";
+
     /// The instant `millis` after the Unix epoch.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
@@ -37,6 +39,27 @@ impl Timestamp {
         )
     }
 
+    /// Its form in the years 1970 to 9999, written over `text`, which is in that form. Every record has one, and the
+    /// general way takes ten times as long.
+    fn text(self, text: &mut [u8; 24]) -> Option<&str> {
+        const DAY: i64 = 86_400_000;
+        let (day, milli) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
+        let (year, month, day) = date(day)?;
+        let parts = [
+            (0..4, year),
+            (5..7, month),
+            (8..10, day),
+            (11..13, milli / 3_600_000),
+            (14..16, milli / 60_000 % 60),
+            (17..19, milli / 1_000 % 60),
+            (20..23, milli % 1_000),
+        ];
+        for (place, number) in parts {
+            put(text.get_mut(place)?, number);
+        }
+        str::from_utf8(text).ok()
+    }
+
     /// How much later this is than `earlier`; zero if it is not.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
@@ -46,11 +69,45 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Self::FORM;
+        if let Some(text) = self.text(&mut text) {
+            return f.write_str(text);
+        }
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(instant) => write!(f, "{instant:.3}"),
             // Outside the years RFC 3339 can write; the number is still exact.
             Err(_) => write!(f, "@{}ms", self.0),
         }
+    }
+}
+
+/// The date `days` after 1970-01-01, if it is not before that nor in the last two days of 9999, of which not every
+/// instant can be written.
+fn date(days: i64) -> Option<(i64, i64, i64)> {
+    if !(0..2_932_895).contains(&days) {
+        return None;
+    }
+    // Years begin with March here, so that a leap day is the last of its year, and are counted in rounds of 400 from
+    // 0000-03-01.
+    let days = days + 719_468;
+    let (round, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    Some((year + round * 400 + next, month, day))
+}
+
+/// Puts the last digits of `number` over all of `digits`.
+fn put(digits: &mut [u8], mut number: i64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
     }
 }
 
@@ -67,7 +124,11 @@ impl FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        let mut text = Self::FORM;
+        match self.text(&mut text) {
+            Some(text) => serializer.serialize_str(text),
+            None => serializer.collect_str(self),
+        }
     }
 }
 
@@ -94,6 +155,24 @@ mod tests {
             let instant = Timestamp::from_millis(millis);
             assert_eq!(instant.to_string(), text);
             assert_eq!(text.parse(), Ok(instant));
+        }
+    }
+
+    #[test]
+    fn a_day_is_written_as_by_the_library_that_reads_it() {
+        const DAY: i64 = 86_400_000;
+        // The first, some of every year, and the last.
+        let all = (-800..5_000)
+            .chain((5_000..2_932_000).step_by(61))
+            .chain(2_932_000..2_933_000);
+        for day in all {
+            // Another time on each day.
+            let millis = day * DAY + (day * 7_919_993).rem_euclid(DAY);
+            let expected = match jiff::Timestamp::from_millisecond(millis) {
+                Ok(instant) => format!("{instant:.3}"),
+                Err(_) => format!("@{millis}ms"),
+            };
+            assert_eq!(Timestamp::from_millis(millis).to_string(), expected);
         }
     }
 

@@ -177,11 +177,18 @@ const FORBIDDEN: &[&str] = &[
 ];
 
 /// Edges that may lead to a forbidden crate all the same, each with its reason. One that no longer exists is a finding.
-const EXCUSED: &[Excuse] = &[Excuse {
-    from: "ahash",
-    to: "getrandom",
-    reason: "seeds the hash maps of the schema validator; no result depends on it",
-}];
+const EXCUSED: &[Excuse] = &[
+    Excuse {
+        from: "ahash",
+        to: "getrandom",
+        reason: "seeds the hash maps of the schema validator; no result depends on it",
+    },
+    Excuse {
+        from: "ring",
+        to: "getrandom",
+        reason: "comes with the feature that hashes faster, which asks it for nothing",
+    },
+];
 
 /// A platform that the workspace is not built for: dependencies for it alone are not looked at.
 const FOREIGN: &str = "cfg(target_arch = \"wasm32\")";

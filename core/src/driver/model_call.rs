@@ -11,13 +11,14 @@ use seaworthy_ports::model_provider::{
 };
 use seaworthy_ports::observer::{Fact, ModelCallEnd};
 use seaworthy_ports::{Digest, Latch, PortError, Retry};
-use serde_json::json;
+use serde::Serialize;
 
 use super::{Held, Stop};
 use crate::agent::Agent;
 use crate::canonical_json;
 use crate::event::{Event, ModelCalled, WaitReason};
 use crate::live::Live;
+use crate::record::Link;
 
 /// How often a model is tried and how long it is waited for.
 #[derive(Clone, Debug)]
@@ -44,6 +45,15 @@ impl Default for ModelSettings {
             idle_timeout: Duration::from_secs(120),
         }
     }
+}
+
+/// What the digest of a request is made of.
+#[derive(Serialize)]
+struct Asked<'a> {
+    instructions: &'a str,
+    log: Link,
+    messages: usize,
+    model: &'a str,
 }
 
 /// What one try came to.
@@ -182,10 +192,12 @@ impl Held<'_> {
         tries: u32,
     ) -> Result<(), Stop> {
         // The conversation is on record already: its place in the log stands for it.
-        let request = json!({
-            "model": agent.model.name, "instructions": &*agent.instructions,
-            "messages": self.state().messages.len(), "log": self.state().link,
-        });
+        let request = Asked {
+            instructions: &agent.instructions,
+            log: self.state().link,
+            messages: self.state().messages.len(),
+            model: &agent.model.name,
+        };
         let request_digest =
             Digest::of(&canonical_json::to_vec(&request).map_err(crate::log::LogError::from)?);
         let called = ModelCalled {

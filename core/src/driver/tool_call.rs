@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::observer::{Fact, ToolCallOutcome};
 use seaworthy_ports::sandbox::{OutputSink, SandboxSession};
-use seaworthy_ports::{CallId, ToolName};
+use seaworthy_ports::{CallId, Timestamp, ToolName};
 use serde_json::Value;
 
 use super::{Held, Stop};
@@ -28,7 +28,7 @@ enum Done {
 
 struct Finished {
     call: CallId,
-    tool: String,
+    tool: ToolName,
     side_effect: SideEffect,
     duration: Duration,
     done: Done,
@@ -54,19 +54,14 @@ impl Held<'_> {
         self.commit().await?;
         let running = FuturesUnordered::new();
         for one in work {
-            match agent.gateway.toolbox().get(self.tool_of(&one).as_str()) {
+            let call = self.state().call(one.call());
+            let tool = call.and_then(|call| agent.gateway.toolbox().get(&call.proposal.tool));
+            match tool {
                 Some(tool) => running.push(self.start(one, Arc::clone(tool), Arc::clone(&session))),
                 None => self.lost(&one).await?,
             }
         }
         self.gather(running).await
-    }
-
-    fn tool_of(&self, work: &Work) -> String {
-        self.state()
-            .call(work.call())
-            .map(|call| call.proposal.tool.clone())
-            .unwrap_or_default()
     }
 
     /// A call whose tool the agent no longer has: only a person can say what became of it.
@@ -111,10 +106,10 @@ impl Held<'_> {
             let started = clock.now();
             let call = work.call().clone();
             let (name, side_effect) = (
-                tool.definition().name.to_string(),
+                tool.definition().name.clone(),
                 tool.definition().side_effect,
             );
-            let done = perform(&work, &*tool, context, arguments, &*clock).await;
+            let done = perform(&work, &*tool, context, arguments, &*clock, started).await;
             let duration = clock.now().since(started);
             Finished {
                 call,
@@ -204,9 +199,6 @@ impl Held<'_> {
     }
 
     fn observe_call_ended(&self, finished: &Finished) {
-        let Ok(tool) = ToolName::new(&finished.tool) else {
-            return;
-        };
         let outcome = match &finished.done {
             Done::Event(Event::ToolSucceeded { .. } | Event::ToolResolved { .. }) => {
                 ToolCallOutcome::Succeeded
@@ -218,7 +210,7 @@ impl Held<'_> {
         self.driver.ports.observer.observe(&Fact::ToolCallEnded {
             run: self.state().run().clone(),
             call: finished.call.clone(),
-            tool,
+            tool: finished.tool.clone(),
             side_effect: finished.side_effect.as_str(),
             outcome,
             duration: finished.duration,
@@ -232,6 +224,7 @@ async fn perform(
     context: ToolContext,
     arguments: Value,
     clock: &dyn Clock,
+    started: Timestamp,
 ) -> Done {
     let call = work.call().clone();
     let definition = tool.definition();
@@ -239,8 +232,10 @@ async fn perform(
         let reason = "the worker died while the call ran";
         return Done::Event(ask_verifier(tool, context, arguments, call, reason).await);
     }
-    let started = clock.now();
-    let answer = call_in_time(tool, context.clone(), arguments.clone(), clock).await;
+    // Only of what must not be repeated may anything be asked afterwards.
+    let for_verifier = (definition.side_effect == SideEffect::NonIdempotent)
+        .then(|| (context.clone(), arguments.clone()));
+    let answer = call_in_time(tool, context, arguments, clock, started).await;
     let duration_ms = u64::try_from(clock.now().since(started).as_millis()).unwrap_or(u64::MAX);
     let (failure, no_effect) = match answer {
         ToolAnswer::Succeeded(output) => {
@@ -256,7 +251,10 @@ async fn perform(
     if failure.code == code::FENCED {
         return Done::Fenced;
     }
-    if !no_effect && definition.side_effect == SideEffect::NonIdempotent && is_unknown(&failure) {
+    if let Some((context, arguments)) = for_verifier
+        && !no_effect
+        && is_unknown(&failure)
+    {
         let reason = format!("the call ended without an answer: {}", failure.message);
         return Done::Event(ask_verifier(tool, context, arguments, call, &reason).await);
     }
@@ -277,9 +275,10 @@ async fn call_in_time(
     context: ToolContext,
     arguments: Value,
     clock: &dyn Clock,
+    started: Timestamp,
 ) -> ToolAnswer {
     let timeout = context.timeout;
-    let late = clock.sleep_until(clock.now().plus(timeout).plus(GRACE));
+    let late = clock.sleep_until(started.plus(timeout).plus(GRACE));
     match select(tool.call(context, arguments), late).await {
         Either::Left((answer, _late)) => answer,
         Either::Right(((), _call)) => {

@@ -44,9 +44,10 @@ pub(crate) async fn run(part: Part, folder: &Path) -> Result<(), Failure> {
             let stack = Stack::open(folder, model, Files::OnDisk).await?;
             let run = stack.start("cold".to_owned()).await?;
             let me = worker(WorkerId::new("cold")?, Scope::Run(run), 1);
-            // The first append says that the run exists, the second is its first step.
+            // The first append says that the run exists, the second that a worker has it; the third is its first step,
+            // the model's answer with the intent of its call.
             let (served, told) = tokio::join!(stack.harness.serve(me, Latch::never()), async {
-                stack.store.appended(2).await;
+                stack.store.appended(3).await;
                 writeln!(out, "durable")?;
                 out.flush()
             });

@@ -1,7 +1,7 @@
 //! A state store that writes down every append that took effect.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -23,7 +23,6 @@ pub(crate) struct Seen {
     pub(crate) head: u64,
     pub(crate) bodies: usize,
     pub(crate) bytes: usize,
-    pub(crate) seals: bool,
     /// When it was acknowledged.
     pub(crate) at: Instant,
     /// How long this process had computed by then, on all cores, if that is measured.
@@ -34,18 +33,29 @@ pub(crate) struct Seen {
 #[derive(Debug)]
 pub(crate) struct Counting {
     inner: Arc<dyn StateStore>,
-    seen: Mutex<Vec<Seen>>,
+    written: Mutex<Written>,
     /// Asking for it takes long enough to show.
     measures_cpu: AtomicBool,
     sealed: Notify,
     grown: Notify,
 }
 
+#[derive(Debug, Default)]
+struct Written {
+    appends: Vec<Seen>,
+    /// How many of them seal their log; counted here because it is asked for after each of them.
+    seals: usize,
+}
+
 impl Counting {
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn new(inner: Arc<dyn StateStore>) -> Arc<Self> {
         Arc::new(Self {
             inner,
-            seen: Mutex::default(),
+            written: Mutex::default(),
             measures_cpu: AtomicBool::new(false),
             sealed: Notify::new(),
             grown: Notify::new(),
@@ -59,19 +69,14 @@ impl Counting {
 
     /// The appends since this was last called.
     pub(crate) fn take(&self) -> Vec<Seen> {
-        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.written()).appends
     }
 
     /// Returns once there are `count` appends since the last `take`.
     pub(crate) async fn appended(&self, count: usize) {
         loop {
             let changed = self.grown.notified();
-            let seen = self
-                .seen
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .len();
-            if seen >= count {
+            if self.written().appends.len() >= count {
                 return;
             }
             changed.await;
@@ -82,11 +87,7 @@ impl Counting {
     pub(crate) async fn sealed(&self, count: usize) {
         loop {
             let changed = self.sealed.notified();
-            let sealed = {
-                let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-                seen.iter().filter(|seen| seen.seals).count()
-            };
-            if sealed >= count {
+            if self.written().seals >= count {
                 return;
             }
             changed.await;
@@ -113,7 +114,6 @@ impl StateStore for Counting {
             head: appended.head.0,
             bodies,
             bytes,
-            seals,
             at: Instant::now(),
             cpu: if self.measures_cpu.load(Ordering::Relaxed) {
                 cpu()
@@ -121,10 +121,11 @@ impl StateStore for Counting {
                 Duration::ZERO
             },
         };
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(seen);
+        {
+            let mut written = self.written();
+            written.appends.push(seen);
+            written.seals += usize::from(seals);
+        }
         self.grown.notify_one();
         if seals {
             self.sealed.notify_one();

@@ -20,8 +20,10 @@ use crate::stack::sqlite;
 
 /// How long after they are parked runs wake.
 const NIGHT_MILLIS: i64 = 3_600_000;
-/// How many of them wake in a second.
-const WAKES_A_SECOND: i64 = 1_000;
+/// How many of them wake in a second: more than must be served in time, so that serving all of them shows.
+const WAKES_A_SECOND: i64 = 1_200;
+/// How many must be served within a second of their time, in a second.
+const WAKES_IN_TIME: f64 = 1_000.0;
 
 /// Measures.
 pub(crate) async fn measure(
@@ -175,7 +177,8 @@ async fn due(folder: &Path, quick: bool, report: &mut Report) -> Result<(), Fail
         )
         .goal(Goal::Most(10.0))
         .note(format!(
-            "settles a lease and claims another, with four connections writing; 99 % within {late:.1} ms; {:.0} runs a second",
+            "more than a claim: a lease is settled, another claimed and its signals looked for, with four workers \
+            writing; 99 % within {late:.1} ms; {:.0} runs a second",
             runs as f64 / took.as_secs_f64()
         )),
     );
@@ -287,18 +290,19 @@ async fn parked(folder: &Path, quick: bool, report: &mut Report) -> Result<(), F
     let middle = median(late).ok_or("nothing woke")?;
     report.add(
         Row::new(
-            "  1,000 wakes a second: woken within a second of their time",
+            format!("  {woken} wakes, {WAKES_A_SECOND} due a second: served within a second"),
             on_time as f64 / took.as_secs_f64(),
             "/s",
         )
         .beside(Raw::of(
-            "asked for",
+            "come due",
             on_time as f64 / took.as_secs_f64(),
             WAKES_A_SECOND as f64,
         ))
-        .goal(Goal::RatioLeast(0.98))
+        .goal(Goal::Least(WAKES_IN_TIME))
         .note(format!(
-            "late by {middle:.0} ms at the median, by {worst:.0} ms at most for 99 %"
+            "{} were later than that; late by {middle:.0} ms at the median, by {worst:.0} ms at most for 99 %",
+            delivered.len().saturating_sub(on_time)
         )),
     );
 
@@ -318,7 +322,7 @@ async fn parked(folder: &Path, quick: bool, report: &mut Report) -> Result<(), F
             overdue as f64 / took.as_secs_f64(),
             "/s",
         )
-        .goal(Goal::Least(1_000.0))
+        .goal(Goal::Least(WAKES_IN_TIME))
         .note(format!("they were parked at {parked_a_second:.0}/s")),
     );
     sqlite.close().await;

@@ -118,7 +118,7 @@ impl Call {
             .map_err(|_error| invalid("the request cannot be written as JSON".to_owned()))?;
         let sending = self
             .endpoint
-            .http
+            .http()?
             .post(self.endpoint.url.clone())
             .header(CONTENT_TYPE, "application/json")
             .body(body)

@@ -1,7 +1,7 @@
 //! The connection to an endpoint.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
@@ -26,9 +26,22 @@ pub struct OpenAi(Arc<Endpoint>);
 
 /// Where calls go, and what bounds them.
 pub(crate) struct Endpoint {
-    pub(crate) http: reqwest::Client,
+    http: OnceLock<reqwest::Client>,
+    headers: HeaderMap,
     pub(crate) url: Url,
     pub(crate) config: OpenAiConfig,
+}
+
+impl Endpoint {
+    /// The client, made when it is first asked for: reading the platform's certificates takes longer than all else that
+    /// a program does until its first run is on record.
+    pub(crate) fn http(&self) -> Result<&reqwest::Client, ModelError> {
+        if let Some(made) = self.http.get() {
+            return Ok(made);
+        }
+        let made = client(&self.url, self.headers.clone(), &self.config)?;
+        Ok(self.http.get_or_init(|| made))
+    }
 }
 
 impl fmt::Debug for OpenAi {
@@ -40,12 +53,13 @@ impl fmt::Debug for OpenAi {
 }
 
 impl OpenAi {
-    /// Prepares calls to the endpoint. No network I/O.
+    /// Prepares calls to the endpoint. No I/O: the platform's certificates are read with the first call, which fails
+    /// with [`Kind::Unsupported`] where they cannot be used.
     ///
     /// # Errors
     ///
     /// [`Kind::InvalidRequest`] for an address that is none, [`Kind::Authentication`] for a key that no header can
-    /// carry, [`Kind::Unsupported`] where the platform's certificates cannot be used.
+    /// carry.
     pub fn connect(config: OpenAiConfig) -> Result<Self, ModelError> {
         let url = address(&config.base_url)?;
         let mut headers = HeaderMap::new();
@@ -70,29 +84,41 @@ impl OpenAi {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(url.scheme() == "https")?)
-            .default_headers(headers)
-            .user_agent(concat!(
-                env!("CARGO_PKG_NAME"),
-                "/",
-                env!("CARGO_PKG_VERSION")
-            ))
-            .connect_timeout(config.connect_timeout)
-            // Another host must not get the key, and a proxy from the environment nobody configured here neither.
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .retry(retry::never())
-            .build()
-            .map_err(|_error| {
-                refused(
-                    Kind::Unsupported,
-                    "connect",
-                    "the HTTP client cannot be built",
-                )
-            })?;
-        Ok(Self(Arc::new(Endpoint { http, url, config })))
+        Ok(Self(Arc::new(Endpoint {
+            http: OnceLock::new(),
+            headers,
+            url,
+            config,
+        })))
     }
+}
+
+fn client(
+    url: &Url,
+    headers: HeaderMap,
+    config: &OpenAiConfig,
+) -> Result<reqwest::Client, ModelError> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls(url.scheme() == "https")?)
+        .default_headers(headers)
+        .user_agent(concat!(
+            env!("CARGO_PKG_NAME"),
+            "/",
+            env!("CARGO_PKG_VERSION")
+        ))
+        .connect_timeout(config.connect_timeout)
+        // Another host must not get the key, and a proxy from the environment nobody configured here neither.
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .retry(retry::never())
+        .build()
+        .map_err(|_error| {
+            refused(
+                Kind::Unsupported,
+                "stream",
+                "the HTTP client cannot be built",
+            )
+        })
 }
 
 /// The address of chat completions under `base`.
@@ -120,7 +146,7 @@ fn tls(is_needed: bool) -> Result<ClientConfig, ModelError> {
     let unusable = |_error| {
         refused(
             Kind::Unsupported,
-            "connect",
+            "stream",
             "the platform's certificates cannot be used",
         )
     };

@@ -1,7 +1,7 @@
 //! Which provider answers for a descriptor's models.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use seaworthy::descriptor::{Materialised, ModelSpec};
 use seaworthy::openai::{OpenAi, OpenAiConfig};
@@ -21,6 +21,8 @@ pub(crate) struct CliModels {
     clock: Arc<dyn Clock>,
     openai_api_key: Option<Secret>,
     openai_base_url: Option<String>,
+    /// One for all agents, which share its connections.
+    openai: OnceLock<OpenAi>,
 }
 
 impl CliModels {
@@ -29,10 +31,14 @@ impl CliModels {
             clock,
             openai_api_key: environment.openai_api_key.clone(),
             openai_base_url: environment.openai_base_url.clone(),
+            openai: OnceLock::new(),
         }
     }
 
     fn openai(&self) -> Result<Arc<dyn ModelProvider>, NoModel> {
+        if let Some(provider) = self.openai.get() {
+            return Ok(Arc::new(provider.clone()));
+        }
         let mut config = match (&self.openai_api_key, &self.openai_base_url) {
             (None, None) => {
                 return Err(NoModel(
@@ -47,7 +53,7 @@ impl CliModels {
             config = config.with_base_url(url.clone());
         }
         let provider = OpenAi::connect(config).map_err(|error| NoModel(error.to_string()))?;
-        Ok(Arc::new(provider))
+        Ok(Arc::new(self.openai.get_or_init(|| provider).clone()))
     }
 }
 
