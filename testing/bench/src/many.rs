@@ -100,7 +100,7 @@ async fn one(folder: &Path, runs: usize) -> Result<Round, Failure> {
     let (steps, took) = (served.seen.len(), served.took);
     stack.close().await;
     let (store, store_cost, _group) = store::together(&folder.join("store"), shape, steps).await?;
-    let raw = raw::appends(&folder, shape, steps)?;
+    let raw = raw::appends(folder, shape, steps)?;
     Ok(Round {
         steps_a_second: steps as f64 / took.as_secs_f64(),
         cost,
