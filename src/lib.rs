@@ -14,6 +14,9 @@
 //! | `process` | `process` | sandbox of plain, supervised processes; Linux |
 //! | `ring` | | digests about twice as fast where the processor has no instructions for SHA-256; needs a C compiler |
 //! | `scripted` | `scripted` | a model that follows a script |
+//! | `anthropic` | `anthropic` | models behind Anthropic Messages |
+//! | `gemini` | `gemini` | models behind Google's `generateContent` |
+//! | `ollama` | `ollama` | models behind an Ollama server |
 //! | `openai` | `openai` | models behind OpenAI's Chat Completions or a compatible endpoint |
 //!
 //! An application chooses an adapter for each field of [`Ports`], makes a [`Harness`] of them, starts runs and serves
@@ -59,10 +62,16 @@ pub use seaworthy_core::{
 };
 pub use seaworthy_ports as ports;
 
+#[cfg(feature = "anthropic")]
+pub use seaworthy_anthropic as anthropic;
+#[cfg(feature = "gemini")]
+pub use seaworthy_gemini as gemini;
 #[cfg(feature = "local-fs")]
 pub use seaworthy_local_fs as local_fs;
 #[cfg(feature = "memory")]
 pub use seaworthy_memory as memory;
+#[cfg(feature = "ollama")]
+pub use seaworthy_ollama as ollama;
 #[cfg(feature = "openai")]
 pub use seaworthy_openai as openai;
 #[cfg(feature = "postgres")]

@@ -48,8 +48,12 @@ pub struct Descriptor {
 /// A model as the descriptor names it.
 #[derive(Clone, Debug)]
 enum ModelSource {
-    Scripted { script: String, at: Position },
-    OpenAi { model: String },
+    Scripted {
+        script: String,
+        at: Position,
+    },
+    /// Nothing of it lies in a file.
+    Asked(ModelSpec),
 }
 
 impl Descriptor {
@@ -86,7 +90,7 @@ impl Descriptor {
         let mut models = BTreeMap::new();
         for (alias, source) in self.models {
             let spec = match source {
-                ModelSource::OpenAi { model } => ModelSpec::OpenAi { model },
+                ModelSource::Asked(spec) => spec,
                 ModelSource::Scripted { script: origin, at } => match read(&origin) {
                     Ok(script) if script.len() <= MAX_SCRIPT_BYTES => {
                         ModelSpec::Scripted { script, origin }

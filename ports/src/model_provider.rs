@@ -18,7 +18,7 @@ mod message;
 
 pub use assemble::{ModelProviderExt, ModelReply, assemble};
 pub use history::{HistoryFault, check_history};
-pub use message::{Block, Message, OpaqueItem, Role, ToolCallBlock, ToolResultBlock};
+pub use message::{Block, FileBlock, Message, OpaqueItem, Role, ToolCallBlock, ToolResultBlock};
 
 /// Calls a model once, as a stream.
 ///

@@ -23,15 +23,61 @@ pub enum ModelSpec {
         /// What the endpoint calls the model.
         model: String,
     },
+    /// Anthropic Messages.
+    #[serde(rename = "anthropic")]
+    Anthropic {
+        /// What the provider calls the model.
+        model: String,
+    },
+    /// Google Gemini.
+    #[serde(rename = "gemini")]
+    Gemini {
+        /// What the provider calls the model.
+        model: String,
+    },
+    /// An Ollama server.
+    #[serde(rename = "ollama")]
+    Ollama {
+        /// What the server calls the model.
+        model: String,
+    },
 }
 
 impl ModelSpec {
+    /// A model that is asked, by its provider's name as descriptors write it. `None`: no such provider asks one.
+    #[must_use]
+    pub fn asked(provider: &str, model: &str) -> Option<Self> {
+        let model = model.to_owned();
+        Some(match provider {
+            "openai" => Self::OpenAi { model },
+            "anthropic" => Self::Anthropic { model },
+            "gemini" => Self::Gemini { model },
+            "ollama" => Self::Ollama { model },
+            _ => return None,
+        })
+    }
+
+    /// What its provider calls the model; of a script, where it came from.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Scripted { origin, .. } => origin,
+            Self::OpenAi { model }
+            | Self::Anthropic { model }
+            | Self::Gemini { model }
+            | Self::Ollama { model } => model,
+        }
+    }
+
     /// The provider's name as descriptors write it.
     #[must_use]
     pub const fn provider(&self) -> &'static str {
         match self {
             Self::Scripted { .. } => "scripted",
             Self::OpenAi { .. } => "openai",
+            Self::Anthropic { .. } => "anthropic",
+            Self::Gemini { .. } => "gemini",
+            Self::Ollama { .. } => "ollama",
         }
     }
 }
@@ -42,6 +88,9 @@ impl fmt::Debug for ModelSpec {
         match self {
             Self::Scripted { origin, .. } => write!(f, "Scripted({origin})"),
             Self::OpenAi { model } => write!(f, "OpenAi({model})"),
+            Self::Anthropic { model } => write!(f, "Anthropic({model})"),
+            Self::Gemini { model } => write!(f, "Gemini({model})"),
+            Self::Ollama { model } => write!(f, "Ollama({model})"),
         }
     }
 }
@@ -62,7 +111,9 @@ pub enum InvalidOverride {
     #[error("{0:?} is not ALIAS=PROVIDER:MODEL; write for example main=openai:gpt-5-mini")]
     Form(String),
     /// There is no such provider.
-    #[error("{0:?} is no provider; write ALIAS=openai:MODEL, for example main=openai:gpt-5-mini")]
+    #[error(
+        "{0:?} is no provider; write ALIAS=PROVIDER:MODEL with openai, anthropic, gemini or ollama, for example main=openai:gpt-5-mini"
+    )]
     UnknownProvider(String),
     /// A script cannot be named on a command line.
     #[error(
@@ -85,18 +136,14 @@ impl ModelOverride {
         if alias.is_empty() || provider.is_empty() || model.is_empty() {
             return Err(form());
         }
-        match provider {
-            "openai" => Ok(Self {
-                alias: alias.to_owned(),
-                spec: ModelSpec::OpenAi {
-                    model: model.to_owned(),
-                },
-            }),
-            "scripted" => Err(InvalidOverride::Script),
-            other => Err(InvalidOverride::UnknownProvider(super::fields::shown(
-                other,
-            ))),
+        if provider == "scripted" {
+            return Err(InvalidOverride::Script);
         }
+        let unknown = || InvalidOverride::UnknownProvider(super::fields::shown(provider));
+        Ok(Self {
+            alias: alias.to_owned(),
+            spec: ModelSpec::asked(provider, model).ok_or_else(unknown)?,
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use super::fields::{Fields, ROOT, duration, integer, sequence, shown, text};
 use super::materialised::{AgentSpec, Metadata, Runtime, ToolSource};
 use super::suggest::{advice, listed};
 use super::yaml::{Key, Node};
-use super::{DEFAULT_MAX_TURNS, Descriptor, MAX_TURNS, ModelSource, VERSION, schema};
+use super::{DEFAULT_MAX_TURNS, Descriptor, MAX_TURNS, ModelSource, ModelSpec, VERSION, schema};
 use crate::tool::{ApprovalRule, Builtin, Risk, Settings, SideEffect};
 
 const SIDE_EFFECTS: [(&str, SideEffect); 3] = [
@@ -218,13 +218,16 @@ fn models(node: &Node, reporter: &mut Reporter<'_>) -> Option<Models> {
 #[derive(Clone, Copy)]
 enum Provider {
     Scripted,
-    OpenAi,
+    Asked(&'static str),
 }
 
 fn model(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<ModelSource> {
-    const PROVIDERS: [(&str, Provider); 2] = [
+    const PROVIDERS: [(&str, Provider); 5] = [
         ("scripted", Provider::Scripted),
-        ("openai", Provider::OpenAi),
+        ("openai", Provider::Asked("openai")),
+        ("anthropic", Provider::Asked("anthropic")),
+        ("gemini", Provider::Asked("gemini")),
+        ("ollama", Provider::Asked("ollama")),
     ];
     let fields = Fields::open(node, path, reporter)?;
     fields.required("provider", "provider: openai", reporter)?;
@@ -242,12 +245,10 @@ fn model(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<ModelSo
             };
             Some(ModelSource::Scripted { script, at })
         }
-        Provider::OpenAi => {
+        Provider::Asked(provider) => {
             let fields = Fields::known(node, path, &["provider", "model"], reporter)?;
             let (model, _) = fields.required_text("model", "model: gpt-5-mini", reporter)?;
-            Some(ModelSource::OpenAi {
-                model: model.to_owned(),
-            })
+            ModelSpec::asked(provider, model).map(ModelSource::Asked)
         }
     }
 }

@@ -23,6 +23,12 @@ pub enum HistoryFault {
         /// The message.
         message: usize,
     },
+    /// A message of the model holds a file.
+    #[error("message {message} is the model's and holds a file")]
+    FileByAssistant {
+        /// The message.
+        message: usize,
+    },
     /// Two calls of one message have the same id.
     #[error("message {message} has two calls {id:?}")]
     DuplicateCall {
@@ -104,6 +110,7 @@ impl<'a> Calls<'a> {
                 Block::ToolResult(_) => {
                     return Err(HistoryFault::ResultByAssistant { message: index });
                 }
+                Block::File(_) => return Err(HistoryFault::FileByAssistant { message: index }),
                 Block::Text { .. } | Block::Reasoning { .. } | Block::Refusal { .. } => {}
             }
         }
@@ -129,7 +136,10 @@ impl<'a> Calls<'a> {
             match block {
                 Block::ToolCall(_) => return Err(HistoryFault::CallByUser { message: index }),
                 Block::ToolResult(result) => self.answer(index, &result.id)?,
-                Block::Text { .. } | Block::Reasoning { .. } | Block::Refusal { .. } => {}
+                Block::Text { .. }
+                | Block::Reasoning { .. }
+                | Block::Refusal { .. }
+                | Block::File(_) => {}
             }
         }
         if open_before > 0 && self.unanswered == open_before {
@@ -172,7 +182,7 @@ impl<'a> Calls<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model_provider::{ToolCallBlock, ToolResultBlock};
+    use crate::model_provider::{FileBlock, ToolCallBlock, ToolResultBlock};
 
     fn message(role: Role, blocks: Vec<Block>) -> Message {
         Message { role, blocks }
@@ -335,6 +345,17 @@ mod tests {
     fn each_side_keeps_to_its_part() {
         let asks = message(Role::User, vec![call("a")]);
         assert_eq!(fault(&[asks]), HistoryFault::CallByUser { message: 0 });
+        let file = Block::File(FileBlock {
+            media_type: "image/png".to_owned(),
+            name: None,
+            data: "iVBORw==".to_owned(),
+        });
+        let shows = message(Role::User, vec![file.clone()]);
+        assert_eq!(check_history(&[shows]), Ok(()));
+        assert_eq!(
+            fault(&[Message::user("go"), message(Role::Assistant, vec![file])]),
+            HistoryFault::FileByAssistant { message: 1 }
+        );
         let answers = message(Role::Assistant, vec![result("a")]);
         assert_eq!(
             fault(&[Message::user("go"), answers]),

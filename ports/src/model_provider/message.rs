@@ -47,7 +47,8 @@ impl Message {
                 Block::Reasoning { .. }
                 | Block::ToolCall(_)
                 | Block::ToolResult(_)
-                | Block::Refusal { .. } => None,
+                | Block::Refusal { .. }
+                | Block::File(_) => None,
             })
             .collect()
     }
@@ -59,7 +60,8 @@ impl Message {
             Block::Text { .. }
             | Block::Reasoning { .. }
             | Block::ToolResult(_)
-            | Block::Refusal { .. } => None,
+            | Block::Refusal { .. }
+            | Block::File(_) => None,
         })
     }
 }
@@ -100,6 +102,8 @@ pub enum Block {
         /// In its words.
         text: String,
     },
+    /// The user shows a file.
+    File(FileBlock),
 }
 
 impl fmt::Debug for Block {
@@ -110,7 +114,29 @@ impl fmt::Debug for Block {
             Self::ToolCall(_) => "ToolCall",
             Self::ToolResult(_) => "ToolResult",
             Self::Refusal { .. } => "Refusal",
+            Self::File(_) => "File",
         })
+    }
+}
+
+/// A file for the model: an image, a sound, a document. A provider that cannot take it refuses the call with
+/// [`Kind::Unsupported`](super::Kind::Unsupported) before anything is sent.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileBlock {
+    /// What it is, such as `image/png` or `application/pdf`.
+    pub media_type: String,
+    /// What the model may call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its bytes in Base64, with the standard alphabet and padding.
+    pub data: String,
+}
+
+impl fmt::Debug for FileBlock {
+    /// Without content: it is not for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileBlock({} letters)", self.data.len())
     }
 }
 

@@ -63,6 +63,7 @@ pub mod checkpoint_store;
 pub mod clock;
 pub mod durable_runtime;
 pub mod entropy;
+pub mod http;
 pub mod mcp;
 pub mod model_provider;
 pub mod observer;

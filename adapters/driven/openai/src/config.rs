@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use seaworthy_http::client::host;
 use seaworthy_ports::Secret;
 
 /// The address of OpenAI itself.
@@ -80,11 +81,8 @@ impl OpenAiConfig {
 
 impl fmt::Debug for OpenAiConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = reqwest::Url::parse(&self.base_url)
-            .ok()
-            .and_then(|url| url.host_str().map(str::to_owned));
         f.debug_struct("OpenAiConfig")
-            .field("host", &host)
+            .field("host", &host(&self.base_url))
             .field("api_key", &self.api_key.as_ref().map(|_key| "…"))
             .finish_non_exhaustive()
     }

@@ -12,21 +12,17 @@
 //! # Ok::<(), seaworthy_ports::model_provider::ModelError>(())
 //! ```
 //!
-//! What an answer is made of, from the wire up: `sse` splits bytes into frames, `wire` gives frames their shape, `answer`
-//! folds them into model events, `call` performs the exchange. Nothing in it retries: the core does.
+//! `request` writes what is asked, `wire` gives frames their shape, `answer` reads them; the exchange itself is that of
+//! `seaworthy-http`. Nothing in it retries: the core does.
 //!
 //! Only `http://` and `https://` as configured is spoken: no redirect is followed and no proxy is taken from the
 //! environment, so the key reaches no other host. Certificates are checked by the platform's own rules.
 
 mod answer;
-mod call;
 mod client;
 mod config;
 mod error;
-mod headers;
 mod request;
-mod schema;
-mod sse;
 mod wire;
 
 pub use client::OpenAi;

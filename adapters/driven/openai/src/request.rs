@@ -1,7 +1,9 @@
 //! A model request as Chat Completions writes it.
 
+use seaworthy_http::failure::refused;
 use seaworthy_ports::model_provider::{
-    Block, Message, ModelRequest, OpaqueItem, Role, ToolCallBlock, ToolSpec,
+    Block, FileBlock, Kind, Message, ModelError, ModelRequest, OpaqueItem, Role, ToolCallBlock,
+    ToolSpec,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -37,7 +39,7 @@ enum WireMessage<'a> {
         content: &'a str,
     },
     User {
-        content: String,
+        content: Content<'a>,
     },
     Assistant {
         content: Option<String>,
@@ -50,6 +52,40 @@ enum WireMessage<'a> {
         tool_call_id: &'a str,
         content: &'a str,
     },
+}
+
+/// Many compatible servers take nothing but text, so text alone is no list.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Text(String),
+    Parts(Vec<Part<'a>>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Part<'a> {
+    Text { text: &'a str },
+    ImageUrl { image_url: ImageUrl },
+    InputAudio { input_audio: Audio<'a> },
+    File { file: File<'a> },
+}
+
+#[derive(Serialize)]
+struct ImageUrl {
+    url: String,
+}
+
+#[derive(Serialize)]
+struct Audio<'a> {
+    data: &'a str,
+    format: &'static str,
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    filename: &'a str,
+    file_data: String,
 }
 
 #[derive(Serialize)]
@@ -97,10 +133,7 @@ struct JsonSchema<'a> {
 }
 
 /// The bytes of the request's body.
-pub(crate) fn body(
-    request: &ModelRequest,
-    config: &OpenAiConfig,
-) -> Result<Vec<u8>, serde_json::Error> {
+pub(crate) fn body(request: &ModelRequest, config: &OpenAiConfig) -> Result<Vec<u8>, ModelError> {
     let mut messages = Vec::with_capacity(request.messages.len().saturating_add(1));
     if !request.instructions.is_empty() {
         messages.push(WireMessage::System {
@@ -109,7 +142,7 @@ pub(crate) fn body(
     }
     for message in request.messages.iter() {
         match message.role {
-            Role::User => from_user(message, &mut messages),
+            Role::User => from_user(message, &mut messages)?,
             Role::Assistant => messages.push(from_assistant(message)),
         }
     }
@@ -118,7 +151,7 @@ pub(crate) fn body(
     } else {
         (None, request.max_output_tokens)
     };
-    serde_json::to_vec(&Body {
+    let body = Body {
         model: &request.model,
         messages,
         stream: true,
@@ -139,12 +172,20 @@ pub(crate) fn body(
             }),
         max_completion_tokens,
         max_tokens,
+    };
+    serde_json::to_vec(&body).map_err(|_error| {
+        let why = "the request cannot be written as JSON";
+        refused(ADAPTER, Kind::InvalidRequest, "stream", why)
     })
 }
 
 /// Results come first, as the format wants them directly after the calls.
-fn from_user<'a>(message: &'a Message, messages: &mut Vec<WireMessage<'a>>) {
-    let mut has_text = false;
+fn from_user<'a>(
+    message: &'a Message,
+    messages: &mut Vec<WireMessage<'a>>,
+) -> Result<(), ModelError> {
+    let mut parts = Vec::new();
+    let mut has_files = false;
     let mut has_results = false;
     for block in &message.blocks {
         match block {
@@ -155,14 +196,57 @@ fn from_user<'a>(message: &'a Message, messages: &mut Vec<WireMessage<'a>>) {
                     content: &result.content,
                 });
             }
-            Block::Text { .. } => has_text = true,
+            Block::Text { text, .. } => parts.push(Part::Text { text }),
+            Block::File(file) => {
+                has_files = true;
+                parts.push(part(file)?);
+            }
             Block::Reasoning { .. } | Block::ToolCall(_) | Block::Refusal { .. } => {}
         }
     }
-    if has_text || !has_results {
-        messages.push(WireMessage::User {
-            content: message.text(),
+    if !parts.is_empty() || !has_results {
+        let content = if has_files {
+            Content::Parts(parts)
+        } else {
+            Content::Text(message.text())
+        };
+        messages.push(WireMessage::User { content });
+    }
+    Ok(())
+}
+
+fn part(file: &FileBlock) -> Result<Part<'_>, ModelError> {
+    let FileBlock {
+        media_type,
+        name,
+        data,
+    } = file;
+    let url = || format!("data:{media_type};base64,{data}");
+    let format = match media_type.as_str() {
+        "audio/wav" | "audio/x-wav" | "audio/wave" => Some("wav"),
+        "audio/mpeg" | "audio/mp3" => Some("mp3"),
+        _ => None,
+    };
+    if let Some(format) = format {
+        return Ok(Part::InputAudio {
+            input_audio: Audio { data, format },
         });
+    }
+    match media_type.as_str() {
+        "image/png" | "image/jpeg" | "image/gif" | "image/webp" => Ok(Part::ImageUrl {
+            image_url: ImageUrl { url: url() },
+        }),
+        "application/pdf" => Ok(Part::File {
+            file: File {
+                filename: name.as_deref().unwrap_or("file.pdf"),
+                file_data: url(),
+            },
+        }),
+        _ => {
+            let why =
+                "a file of the conversation is neither PNG, JPEG, GIF, WebP, WAV, MP3 nor PDF";
+            Err(refused(ADAPTER, Kind::Unsupported, "stream", why))
+        }
     }
 }
 
@@ -173,7 +257,8 @@ fn from_assistant(message: &Message) -> WireMessage<'_> {
         Block::Text { .. }
         | Block::Reasoning { .. }
         | Block::ToolCall(_)
-        | Block::ToolResult(_) => None,
+        | Block::ToolResult(_)
+        | Block::File(_) => None,
     });
     let tool_calls: Vec<_> = message.tool_calls().map(call).collect();
     let text = message.text();
@@ -377,5 +462,47 @@ mod tests {
             (legacy.get("max_completion_tokens"), &legacy["max_tokens"]),
             (None, &json!(7))
         );
+    }
+
+    #[test]
+    fn files_are_written_where_the_format_has_a_place_for_them() {
+        let sent = |media_type: &str| {
+            let file = Block::File(FileBlock {
+                media_type: media_type.to_owned(),
+                name: None,
+                data: "QQ==".to_owned(),
+            });
+            let message = Message {
+                role: Role::User,
+                blocks: vec![text("look"), file],
+            };
+            let request = request(vec![message]);
+            body(&request, &OpenAiConfig::new(None)).map(|body| {
+                let body: Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!(
+                    body["messages"][0]["content"][0],
+                    json!({"type": "text", "text": "look"})
+                );
+                body["messages"][0]["content"][1].clone()
+            })
+        };
+        for (media_type, part) in [
+            (
+                "image/png",
+                json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ=="}}),
+            ),
+            (
+                "audio/wav",
+                json!({"type": "input_audio", "input_audio": {"data": "QQ==", "format": "wav"}}),
+            ),
+            (
+                "application/pdf",
+                json!({"type": "file", "file": {"filename": "file.pdf", "file_data": "data:application/pdf;base64,QQ=="}}),
+            ),
+        ] {
+            assert_eq!(sent(media_type).unwrap(), part);
+        }
+        let error = sent("video/mp4").unwrap_err();
+        assert_eq!(error.kind(), Kind::Unsupported);
     }
 }

@@ -6,11 +6,9 @@
     reason = "helpers of tests fail by panicking"
 )]
 
-#[path = "support/wire.rs"]
-mod wire;
+use std::sync::Arc;
 
-use std::sync::{Arc, Mutex};
-
+use seaworthy_contract::http::{Act, Backend, chunked, head};
 use seaworthy_contract::model_provider::{
     Answer, Failure, Flood, Harness, Owner, RetryAfter, Said, Script, Step,
 };
@@ -18,35 +16,25 @@ use seaworthy_openai::{OpenAi, OpenAiConfig};
 use seaworthy_ports::model_provider::{FinishReason, Kind, ModelProvider, RateLimits, Usage};
 use seaworthy_ports::{Secret, async_trait};
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc::{self, UnboundedReceiver};
-use wire::{Act, head, listen};
 
 const KEY: &str = "sk-canary-0123456789";
 
 struct Endpoint {
     model: OpenAi,
-    acts: Arc<Mutex<Vec<Act>>>,
-    requests: Mutex<(UnboundedReceiver<String>, Vec<String>)>,
-    left: Mutex<(UnboundedReceiver<()>, usize)>,
+    backend: Backend,
 }
 
 #[async_trait]
 impl Harness for Endpoint {
     async fn start() -> Self {
-        let acts = Arc::<Mutex<Vec<Act>>>::default();
-        let (asked, requests) = mpsc::unbounded_channel();
-        let (leaves, left) = mpsc::unbounded_channel();
-        let now = Arc::clone(&acts);
-        let url = listen(move || now.lock().unwrap().clone(), asked, leaves).await;
+        let backend = Backend::start().await;
         let config = OpenAiConfig::new(Some(Secret::new(KEY)))
-            .with_base_url(url)
+            .with_base_url(backend.url())
             .with_max_event_bytes(1 << 16)
             .with_max_stream_bytes(1 << 20);
         Self {
             model: OpenAi::connect(config).unwrap(),
-            acts,
-            requests: Mutex::new((requests, Vec::new())),
-            left: Mutex::new((left, 0)),
+            backend,
         }
     }
 
@@ -62,25 +50,16 @@ impl Harness for Endpoint {
             Answer::HangUp => (Vec::new(), Said::default()),
             _ => return None,
         };
-        *self.acts.lock().unwrap() = acts;
+        self.backend.perform(acts);
         Some(said)
     }
 
     fn requests(&self) -> Option<Vec<String>> {
-        let mut requests = self.requests.lock().unwrap();
-        while let Ok(request) = requests.0.try_recv() {
-            let body = request.split_once("\r\n\r\n").unwrap().1.to_owned();
-            requests.1.push(body);
-        }
-        Some(requests.1.clone())
+        Some(self.backend.bodies())
     }
 
     fn hang_ups(&self) -> Option<usize> {
-        let mut left = self.left.lock().unwrap();
-        while left.0.try_recv().is_ok() {
-            left.1 += 1;
-        }
-        Some(left.1)
+        Some(self.backend.hang_ups())
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -181,7 +160,12 @@ fn streamed(script: &Script) -> Option<(Vec<Act>, Said)> {
             }
             Step::Cut => last = Some(None),
             Step::Silence => last = Some(Some(Act::Wait)),
-            Step::Endless(flood) => last = Some(Some(Act::Repeat(chunked(&endless(*flood), None)))),
+            Step::Endless(flood) => {
+                last = Some(Some(Act::Repeat(chunked(
+                    endless(*flood).as_bytes(),
+                    1 << 16,
+                ))))
+            }
             _ => {}
         }
         if last.is_some() {
@@ -202,21 +186,10 @@ fn streamed(script: &Script) -> Option<(Vec<Act>, Said)> {
     headers += "transfer-encoding: chunked\r\n";
     let mut acts = vec![
         Act::Say(head(&headers)),
-        Act::Say(chunked(&body, script.pieces)),
+        Act::Say(chunked(body.as_bytes(), script.pieces.unwrap_or(1 << 16))),
     ];
     acts.extend(last.unwrap_or_else(|| Some(Act::Say(b"0\r\n\r\n".to_vec()))));
     Some((acts, said))
-}
-
-/// Chunks of the transfer reach a client as they are, however the network joins them.
-fn chunked(body: &str, pieces: Option<usize>) -> Vec<u8> {
-    let mut chunks = Vec::new();
-    for piece in body.as_bytes().chunks(pieces.unwrap_or(1 << 16)) {
-        chunks.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
-        chunks.extend_from_slice(piece);
-        chunks.extend_from_slice(b"\r\n");
-    }
-    chunks
 }
 
 fn endless(flood: Flood) -> String {

@@ -91,7 +91,8 @@ impl Conversation {
             Block::Text { .. }
             | Block::Reasoning { .. }
             | Block::ToolCall(_)
-            | Block::Refusal { .. } => None,
+            | Block::Refusal { .. }
+            | Block::File(_) => None,
         }
     }
 }

@@ -18,6 +18,9 @@ const EXIT_CODES: &str = "Exit codes:
 
 Environment:
   OPENAI_API_KEY, OPENAI_BASE_URL  for models of provider openai
+  ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL  for models of provider anthropic
+  GEMINI_API_KEY, GEMINI_BASE_URL  for models of provider gemini
+  OLLAMA_API_KEY, OLLAMA_BASE_URL  for models of provider ollama (default: this machine's server, which needs no key)
   NO_COLOR                         no colours, whatever its value
   SEAWORTHY_STORE, SEAWORTHY_DATA  what --store and --data say otherwise; a password is not seen there
   SEAWORTHY_LOG                    what to log on standard error, such as `debug` (default: warnings)";

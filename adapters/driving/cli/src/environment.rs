@@ -11,6 +11,12 @@ const FOR_COMMANDS: [&str; 4] = ["PATH", "HOME", "LANG", "LC_ALL"];
 /// What this program takes from its environment.
 #[derive(Debug)]
 pub(crate) struct Environment {
+    pub(crate) anthropic_api_key: Option<Secret>,
+    pub(crate) anthropic_base_url: Option<String>,
+    pub(crate) gemini_api_key: Option<Secret>,
+    pub(crate) gemini_base_url: Option<String>,
+    pub(crate) ollama_api_key: Option<Secret>,
+    pub(crate) ollama_base_url: Option<String>,
     pub(crate) openai_api_key: Option<Secret>,
     pub(crate) openai_base_url: Option<String>,
     pub(crate) no_color: bool,
@@ -30,6 +36,12 @@ impl Environment {
     pub(crate) fn read() -> Self {
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {
+            anthropic_api_key: text("ANTHROPIC_API_KEY").map(Secret::new),
+            anthropic_base_url: text("ANTHROPIC_BASE_URL"),
+            gemini_api_key: text("GEMINI_API_KEY").map(Secret::new),
+            gemini_base_url: text("GEMINI_BASE_URL"),
+            ollama_api_key: text("OLLAMA_API_KEY").map(Secret::new),
+            ollama_base_url: text("OLLAMA_BASE_URL"),
             openai_api_key: text("OPENAI_API_KEY").map(Secret::new),
             openai_base_url: text("OPENAI_BASE_URL"),
             no_color: text("NO_COLOR").is_some() || text("TERM").as_deref() == Some("dumb"),

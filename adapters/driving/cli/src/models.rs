@@ -3,7 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use seaworthy::anthropic::{Anthropic, AnthropicConfig};
 use seaworthy::descriptor::{Materialised, ModelSpec};
+use seaworthy::gemini::{Gemini, GeminiConfig};
+use seaworthy::ollama::{Ollama, OllamaConfig};
 use seaworthy::openai::{OpenAi, OpenAiConfig};
 use seaworthy::ports::Secret;
 use seaworthy::ports::clock::Clock;
@@ -19,26 +22,97 @@ use crate::environment::Environment;
 #[derive(Debug)]
 pub(crate) struct CliModels {
     clock: Arc<dyn Clock>,
+    anthropic_api_key: Option<Secret>,
+    anthropic_base_url: Option<String>,
+    gemini_api_key: Option<Secret>,
+    gemini_base_url: Option<String>,
+    ollama_api_key: Option<Secret>,
+    ollama_base_url: Option<String>,
     openai_api_key: Option<Secret>,
     openai_base_url: Option<String>,
-    /// One for all agents, which share its connections.
-    openai: OnceLock<OpenAi>,
+    made: Made,
+}
+
+/// One of each provider, for all agents, which share its connections.
+#[derive(Debug, Default)]
+struct Made {
+    anthropic: Once,
+    gemini: Once,
+    ollama: Once,
+    openai: Once,
+}
+
+type Once = OnceLock<Arc<dyn ModelProvider>>;
+
+fn once(
+    made: &Once,
+    make: impl FnOnce() -> Result<Arc<dyn ModelProvider>, NoModel>,
+) -> Result<Arc<dyn ModelProvider>, NoModel> {
+    if let Some(provider) = made.get() {
+        return Ok(Arc::clone(provider));
+    }
+    let provider = make()?;
+    Ok(Arc::clone(made.get_or_init(|| provider)))
 }
 
 impl CliModels {
     pub(crate) fn new(clock: Arc<dyn Clock>, environment: &Environment) -> Self {
         Self {
             clock,
+            anthropic_api_key: environment.anthropic_api_key.clone(),
+            anthropic_base_url: environment.anthropic_base_url.clone(),
+            gemini_api_key: environment.gemini_api_key.clone(),
+            gemini_base_url: environment.gemini_base_url.clone(),
+            ollama_api_key: environment.ollama_api_key.clone(),
+            ollama_base_url: environment.ollama_base_url.clone(),
             openai_api_key: environment.openai_api_key.clone(),
             openai_base_url: environment.openai_base_url.clone(),
-            openai: OnceLock::new(),
+            made: Made::default(),
         }
     }
 
-    fn openai(&self) -> Result<Arc<dyn ModelProvider>, NoModel> {
-        if let Some(provider) = self.openai.get() {
-            return Ok(Arc::new(provider.clone()));
+    fn anthropic(&self) -> Result<Arc<dyn ModelProvider>, NoModel> {
+        let missing = || {
+            let why = "a model of provider anthropic needs a key: set ANTHROPIC_API_KEY";
+            NoModel(why.to_owned())
+        };
+        let key = self.anthropic_api_key.clone().ok_or_else(missing)?;
+        let mut config = AnthropicConfig::new(key);
+        if let Some(url) = &self.anthropic_base_url {
+            config = config.with_base_url(url.clone());
         }
+        let provider = Anthropic::connect(config).map_err(|error| NoModel(error.to_string()))?;
+        Ok(Arc::new(provider))
+    }
+
+    fn gemini(&self) -> Result<Arc<dyn ModelProvider>, NoModel> {
+        let missing = || {
+            let why = "a model of provider gemini needs a key: set GEMINI_API_KEY";
+            NoModel(why.to_owned())
+        };
+        let key = self.gemini_api_key.clone().ok_or_else(missing)?;
+        let mut config = GeminiConfig::new(key);
+        if let Some(url) = &self.gemini_base_url {
+            config = config.with_base_url(url.clone());
+        }
+        let provider = Gemini::connect(config).map_err(|error| NoModel(error.to_string()))?;
+        Ok(Arc::new(provider))
+    }
+
+    /// A server on this machine needs neither key nor address.
+    fn ollama(&self) -> Result<Arc<dyn ModelProvider>, NoModel> {
+        let mut config = OllamaConfig::new();
+        if let Some(key) = &self.ollama_api_key {
+            config = config.with_api_key(key.clone());
+        }
+        if let Some(url) = &self.ollama_base_url {
+            config = config.with_base_url(url.clone());
+        }
+        let provider = Ollama::connect(config).map_err(|error| NoModel(error.to_string()))?;
+        Ok(Arc::new(provider))
+    }
+
+    fn openai(&self) -> Result<Arc<dyn ModelProvider>, NoModel> {
         let mut config = match (&self.openai_api_key, &self.openai_base_url) {
             (None, None) => {
                 return Err(NoModel(
@@ -53,7 +127,7 @@ impl CliModels {
             config = config.with_base_url(url.clone());
         }
         let provider = OpenAi::connect(config).map_err(|error| NoModel(error.to_string()))?;
-        Ok(Arc::new(self.openai.get_or_init(|| provider).clone()))
+        Ok(Arc::new(provider))
     }
 }
 
@@ -70,7 +144,19 @@ impl Models for CliModels {
                 })
             }
             ModelSpec::OpenAi { model } => Ok(Model {
-                provider: self.openai()?,
+                provider: once(&self.made.openai, || self.openai())?,
+                name: model.clone(),
+            }),
+            ModelSpec::Anthropic { model } => Ok(Model {
+                provider: once(&self.made.anthropic, || self.anthropic())?,
+                name: model.clone(),
+            }),
+            ModelSpec::Gemini { model } => Ok(Model {
+                provider: once(&self.made.gemini, || self.gemini())?,
+                name: model.clone(),
+            }),
+            ModelSpec::Ollama { model } => Ok(Model {
+                provider: once(&self.made.ollama, || self.ollama())?,
                 name: model.clone(),
             }),
         }
@@ -103,13 +189,9 @@ pub(crate) fn chosen(descriptor: &Value) -> Option<Chosen> {
     let descriptor: Materialised = serde_json::from_value(descriptor.clone()).ok()?;
     let alias = &descriptor.entry().ok()?.model;
     let spec = descriptor.model(alias).ok()?;
-    let name = match spec {
-        ModelSpec::Scripted { origin, .. } => origin.clone(),
-        ModelSpec::OpenAi { model } => model.clone(),
-    };
     Some(Chosen {
         alias: alias.clone(),
         provider: spec.provider(),
-        name,
+        name: spec.name().to_owned(),
     })
 }

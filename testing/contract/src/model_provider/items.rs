@@ -143,7 +143,7 @@ async fn first<H: Harness>(harness: &H, steps: &[Step]) -> Result<Message, Halt>
         .filter_map(|block| match block {
             Block::Text { opaque, .. } | Block::Reasoning { opaque, .. } => opaque.as_ref(),
             Block::ToolCall(call) => call.opaque.as_ref(),
-            Block::ToolResult(_) | Block::Refusal { .. } => None,
+            Block::ToolResult(_) | Block::Refusal { .. } | Block::File(_) => None,
         })
         .map(|item| item.provider.as_str())
         .collect();

@@ -599,6 +599,7 @@ fn sent(bug: u8, request: &ModelRequest) -> String {
             Block::ToolCall(call) => (&call.arguments, call.opaque.as_ref()),
             Block::ToolResult(result) => (&result.content, None),
             Block::Refusal { text } => (text, None),
+            Block::File(file) => (&file.data, None),
         };
         words.push(text.clone());
         let own = item.filter(|item| bug == SENDS_ALL_ITEMS || item.provider == ADAPTER);

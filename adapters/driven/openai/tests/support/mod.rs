@@ -1,11 +1,11 @@
 //! A server driven by hand: it says exactly the bytes a test gives it.
 
-mod wire;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use seaworthy_contract::http::listen;
+pub(crate) use seaworthy_contract::http::{Act, head};
 use seaworthy_openai::{OpenAi, OpenAiConfig};
 use seaworthy_ports::model_provider::{
     Message, ModelError, ModelEvent, ModelProvider as _, ModelProviderExt as _, ModelReply,
@@ -13,8 +13,6 @@ use seaworthy_ports::model_provider::{
 };
 use seaworthy_ports::{Latch, Secret};
 use tokio::sync::mpsc;
-use wire::listen;
-pub(crate) use wire::{Act, head};
 
 /// A key that must never be seen.
 pub(crate) const CANARY: &str = "sk-canary-0123456789";

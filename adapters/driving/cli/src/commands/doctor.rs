@@ -78,6 +78,8 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CliError> {
     };
     let ports = stack.harness.ports();
     let openai = context.environment.openai_api_key.is_some();
+    let anthropic = context.environment.anthropic_api_key.is_some();
+    let gemini = context.environment.gemini_api_key.is_some();
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         workspace: context.workspace()?,
@@ -99,8 +101,21 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CliError> {
                 provider: "openai",
                 ready: openai || context.environment.openai_base_url.is_some(),
             },
+            Provider {
+                provider: "anthropic",
+                ready: anthropic,
+            },
+            Provider {
+                provider: "gemini",
+                ready: gemini,
+            },
+            Provider {
+                provider: "ollama",
+                // Its server needs no key; whether it is there, a call shows.
+                ready: true,
+            },
         ],
-        missing: missing(ports, openai),
+        missing: missing(ports, openai, anthropic, gemini),
     };
     stack.close().await;
     if let Some(folder) = temporary {
@@ -172,7 +187,7 @@ fn adapters(ports: &Ports) -> Vec<Adapter> {
     ]
 }
 
-fn missing(ports: &Ports, openai: bool) -> Vec<Missing> {
+fn missing(ports: &Ports, openai: bool, anthropic: bool, gemini: bool) -> Vec<Missing> {
     let mut missing = Vec::new();
     let mut add = |absent: bool, what, advice| {
         if absent {
@@ -183,6 +198,16 @@ fn missing(ports: &Ports, openai: bool) -> Vec<Missing> {
         !openai,
         "OPENAI_API_KEY",
         "set it to ask models of provider openai; scripted models need no key",
+    );
+    add(
+        !anthropic,
+        "ANTHROPIC_API_KEY",
+        "set it to ask models of provider anthropic; scripted models need no key",
+    );
+    add(
+        !gemini,
+        "GEMINI_API_KEY",
+        "set it to ask models of provider gemini; scripted models need no key",
     );
     add(
         ports.sandbox.capabilities().isolation <= Isolation::Process,

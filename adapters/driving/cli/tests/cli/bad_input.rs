@@ -155,18 +155,15 @@ fn usage_is_refused() {
 #[test]
 fn a_model_without_a_key_is_refused_before_anything_runs() {
     let place = Place::with_script(&script(&[]));
-    let done = refused(
-        &place,
-        &[
-            "run",
-            "agent.yaml",
-            "--run-id",
-            "r1",
-            "--model",
-            "main=openai:gpt-5-mini",
-        ],
-    );
-    assert!(done.stderr.contains("OPENAI_API_KEY"), "{done:?}");
+    for (model, key) in [
+        ("main=openai:gpt-5-mini", "OPENAI_API_KEY"),
+        ("main=anthropic:claude-sonnet-4-5", "ANTHROPIC_API_KEY"),
+        ("main=gemini:gemini-2.5-flash", "GEMINI_API_KEY"),
+    ] {
+        let arguments = ["run", "agent.yaml", "--run-id", "r1", "--model", model];
+        let done = refused(&place, &arguments);
+        assert!(done.stderr.contains(key), "{done:?}");
+    }
     refused(&place, &["show", "r1"]);
 }
 

@@ -1,0 +1,135 @@
+//! The connection to a server.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use seaworthy_http::client::{Connection, Settings};
+use seaworthy_http::headers::Names;
+use seaworthy_http::{Caps, Complaint, Form, Outgoing, Wire, stream};
+use seaworthy_ports::model_provider::{
+    Embeddings, ModelCapabilities, ModelError, ModelEvent, ModelProvider, ModelRequest, Rerank,
+};
+use seaworthy_ports::{AdapterInfo, BoxStream};
+use serde_json::Value;
+
+use crate::answer::Answer;
+use crate::config::OllamaConfig;
+use crate::error::{ADAPTER, complaint};
+use crate::request::body;
+
+/// A server names neither requests nor limits in its headers.
+const NAMES: Names = Names {
+    request_id: &[],
+    requests_remaining: "",
+    requests_reset: "",
+    tokens_remaining: "",
+    tokens_reset: "",
+};
+
+/// A model behind an Ollama server. Clones share their connections.
+#[derive(Clone)]
+pub struct Ollama(Arc<Endpoint>);
+
+/// Where calls go, and how they are written.
+struct Endpoint {
+    connection: Connection,
+    config: OllamaConfig,
+}
+
+impl fmt::Debug for Ollama {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ollama")
+            .field("host", &self.0.connection.host())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ollama {
+    /// Prepares calls. No I/O: the platform's certificates are read with the first call, which fails
+    /// with `Kind::Unsupported` where they cannot be used.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::InvalidRequest` for an address that is none, `Kind::Authentication` for a key that no header can carry.
+    pub fn connect(config: OllamaConfig) -> Result<Self, ModelError> {
+        let accept = HeaderValue::from_static("application/x-ndjson, application/json");
+        let connection = Connection::new(&Settings {
+            adapter: ADAPTER,
+            user_agent: concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")),
+            base_url: &config.base_url,
+            key: config.api_key.as_ref(),
+            key_header: (AUTHORIZATION, "Bearer "),
+            headers: &[(ACCEPT, accept)],
+            connect_timeout: config.connect_timeout,
+            caps: Caps::new(config.max_event_bytes, config.max_stream_bytes),
+        })?;
+        Ok(Self(Arc::new(Endpoint { connection, config })))
+    }
+}
+
+impl Wire for Endpoint {
+    type Reader = Answer;
+
+    fn adapter(&self) -> &'static str {
+        ADAPTER
+    }
+
+    fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn form(&self) -> Form {
+        Form::Lines
+    }
+
+    fn names(&self) -> &'static Names {
+        &NAMES
+    }
+
+    fn outgoing(&self, request: &ModelRequest) -> Result<Outgoing, ModelError> {
+        Ok(Outgoing {
+            url: self.connection.url(&["api", "chat"]),
+            body: body(request, &self.config)?,
+        })
+    }
+
+    fn complaint(&self, _body: &Value, status: Option<u16>) -> Complaint {
+        complaint(status)
+    }
+
+    fn reader(&self, _request: &ModelRequest) -> Answer {
+        Answer::default()
+    }
+}
+
+#[async_trait]
+impl ModelProvider for Ollama {
+    fn info(&self) -> AdapterInfo {
+        AdapterInfo {
+            id: ADAPTER,
+            package: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
+    fn capabilities(&self, _model: &str) -> ModelCapabilities {
+        ModelCapabilities::NONE
+            .with_tool_use()
+            .with_structured_output()
+            .with_vision_input()
+    }
+
+    fn stream(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
+        stream(Arc::clone(&self.0), request)
+    }
+
+    fn embeddings(&self) -> Option<&dyn Embeddings> {
+        None
+    }
+
+    fn rerank(&self) -> Option<&dyn Rerank> {
+        None
+    }
+}

@@ -1,0 +1,24 @@
+//! What adapters of models behind HTTP share.
+//!
+//! From the wire up: [`sse`] and [`ndjson`] split bytes into frames, [`frames`] bounds a whole answer, [`exchange`]
+//! sends a request and reads the answer, [`reply`] writes down what the frames mean in the port's words, [`failure`] and
+//! [`headers`] say what went wrong and what else the backend tells, [`client`] makes the connection. An adapter brings a
+//! [`Wire`]: how its provider writes requests, and a [`Reader`] of its provider's frames.
+//!
+//! Nothing in it retries: the core does. Nothing follows a redirect or takes a proxy from the environment, so a key
+//! reaches no host but the configured one.
+
+pub mod client;
+pub mod exchange;
+pub mod failure;
+pub mod frames;
+pub mod headers;
+pub mod ndjson;
+pub mod reply;
+mod schema;
+pub mod sse;
+
+pub use exchange::{Outgoing, Reader, Wire, stream};
+pub use failure::{Complaint, Fault};
+pub use frames::{Caps, Form};
+pub use reply::Reply;
