@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: runs the benchmark, which lies in testing/bench because it uses the workspace's crates.
 
 use crate::failure::Failure;
+use crate::services::{Kind, Session};
 use crate::step::{cargo_command, execute};
 use crate::workspace;
 
@@ -18,7 +19,14 @@ pub(crate) struct Args {
     only: Vec<String>,
 }
 
-/// Builds the benchmark with optimisations and runs it. Its report is also written to target/bench.json.
+impl Args {
+    fn wants_postgres(&self) -> bool {
+        self.only.is_empty() || self.only.iter().any(|group| group == Kind::Postgres.name())
+    }
+}
+
+/// Builds the benchmark with optimisations and runs it. Its report is also written to target/bench.json. A database server
+/// is started before and stopped afterwards; where there can be none, the rows about it are skipped.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let root = workspace::root()?;
     let report = workspace::metadata(&root)?
@@ -45,5 +53,35 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     for group in &args.only {
         command.arg("--only").arg(group);
     }
-    execute(command)
+    let session = if args.wants_postgres() {
+        Session::start(&[Kind::Postgres]).unwrap_or_else(|failure| {
+            eprintln!("nothing is measured on PostgreSQL: {failure}");
+            Session::default()
+        })
+    } else {
+        Session::default()
+    };
+    session.tell(&mut command);
+    let measured = execute(command);
+    session.stop();
+    measured
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_started_only_where_something_is_measured_on_it() {
+        let wants = |only: &[&str]| {
+            let args = Args {
+                quick: false,
+                json: false,
+                only: only.iter().map(|group| (*group).to_owned()).collect(),
+            };
+            args.wants_postgres()
+        };
+        assert!(wants(&[]) && wants(&["store", "postgres"]));
+        assert!(!wants(&["store", "cold"]));
+    }
 }

@@ -17,6 +17,7 @@ mod long;
 mod many;
 mod meter;
 mod model;
+mod postgres;
 mod raw;
 mod report;
 mod runtime;
@@ -30,7 +31,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use child::Part;
-use report::{Report, Row};
+use report::Report;
 
 /// The one that the command line has too.
 #[global_allocator]
@@ -149,12 +150,8 @@ async fn measure(args: &Args) -> Result<Report, Failure> {
         child::cold(folder, quick, report_in)?;
     }
     if wanted(Group::Postgres) {
-        for what in [
-            "Postgres, 64 in flight: appends",
-            "Postgres, one run: round trips per step",
-        ] {
-            report_in.add(Row::skipped(what, "this program has no Postgres adapter"));
-        }
+        begin("PostgreSQL", began);
+        postgres::measure(folder, quick, report_in).await?;
     }
     Ok(report)
 }

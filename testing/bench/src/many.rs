@@ -10,8 +10,8 @@ use crate::report::{Cost, Goal, Raw, Report, Row, micros};
 use crate::stack::{Files, Served, Stack};
 use crate::store;
 
-const AT_ONCE: usize = 64;
-const AGENT: Steady = Steady { turns: 5, calls: 3 };
+pub(crate) const AT_ONCE: usize = 64;
+pub(crate) const AGENT: Steady = Steady { turns: 5, calls: 3 };
 
 /// So many runs, the store alone, and SQLite by hand, with the same transactions.
 struct Round {

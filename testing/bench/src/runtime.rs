@@ -97,7 +97,7 @@ impl Advance for Turns {
     }
 }
 
-async fn submit(
+pub(crate) async fn submit(
     runtime: &Arc<dyn DurableRuntime>,
     runs: usize,
     prefix: &'static str,
@@ -125,21 +125,49 @@ async fn submit(
     Ok(())
 }
 
+/// How many workers take due runs.
+pub(crate) const WORKERS: usize = 4;
+
 /// Due runs and four workers, each with connections of its own.
 async fn due(folder: &Path, quick: bool, report: &mut Report) -> Result<(), Failure> {
-    const WORKERS: usize = 4;
     let runs = if quick { 2_000 } else { 10_000 };
     let clock = BenchClock::new();
     let first = sqlite(folder, Arc::new(clock.clone())).await?;
     submit(&first.durable_runtime(), runs, "d").await?;
-    let (turns, stop) = Turns::new(&clock, runs, |_run| Then::Done);
-    let mut handles = Vec::new();
+    let (mut handles, mut runtimes) = (Vec::new(), Vec::new());
+    for _worker in 0..WORKERS {
+        let handle = sqlite(folder, Arc::new(clock.clone())).await?;
+        runtimes.push(handle.durable_runtime());
+        handles.push(handle);
+    }
+    let taken = take_due(runtimes, &clock, runs).await?;
+    for handle in handles {
+        handle.close().await;
+    }
+    first.close().await;
+    taken.report("SQLite", runs, report)
+}
+
+/// What workers made of due runs.
+pub(crate) struct Taken {
+    /// Milliseconds from a turn to the next of the same worker.
+    gaps: Vec<f64>,
+    took: Duration,
+    /// Runs that were delivered more than once, or never.
+    wrong: usize,
+}
+
+/// Takes so many due runs, one worker on each of `runtimes`, one at a time each.
+pub(crate) async fn take_due(
+    runtimes: Vec<Arc<dyn DurableRuntime>>,
+    clock: &BenchClock,
+    runs: usize,
+) -> Result<Taken, Failure> {
+    let (turns, stop) = Turns::new(clock, runs, |_run| Then::Done);
     let mut serving = JoinSet::new();
     let began = Instant::now();
-    for number in 0..WORKERS {
-        let handle = sqlite(folder, Arc::new(clock.clone())).await?;
-        let (runtime, stop) = (handle.durable_runtime(), stop.clone());
-        handles.push(handle);
+    for (number, runtime) in runtimes.into_iter().enumerate() {
+        let stop = stop.clone();
         let turns: Arc<Mine> = Arc::new(Mine {
             all: Arc::clone(&turns),
             mine: Mutex::default(),
@@ -157,40 +185,47 @@ async fn due(folder: &Path, quick: bool, report: &mut Report) -> Result<(), Fail
         gaps.extend(ended??);
     }
     let took = began.elapsed();
-    for handle in handles {
-        handle.close().await;
-    }
-    first.close().await;
     let mut times: BTreeMap<RunId, usize> = BTreeMap::new();
     for delivered in turns.take() {
         *times.entry(delivered.run).or_default() += 1;
     }
     let twice = times.values().filter(|times| **times > 1).count();
-    gaps.sort_by(f64::total_cmp);
-    let late = gaps.get(gaps.len() * 99 / 100).copied().unwrap_or_default();
-    let gap = median(gaps).ok_or("nothing was claimed")?;
-    report.add(
-        Row::new(
-            format!("SQLite, {runs} due runs, 4 workers: from one turn to the next (median)"),
-            gap,
-            "ms",
-        )
-        .goal(Goal::Most(10.0))
-        .note(format!(
-            "more than a claim: a lease is settled, another claimed and its signals looked for, with four workers \
-            writing; 99 % within {late:.1} ms; {:.0} runs a second",
-            runs as f64 / took.as_secs_f64()
-        )),
-    );
-    report.add(
-        Row::new(
-            "  delivered twice, or never",
-            (twice + runs - times.len()) as f64,
-            "",
-        )
-        .goal(Goal::Most(0.0)),
-    );
-    Ok(())
+    Ok(Taken {
+        gaps,
+        took,
+        wrong: twice + runs.saturating_sub(times.len()),
+    })
+}
+
+impl Taken {
+    pub(crate) fn report(
+        mut self,
+        store: &str,
+        runs: usize,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        self.gaps.sort_by(f64::total_cmp);
+        let late = self.gaps.get(self.gaps.len() * 99 / 100).copied();
+        let late = late.unwrap_or_default();
+        let gap = median(self.gaps).ok_or("nothing was claimed")?;
+        report.add(
+            Row::new(
+                format!("{store}, {runs} due runs, {WORKERS} workers: from one turn to the next (median)"),
+                gap,
+                "ms",
+            )
+            .goal(Goal::Most(10.0))
+            .note(format!(
+                "more than a claim: a lease is settled, another claimed and its signals looked for, with four workers \
+                writing; 99 % within {late:.1} ms; {:.0} runs a second",
+                runs as f64 / self.took.as_secs_f64()
+            )),
+        );
+        report.add(
+            Row::new("  delivered twice, or never", self.wrong as f64, "").goal(Goal::Most(0.0)),
+        );
+        Ok(())
+    }
 }
 
 /// One worker's turns among those of all.
@@ -333,20 +368,33 @@ async fn parked(folder: &Path, quick: bool, report: &mut Report) -> Result<(), F
 pub(crate) async fn idle(folder: &Path, long: Duration) -> Result<f64, Failure> {
     let clock = BenchClock::new();
     let sqlite = sqlite(folder, Arc::new(clock.clone())).await?;
-    let (turns, _never) = Turns::new(&clock, usize::MAX, |_run| Then::Park { wake_at: None });
+    let runtime = sqlite.durable_runtime();
+    // What it does at first is not idleness.
+    let settling = Duration::from_millis(700);
+    let looks = watch_idle(runtime, &clock, settling, long, &|| clock.sleeps()).await?;
+    sqlite.close().await;
+    Ok(looks)
+}
+
+/// By how much `count` grows in a second while a worker with nothing to do is served for `long`, once it has settled.
+pub(crate) async fn watch_idle(
+    runtime: Arc<dyn DurableRuntime>,
+    clock: &BenchClock,
+    settling: Duration,
+    long: Duration,
+    count: &(dyn Fn() -> u64 + Sync),
+) -> Result<f64, Failure> {
+    let (turns, _never) = Turns::new(clock, usize::MAX, |_run| Then::Park { wake_at: None });
     let (setter, stop) = Latch::new();
     let me = worker(WorkerId::new("idle")?, Scope::All, 64);
-    let runtime = sqlite.durable_runtime();
-    let (served, looks) = tokio::join!(runtime.serve(me, turns, stop), async {
-        // What it does at first is not idleness.
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        let before = clock.sleeps();
+    let (served, counted) = tokio::join!(runtime.serve(me, turns, stop), async {
+        tokio::time::sleep(settling).await;
+        let (before, began) = (count(), Instant::now());
         tokio::time::sleep(long).await;
-        let looks = clock.sleeps() - before;
+        let counted = (count() - before) as f64 / began.elapsed().as_secs_f64();
         setter.set();
-        looks
+        counted
     });
     served?;
-    sqlite.close().await;
-    Ok(looks as f64 / long.as_secs_f64())
+    Ok(counted)
 }

@@ -1,4 +1,4 @@
-//! The stacks that are measured: on SQLite with `synchronous = FULL` and real files, and in memory.
+//! The stacks that are measured: on SQLite with `synchronous = FULL` and real files, on PostgreSQL, and in memory.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use seaworthy::ports::observer::{Fact, Observer};
 use seaworthy::ports::sandbox::Sandbox;
 use seaworthy::ports::state_store::StateStore;
 use seaworthy::ports::{AdapterInfo, Latch, RunId, WorkerId};
+use seaworthy::postgres::Postgres;
 use seaworthy::process::{ProcessConfig, ProcessSandbox, Supervisor};
 use seaworthy::sqlite::{Sqlite, SqliteConfig};
 use seaworthy::state::Status;
@@ -44,6 +45,7 @@ pub(crate) struct Stack {
     pub(crate) harness: Harness,
     pub(crate) store: Arc<Counting>,
     sqlite: Option<(Sqlite, PathBuf)>,
+    postgres: Option<Postgres>,
     workspace: PathBuf,
     descriptor: Materialised,
 }
@@ -123,6 +125,27 @@ impl Stack {
         Ok(stack)
     }
 
+    /// A stack on a PostgreSQL database, without files. `folder` is for what a database does not keep.
+    pub(crate) async fn on_postgres(
+        folder: &Path,
+        postgres: Postgres,
+        model: Steady,
+    ) -> Result<Self, Failure> {
+        let workspace = folder.join("workspace");
+        std::fs::create_dir_all(&workspace)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let blobs = LocalFs::connect(LocalFsConfig::new(folder.join("blobs"))).await?;
+        let stores = Stores {
+            state: postgres.state_store(),
+            runtime: postgres.durable_runtime(),
+            checkpoints: postgres.checkpoint_store(),
+            blobs: blobs.blob_store(),
+        };
+        let mut stack = Self::on(stores, no_files(), clock, model, workspace)?;
+        stack.postgres = Some(postgres);
+        Ok(stack)
+    }
+
     /// A stack without anything durable.
     pub(crate) fn in_memory(model: Steady) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -162,6 +185,7 @@ impl Stack {
             harness: Harness::new(ports, Settings::default()),
             store,
             sqlite: None,
+            postgres: None,
             workspace,
             descriptor,
         })
@@ -227,6 +251,9 @@ impl Stack {
     pub(crate) async fn close(self) {
         if let Some((sqlite, _database)) = self.sqlite {
             sqlite.close().await;
+        }
+        if let Some(postgres) = self.postgres {
+            postgres.close().await;
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::report::{Cost, Goal, Raw, Report, Row, median, micros};
 use crate::stack::{database, sqlite};
 
 /// Bytes of a record, about as many as a tool call's.
-const BYTES: usize = 400;
+pub(crate) const BYTES: usize = 400;
 
 /// One measurement of so many writers, and of SQLite right after it.
 struct Round {
@@ -116,13 +116,13 @@ pub(crate) async fn together(
     Ok((appends as f64 / took.as_secs_f64(), cost, group))
 }
 
-fn bodies(shape: Shape) -> Vec<Bytes> {
+pub(crate) fn bodies(shape: Shape) -> Vec<Bytes> {
     let body = Bytes::from(vec![b'x'; whole(shape.bytes).max(1)]);
     vec![body; whole(shape.bodies.round()).max(1)]
 }
 
 /// The appends `which` of each log.
-async fn run_writers(
+pub(crate) async fn run_writers(
     store: &Arc<dyn StateStore>,
     logs: usize,
     which: std::ops::Range<usize>,
@@ -145,7 +145,7 @@ async fn run_writers(
 }
 
 /// The append with that number to the log with that number.
-fn next(log: usize, append: usize, bodies: &[Bytes]) -> Result<Append, Failure> {
+pub(crate) fn next(log: usize, append: usize, bodies: &[Bytes]) -> Result<Append, Failure> {
     let labels: Labels = [
         ("status", "running"),
         ("agent", "steady"),

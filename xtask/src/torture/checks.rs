@@ -252,7 +252,10 @@ impl Call {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::PathBuf;
+
     use super::*;
 
     fn faults(journal: &str) -> Vec<String> {
@@ -287,5 +290,129 @@ mod tests {
         let other = json!({ "status": "succeeded", "attempt": 1, "calls": [{ "call_id": "b.c1", "tool": "u" }] });
         assert_eq!(summary(&one, "a"), summary(&two, "b"));
         assert_ne!(summary(&one, "a"), summary(&other, "b"));
+    }
+
+    /// A program in `folder` that does this, whatever it is asked.
+    pub(in crate::torture) fn program(folder: &Path, script: &str) -> PathBuf {
+        let program = folder.join("program");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        program
+    }
+
+    /// A run that went well, as its program shows it and as its tools remember it.
+    struct Told {
+        shown: Value,
+        verify: i32,
+        errors: &'static str,
+        /// The journals, by the tool's name.
+        journals: BTreeMap<&'static str, String>,
+    }
+
+    impl Told {
+        fn well() -> Self {
+            let (mut ledger, mut journals) = (Vec::new(), BTreeMap::new());
+            for tool in NON_IDEMPOTENT.into_iter().chain(IDEMPOTENT) {
+                let mut journal = String::new();
+                for call in 0..calls_of(&[tool]) {
+                    let key = format!("{tool}-{call}");
+                    journal.push_str(&format!("begin {key} 1\neffect {key} 1\nend {key} 1\n"));
+                    ledger.push(json!({ "tool": tool, "idempotency_key": key }));
+                }
+                journals.insert(tool, journal);
+            }
+            Self {
+                shown: json!({ "status": "succeeded", "output": "done", "attempt": 2, "ledger": ledger }),
+                verify: 0,
+                errors: "",
+                journals,
+            }
+        }
+
+        fn journal(&mut self, tool: &'static str) -> &mut String {
+            self.journals.entry(tool).or_default()
+        }
+
+        /// What the check finds.
+        fn faults(&self) -> Vec<String> {
+            let folder = tempfile::tempdir().unwrap();
+            let shown = folder.path().join("shown");
+            fs::write(&shown, self.shown.to_string()).unwrap();
+            // The question is behind the options.
+            let script = format!(
+                "for word; do case $word in show) cat {}; exit 0;; verify) echo null; exit {};; esac; done",
+                shown.display(),
+                self.verify
+            );
+            let bench = Bench::new(program(folder.path(), &script)).unwrap();
+            let subject =
+                Subject::on_server(&bench, "run-1".to_owned(), "postgres://none").unwrap();
+            for (tool, journal) in &self.journals {
+                fs::write(subject.workspace.join("effects").join(tool), journal).unwrap();
+            }
+            fs::write(bench.folder().join("run-1").join("stderr"), self.errors).unwrap();
+            let reference = summary(&Self::well().shown, "run-1");
+            let (totals, _summary) = check(&bench, &subject, Some(&reference)).unwrap();
+            totals.faults
+        }
+    }
+
+    #[test]
+    fn a_run_that_went_well_has_no_fault() {
+        assert_eq!(Told::well().faults(), [""; 0]);
+    }
+
+    #[test]
+    fn every_check_of_a_run_can_fail() {
+        type Tampering = (&'static str, fn(&mut Told));
+        let cases: [Tampering; 9] = [
+            ("a broken chain", |told| told.verify = 1),
+            ("a run that has not ended", |told| {
+                told.shown["status"] = json!("running");
+            }),
+            ("a run that ended otherwise", |told| {
+                told.shown["output"] = json!("something else");
+            }),
+            ("an effect done twice", |told| {
+                told.journal("charge")
+                    .push_str("begin charge-0 2\neffect charge-0 2\n");
+            }),
+            ("an effect of a process that was given up", |told| {
+                told.journal("charge").push_str("effect charge-0 9\n");
+            }),
+            ("an effect that the ledger has and nobody did", |told| {
+                told.journal("ship").clear();
+            }),
+            ("an effect that the ledger does not know", |told| {
+                told.journal("tag").push_str("begin new 1\neffect new 1\n");
+            }),
+            ("a call that the ledger has lost", |told| {
+                let ledger = told.shown["ledger"].as_array_mut().unwrap();
+                ledger.pop();
+            }),
+            ("a process that panicked", |told| {
+                told.errors = "thread 'main' panicked at";
+            }),
+        ];
+        for (what, tamper) in cases {
+            let mut told = Told::well();
+            tamper(&mut told);
+            assert!(!told.faults().is_empty(), "{what} is not found");
+        }
+    }
+
+    #[test]
+    fn a_process_that_still_works_for_a_run_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = std::process::Command::new("sleep")
+            .arg("60")
+            .current_dir(folder.path())
+            .spawn()
+            .unwrap();
+        let found = left_behind(folder.path(), Duration::ZERO);
+        process.kill().unwrap();
+        process.wait().unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(left_behind(folder.path(), Duration::ZERO), [""; 0]);
     }
 }

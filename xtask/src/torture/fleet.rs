@@ -44,6 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a command is repeated that finds no server.
 const TRIES: u32 = 60;
 const PAUSE: Duration = Duration::from_millis(250);
+/// The schema that the command line uses unless it is told otherwise.
+const SCHEMA: &str = "seaworthy";
 /// What the database may hold of a run in the end, in bytes. An undisturbed one has some 150,000.
 const MOST_OF_A_RUN: u64 = 1_000_000;
 /// What an empty schema has.
@@ -227,7 +229,9 @@ pub(super) fn torture(
     fleet.calm(&watcher, subjects.len(), plan.deadline)?;
     fleet.dismiss()?;
     let mut totals = checked(bench, plan.jobs, &subjects, reference)?;
-    totals.faults.extend(stored(&direct, subjects.len()));
+    totals
+        .faults
+        .extend(stored(&direct, SCHEMA, subjects.len()));
     totals.faults.append(&mut fleet.faults);
     totals.faults.extend(fleet.storm.missing());
     totals.kills = fleet.storm.kills + fleet.storm.stops;
@@ -513,7 +517,7 @@ fn checked(
 }
 
 /// What is wrong with what the database holds in the end: leases, runs that could still be claimed, and too much.
-fn stored(url: &str, runs: usize) -> Vec<String> {
+fn stored(url: &str, schema: &str, runs: usize) -> Vec<String> {
     let number = |question: &str| match postgres::ask(url, question) {
         None => Err("there is no psql, so nobody knows what the database holds".to_owned()),
         Some(Err(failure)) => Err(failure.to_string()),
@@ -525,29 +529,31 @@ fn stored(url: &str, runs: usize) -> Vec<String> {
     let bounds = [
         (
             "leases are left",
-            "SELECT count(*) FROM seaworthy.runs WHERE state = 1",
+            format!("SELECT count(*) FROM {schema}.runs WHERE state = 1"),
             0,
         ),
         (
             "runs are not finished",
-            "SELECT count(*) FROM seaworthy.runs WHERE state <> 3",
+            format!("SELECT count(*) FROM {schema}.runs WHERE state <> 3"),
             0,
         ),
         (
             "signals wait",
-            "SELECT count(*) FROM seaworthy.signals WHERE payload IS NOT NULL",
+            format!("SELECT count(*) FROM {schema}.signals WHERE payload IS NOT NULL"),
             0,
         ),
         (
             "bytes are stored",
-            "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c \
-             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'seaworthy' AND c.relkind = 'r'",
+            format!(
+                "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c \
+                 JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = '{schema}' AND c.relkind = 'r'"
+            ),
             most,
         ),
     ];
     let mut faults = Vec::new();
     for (what, question, most) in bounds {
-        match number(question) {
+        match number(&question) {
             Ok(found) if found <= most => {}
             Ok(found) => faults.push(format!("{found} {what}, at most {most} may be")),
             Err(why) => {
@@ -561,6 +567,7 @@ fn stored(url: &str, runs: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::checks::tests::program;
     use super::*;
 
     #[test]
@@ -587,5 +594,116 @@ mod tests {
         let (url, proxy) = behind_proxy("postgres://me@127.0.0.1:5432/db").unwrap();
         assert_eq!(url, format!("postgres://me@127.0.0.1:{}/db", proxy.port()));
         assert!(behind_proxy("postgres://me@host/db").is_err());
+    }
+
+    /// A schema with as much of the adapter's tables as is asked for; dropped with this.
+    struct Database {
+        url: String,
+        schema: String,
+    }
+
+    impl Database {
+        fn new(name: &str) -> Self {
+            let database = Self {
+                url: std::env::var(Kind::Postgres.variable()).unwrap(),
+                schema: format!("torture_{}_{name}", std::process::id()),
+            };
+            let schema = &database.schema;
+            database.does(&format!(
+                "CREATE SCHEMA {schema}; CREATE TABLE {schema}.runs (state smallint NOT NULL);
+                CREATE TABLE {schema}.signals (payload bytea); INSERT INTO {schema}.runs VALUES (3), (3);
+                INSERT INTO {schema}.signals VALUES (NULL)"
+            ));
+            database
+        }
+
+        fn does(&self, statement: &str) {
+            postgres::ask(&self.url, statement).unwrap().unwrap();
+        }
+
+        /// What is said of it once this was done to it.
+        fn with(&self, tampering: &str) -> Vec<String> {
+            self.does(&tampering.replace("HERE", &self.schema));
+            stored(&self.url, &self.schema, 1)
+        }
+    }
+
+    impl Drop for Database {
+        fn drop(&mut self) {
+            let drop = format!("DROP SCHEMA {} CASCADE", self.schema);
+            let _left = postgres::ask(&self.url, &drop);
+        }
+    }
+
+    #[test]
+    #[cfg_attr(
+        not(has_postgres),
+        ignore = "needs PostgreSQL: cargo xtask test starts one"
+    )]
+    fn a_lease_a_run_that_has_not_ended_a_signal_and_too_much_storage_are_found() {
+        let database = Database::new("stored");
+        assert_eq!(database.with("SELECT 1"), [""; 0]);
+        // A lease is also a run that has not ended.
+        let leased = database.with("UPDATE HERE.runs SET state = 1");
+        assert_eq!(leased.len(), 2, "{leased:?}");
+        let parked = database.with("UPDATE HERE.runs SET state = 2");
+        assert_eq!(parked.len(), 1, "{parked:?}");
+        let waiting =
+            database.with("UPDATE HERE.runs SET state = 3; UPDATE HERE.signals SET payload = ''");
+        assert_eq!(waiting.len(), 1, "{waiting:?}");
+        let large = MOST_OF_NONE + MOST_OF_A_RUN;
+        let filled = database.with(&format!(
+            "UPDATE HERE.signals SET payload = NULL; CREATE TABLE HERE.appends AS
+            SELECT repeat('x', 1000) FROM generate_series(1, {})",
+            large / 1000
+        ));
+        assert_eq!(filled.len(), 1, "{filled:?}");
+        let gone = database.with("DROP TABLE HERE.runs");
+        assert_eq!(gone.len(), 1, "{gone:?}");
+    }
+
+    /// A worker whose program is this script.
+    fn worker(bench: &Bench) -> Worker {
+        let subject = Subject::on_server(bench, "worker-0".to_owned(), "postgres://none").unwrap();
+        Worker {
+            said: subject.workspace.join("said"),
+            subject,
+            environment: Vec::new(),
+            running: None,
+            stopped_until: None,
+        }
+    }
+
+    #[test]
+    fn a_worker_that_ends_by_itself_is_found_unless_it_had_no_server_yet() {
+        for (script, is_fault) in [
+            ("exit 2", false),
+            ("exit 1", true),
+            ("exit 0", true),
+            ("echo '{\"health\":1}'; exit 2", true),
+            ("kill -9 $$", true),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let bench = Bench::new(program(folder.path(), script)).unwrap();
+            let mut worker = worker(&bench);
+            worker.start(&bench).unwrap();
+            let ended = worker.running.as_mut().unwrap().wait(PATIENCE).unwrap();
+            assert!(ended.is_some(), "{script}");
+            let fault = worker.look_after(&bench).unwrap();
+            assert_eq!(fault.is_some(), is_fault, "{script}: {fault:?}");
+        }
+    }
+
+    #[test]
+    fn runs_that_have_not_ended_are_counted_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs = json!([
+            { "status": "succeeded" }, { "status": "failed" }, { "status": "cancelled" },
+            { "status": "running" }, { "status": "waiting" }, {},
+        ]);
+        let script = format!("echo '{runs}'");
+        let bench = Bench::new(program(folder.path(), &script)).unwrap();
+        let watcher = worker(&bench).subject;
+        assert_eq!(ended(&bench, &watcher).unwrap(), 3);
     }
 }

@@ -73,7 +73,8 @@ pub(crate) fn statement<'a>(
     let bodies: Vec<&[u8]> = packed.iter().map(|(_, bodies)| bodies.as_ref()).collect();
     let labels: Vec<String> = collect()
         .map(|append| labels::to_text(&append.labels))
-        .collect();
+        .collect::<Result<_, _>>()
+        .map_err(|error| sqlx::Error::Encode(error.into()))?;
     let seals: Vec<bool> = collect().map(|append| append.seal).collect();
     let mut arguments = PgArguments::default();
     arguments.add(kinds).map_err(sqlx::Error::Encode)?;
@@ -99,41 +100,55 @@ fn expected(expected: Expected) -> i64 {
 /// What became of one append of a batch.
 pub(crate) type Outcome = Result<Appended, StateStoreError>;
 
-/// What became of each of `count` appends; `None`: nothing, somebody else has its head at the moment.
-pub(crate) fn outcomes(row: &PgRow, count: usize) -> Result<Vec<Option<Outcome>>, sqlx::Error> {
-    let ords: Vec<i64> = row.try_get(0)?;
+/// What became of each of these appends; `None`: nothing, somebody else has its head at the moment.
+///
+/// The answer tells of those that were not made.
+pub(crate) fn outcomes<'a>(
+    row: &PgRow,
+    appends: impl Iterator<Item = &'a Append>,
+) -> Result<Vec<Option<Outcome>>, sqlx::Error> {
+    let mut outcomes: Vec<Option<Outcome>> = appends.map(|append| Some(Ok(made(append)))).collect();
+    let Some(ords): Option<Vec<i64>> = row.try_get(0)? else {
+        return Ok(outcomes);
+    };
     let verdicts: Vec<i32> = row.try_get(1)?;
     let heads: Vec<Option<i64>> = row.try_get(2)?;
-    let mut outcomes: Vec<Option<Outcome>> = Vec::new();
-    outcomes.resize_with(count, || None);
     for ((ord, verdict), head) in ords.into_iter().zip(verdicts).zip(heads) {
         let outcome = usize::try_from(ord)
             .ok()
             .and_then(|ord| outcomes.get_mut(ord.checked_sub(1)?))
             .ok_or_else(|| undecodable("which append of a batch an answer is for"))?;
-        *outcome = verdict_of(verdict, head)?;
+        *outcome = verdict_of(verdict, head)?.map(Err);
     }
     Ok(outcomes)
 }
 
-fn verdict_of(verdict: i32, head: Option<i64>) -> Result<Option<Outcome>, sqlx::Error> {
+/// An append that was made has moved the head that it expected.
+fn made(append: &Append) -> Appended {
+    let before = match append.expected {
+        Expected::Absent => 0,
+        Expected::Head(seq) => seq.0,
+    };
+    let records = u64::try_from(append.bodies.len()).unwrap_or(u64::MAX);
+    Appended {
+        head: Seq(before.saturating_add(records)),
+    }
+}
+
+fn verdict_of(verdict: i32, head: Option<i64>) -> Result<Option<StateStoreError>, sqlx::Error> {
     let head = head
         .map(|head| u64::try_from(head).map(Seq))
         .transpose()
         .map_err(|_negative| undecodable("a log's head"))?;
-    Ok(Some(match (verdict, head) {
-        (0, Some(head)) => Ok(Appended { head }),
-        (1, head) => Err(refusal(
-            Kind::Conflict { head },
-            "the head is not the expected one",
-        )),
-        (2, _) => Err(refusal(Kind::Sealed, "the log is sealed")),
-        (3, _) => Err(refusal(Kind::Gone, "the log was deleted")),
-        (4, _) => Err(refusal(
+    Ok(Some(match verdict {
+        1 => refusal(Kind::Conflict { head }, "the head is not the expected one"),
+        2 => refusal(Kind::Sealed, "the log is sealed"),
+        3 => refusal(Kind::Gone, "the log was deleted"),
+        4 => refusal(
             Kind::Rejected,
             "the newest append has this id and another content",
-        )),
-        (7, _) => return Ok(None),
+        ),
+        7 => return Ok(None),
         _ => return Err(undecodable("what became of an append")),
     }))
 }

@@ -9,10 +9,16 @@ use seaworthy_ports::Secret;
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PostgresConfig {
-    /// `postgres://user:password@host:port/database?sslmode=…`. `sslmode` is one of `disable`, `prefer` (unless told
-    /// otherwise), `require`, `verify-ca` and `verify-full`, with `sslrootcert`, `sslcert` and `sslkey` as with libpq;
-    /// certificates are checked against the system's roots otherwise. What the URL leaves open is taken from libpq's
-    /// environment variables.
+    /// `postgres://user:password@host:port/database?sslmode=…`. `sslmode` is one of
+    ///
+    /// * `disable`: in plain words;
+    /// * `prefer` (unless told otherwise): encrypted where the server can, in plain words where not;
+    /// * `require`: encrypted, with whoever answers;
+    /// * `verify-ca`: encrypted, with a server whose certificate an authority vouches for;
+    /// * `verify-full`: the same, and the certificate names the URL's host.
+    ///
+    /// The system's authorities are trusted, and those in the file `sslrootcert`. `sslcert` and `sslkey` are files with our
+    /// own certificate. What the URL leaves open is taken from libpq's environment variables.
     pub url: Secret,
     /// The schema that holds the tables, so that one database can serve several tenants; `seaworthy` unless told
     /// otherwise. A lower-case letter or `_`, then those and digits, at most 50 in all, not beginning with `pg_`.

@@ -41,6 +41,8 @@ pub(crate) enum Class {
     Forbidden,
     /// The URL or its certificates cannot be used.
     Misconfigured,
+    /// The server is not certified as the URL demands.
+    Untrusted,
     /// Anything else: never retried.
     Unforeseen,
 }
@@ -62,6 +64,9 @@ impl Class {
             Self::NotMigrated => "the schema has not been migrated; migrate it first",
             Self::Forbidden => "the server refuses this user; check the credentials and rights",
             Self::Misconfigured => "the URL or what it names cannot be used",
+            Self::Untrusted => {
+                "the server has no certificate that is trusted for this host; check sslmode, sslrootcert and the host's name"
+            }
             Self::Unforeseen => "the server refused the statement",
         }
     }
@@ -92,15 +97,24 @@ pub(crate) fn classify(error: &sqlx::Error) -> Class {
         | sqlx::Error::ColumnIndexOutOfBounds { .. }
         | sqlx::Error::TypeNotFound { .. }
         | sqlx::Error::RowNotFound => Class::Corrupt,
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::WorkerCrashed => Class::Broken,
+        // A certificate does not become better by trying again.
+        sqlx::Error::Tls(_) => Class::Untrusted,
+        sqlx::Error::Io(error) if is_about_a_certificate(error) => Class::Untrusted,
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => Class::Broken,
         sqlx::Error::PoolTimedOut => Class::Exhausted,
         sqlx::Error::PoolClosed => Class::Closed,
         sqlx::Error::Configuration(_) => Class::Misconfigured,
         _ => Class::Unforeseen,
     }
+}
+
+fn is_about_a_certificate(error: &std::io::Error) -> bool {
+    let cause = error.get_ref();
+    let cause = cause.and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(
+        cause,
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)
+    )
 }
 
 fn by_code(code: &str) -> Class {
@@ -240,9 +254,11 @@ pub(crate) const fn state_store_kind(class: Class) -> state_store::Kind {
         unavailable!() => Kind::Unavailable,
         Class::Corrupt => Kind::Corrupt,
         Class::TooBig => Kind::TooLarge,
-        Class::NotMigrated | Class::Forbidden | Class::Misconfigured | Class::Unforeseen => {
-            Kind::Rejected
-        }
+        Class::NotMigrated
+        | Class::Forbidden
+        | Class::Misconfigured
+        | Class::Untrusted
+        | Class::Unforeseen => Kind::Rejected,
     }
 }
 
@@ -262,6 +278,7 @@ pub(crate) fn runtime(operation: &'static str, failure: impl Into<Failure>) -> R
         | Class::NotMigrated
         | Class::Forbidden
         | Class::Misconfigured
+        | Class::Untrusted
         | Class::Unforeseen => Kind::Rejected,
     };
     port_error(kind, operation, failure)
@@ -274,9 +291,11 @@ pub(crate) fn checkpoint(operation: &'static str, failure: impl Into<Failure>) -
         unavailable!() => Kind::Unavailable,
         Class::Corrupt => Kind::Corrupt,
         Class::TooBig => Kind::TooLarge,
-        Class::NotMigrated | Class::Forbidden | Class::Misconfigured | Class::Unforeseen => {
-            Kind::Rejected
-        }
+        Class::NotMigrated
+        | Class::Forbidden
+        | Class::Misconfigured
+        | Class::Untrusted
+        | Class::Unforeseen => Kind::Rejected,
     };
     port_error(kind, operation, failure)
 }

@@ -39,14 +39,20 @@ pub(crate) fn part(text: &str) -> String {
 }
 
 /// All labels, in their order: equal labels are equal texts.
-pub(crate) fn to_text(labels: &Labels) -> String {
-    if labels.is_empty() {
-        return "{}".to_owned();
-    }
-    let object = labels
+pub(crate) fn to_text(labels: &Labels) -> serde_json::Result<String> {
+    let is_plain = |text: &str| !text.contains(['\0', ESCAPE]);
+    let escaped_labels: Labels;
+    let labels = if labels
         .iter()
-        .map(|(name, value)| (escaped(name), serde_json::Value::String(escaped(value))));
-    serde_json::Value::Object(object.collect()).to_string()
+        .all(|(name, value)| is_plain(name) && is_plain(value))
+    {
+        labels
+    } else {
+        let both = |(name, value): (&String, &String)| (escaped(name), escaped(value));
+        escaped_labels = labels.iter().map(both).collect();
+        &escaped_labels
+    };
+    serde_json::to_string(labels)
 }
 
 /// The labels of such a text, or `None` if that is not what it is.
@@ -82,9 +88,10 @@ mod tests {
             .zip(odd.iter().rev())
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let text = to_text(&labels);
+        let text = to_text(&labels).expect("labels are texts");
         assert!(!text.contains("\\u0000"), "{text}");
         assert_eq!(from_text(&text), Some(labels));
+        assert_eq!(to_text(&Labels::new()).expect("no labels"), "{}");
         assert_eq!(from_text("{}"), Some(Labels::new()));
     }
 

@@ -1,4 +1,5 @@
-//! Appends on their way: whatever waits travels as one statement, and no append waits for others to come.
+//! Appends on their way: whatever waits travels as one statement. An append lets tasks that can run now make theirs, and
+//! waits for nothing else to come.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -173,6 +174,9 @@ impl Dispatcher {
                 },
                 count = self.messages.recv_many(&mut arrived, room), if is_open && room > 0 => {
                     is_open = count > 0;
+                    if !self.lanes.is_empty() {
+                        self.gather(&mut arrived, room).await;
+                    }
                     for message in arrived.drain(..) {
                         match message {
                             Message::Append(member) => self.waiting.push_back(*member),
@@ -191,6 +195,17 @@ impl Dispatcher {
         for reply in closing {
             // Whoever asked may have gone.
             let _gone = reply.send(());
+        }
+    }
+
+    /// Waits for its turn behind the tasks that can run now, and takes what they have sent. The outcomes of a batch let many
+    /// appends be made at once; without this, the first of them would travel alone.
+    async fn gather(&mut self, arrived: &mut Vec<Message>, room: usize) {
+        tokio::task::yield_now().await;
+        while arrived.len() < room
+            && let Ok(message) = self.messages.try_recv()
+        {
+            arrived.push(message);
         }
     }
 
@@ -279,7 +294,10 @@ struct Batch {
 }
 
 impl Batch {
-    async fn send(self, lane: Lane) -> Done {
+    async fn send(mut self, lane: Lane) -> Done {
+        // All batches take heads in this order, so none waits in a circle with another.
+        self.members
+            .sort_unstable_by(|one, other| one.append.log.cmp(&other.append.log));
         let logs = self
             .members
             .iter()
@@ -311,7 +329,8 @@ impl Batch {
         let outcomes = rows.and_then(|rows| {
             let row = one(rows)?;
             // Whatever it says, it was committed.
-            append::outcomes(&row, self.members.len()).map_err(Failure::of_write)
+            let appends = self.members.iter().map(|member| &member.append);
+            append::outcomes(&row, appends).map_err(Failure::of_write)
         });
         let again = match outcomes {
             Ok(outcomes) => self.succeed(outcomes),

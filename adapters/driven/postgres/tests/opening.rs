@@ -4,13 +4,12 @@
 
 mod support;
 
-use std::error::Error;
 use std::sync::Arc;
 
-use seaworthy_ports::state_store::{Kind, StateStoreError};
+use seaworthy_ports::state_store::Kind;
 use seaworthy_postgres::{Postgres, PostgresConfig};
 use support::time::RealClock;
-use support::{Schema, append, bodies, config, count, sql};
+use support::{Schema, append, bodies, config, count, sql, words};
 
 async fn refusal(config: PostgresConfig) -> Kind {
     let opened = Postgres::connect(config, Arc::new(RealClock)).await;
@@ -162,17 +161,6 @@ async fn tenants_of_one_database_do_not_see_each_other() {
     for (store, body) in stores.iter().zip(["one", "two"]) {
         assert_eq!(bodies(&**store, "a").await.expect("read"), [body]);
     }
-}
-
-/// All that an error says, with its causes.
-fn words(error: &StateStoreError) -> String {
-    let mut words = format!("{error} {error:?}");
-    let mut cause: Option<&(dyn Error + 'static)> = error.source();
-    while let Some(error) = cause {
-        words.push_str(&format!(" {error} {error:?}"));
-        cause = error.source();
-    }
-    words
 }
 
 #[tokio::test]

@@ -1,16 +1,28 @@
--- Appends of one batch, at most one for each log. Expected is the head, or -1 where the log must not exist. What becomes
--- of the members is said by their ordinals: 0 appended, 1 conflict (the head, or null: no log), 2 sealed, 3 gone,
--- 4 another content under the newest append's id, 7 look for a later answer. A member without an answer, or with 7 alone,
--- was left alone, because somebody else holds its head or has just made it: it is to be tried again.
+-- Whether the transaction that a row's xmax names may still be running. It may have ended and be taken for running while an
+-- older one is; the other way round only where several have locked the row together, which nothing here does.
+CREATE FUNCTION may_be_running(a_xmax xid) RETURNS boolean LANGUAGE sql STABLE AS
+$$ SELECT ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint - a_xmax::text::bigint) & 4294967295)
+    NOT BETWEEN 1 AND 2147483647 $$;
+
+-- Appends of one batch, at most one for each log, in the order of the logs' names. Expected is the head, or -1 where the log
+-- must not exist. What is not said of a member is that it was appended. Of the others it is said, by their ordinals: 1
+-- conflict (the head, or null: no log), 2 sealed, 3 gone, 4 another content under the newest append's id, 7 it was left
+-- alone, because somebody else holds its head or has just made it, and is to be tried again. Nothing is said (nulls) where
+-- all were appended.
 --
--- No head is waited for (SKIP LOCKED), so no batch waits for another, in whatever order they name their logs. Creating a
--- log may wait for somebody who creates the same: that is done in the order of names.
+-- No head is waited for, so no batch waits for another. The first statement leaves out the rows that somebody has locked or
+-- changed and not committed; one that is taken between its look and its update is waited for, in the order of names, which
+-- all batches keep, and nobody who holds one waits for more than a commit. The second statement locks (SKIP LOCKED). Only
+-- creating a log may wait for somebody who creates the same: that is done last, in the order of names, too.
 CREATE FUNCTION append_batch(
     a_kinds text[], a_names text[], a_ids text[], a_expected bigint[], a_counts bigint[],
     a_lengths bytea[], a_bodies bytea[], a_labels text[], a_seals boolean[],
     OUT ords bigint[], OUT verdicts integer[], OUT heads bigint[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
+    -- Members without an answer.
+    rest bigint[];
+    answered bigint[];
     relabelled bigint[];
     relabels text[];
     relabelled_kinds text[];
@@ -19,6 +31,28 @@ DECLARE
     more_verdicts integer[];
     more_heads bigint[];
 BEGIN
+    -- Nearly all appends move the head of a log that nobody else writes to, and change nothing else about it.
+    WITH grown AS (
+        UPDATE logs l SET seq = m.expected + m.count, sealed = m.seal, append_id = m.id
+        FROM unnest(a_kinds, a_names, a_ids, a_expected, a_counts, a_lengths, a_bodies, a_labels, a_seals)
+            WITH ORDINALITY AS m (kind, name, id, expected, count, lengths, bodies, labels, seal, ord)
+        WHERE l.kind = m.kind AND l.name = m.name AND l.seq = m.expected AND l.labels = m.labels
+            -- In one expression with the member's id, so that no planner looks through all logs for it.
+            AND CASE
+                WHEN l.sealed OR l.deleted OR l.append_id = m.id THEN false
+                WHEN l.xmax = '0'::xid THEN true
+                ELSE NOT may_be_running(l.xmax)
+            END
+        RETURNING m.ord, l.id, l.seq, m.lengths, m.bodies
+    ), written AS (
+        INSERT INTO appends (log, last, lengths, bodies) SELECT g.id, g.seq, g.lengths, g.bodies FROM grown g
+    )
+    SELECT array_agg(g.ord) INTO answered FROM grown g;
+    IF cardinality(answered) = cardinality(a_kinds) THEN
+        RETURN;
+    END IF;
+    rest := ARRAY(SELECT generate_series(1, cardinality(a_kinds)) EXCEPT SELECT unnest(answered));
+
     WITH held AS MATERIALIZED (
         SELECT m.*, l.id AS log, l.seq, l.labels <> m.labels AS relabels,
             CASE
@@ -31,6 +65,7 @@ BEGIN
         FROM unnest(a_kinds, a_names, a_ids, a_expected, a_counts, a_lengths, a_bodies, a_labels, a_seals)
             WITH ORDINALITY AS m (kind, name, id, expected, count, lengths, bodies, labels, seal, ord)
         JOIN logs l ON l.kind = m.kind AND l.name = m.name
+        WHERE m.ord = ANY (rest)
         FOR NO KEY UPDATE OF l SKIP LOCKED
     ), grown AS (
         UPDATE logs l SET seq = h.seq + h.count, sealed = h.seal, append_id = h.id, labels = h.labels
@@ -39,14 +74,16 @@ BEGIN
         INSERT INTO appends (log, last, lengths, bodies)
         SELECT h.log, h.seq + h.count, h.lengths, h.bodies FROM held h WHERE h.verdict = 0
     )
-    SELECT coalesce(array_agg(h.ord), '{}'), coalesce(array_agg(h.verdict), '{}'),
-        coalesce(array_agg(CASE h.verdict WHEN 0 THEN h.seq + h.count ELSE h.seq END), '{}'),
+    SELECT array_agg(h.ord), coalesce(array_agg(h.ord) FILTER (WHERE h.verdict IN (1, 2, 3)), '{}'),
+        coalesce(array_agg(h.verdict) FILTER (WHERE h.verdict IN (1, 2, 3)), '{}'),
+        coalesce(array_agg(h.seq) FILTER (WHERE h.verdict IN (1, 2, 3)), '{}'),
         array_agg(h.log) FILTER (WHERE h.relabels AND h.verdict = 0),
         array_agg(h.labels) FILTER (WHERE h.relabels AND h.verdict = 0),
         array_agg(h.kind) FILTER (WHERE h.relabels AND h.verdict = 0),
         array_agg(h.ord) FILTER (WHERE h.verdict = 7)
-    INTO ords, verdicts, heads, relabelled, relabels, relabelled_kinds, repeated
+    INTO answered, ords, verdicts, heads, relabelled, relabels, relabelled_kinds, repeated
     FROM held h;
+    rest := ARRAY(SELECT unnest(rest) EXCEPT SELECT unnest(answered));
 
     IF relabelled IS NOT NULL THEN
         DELETE FROM labels b USING unnest(relabelled, relabels) AS c (log, labels)
@@ -59,28 +96,26 @@ BEGIN
 
     -- The heads are ours until the end, so what a statement of its own sees of them now is true.
     IF repeated IS NOT NULL THEN
-        SELECT array_agg(m.ord), array_agg(l.seq), array_agg(CASE WHEN
-                l.seq - m.count = CASE m.expected WHEN -1 THEN 0 WHEN 0 THEN NULL ELSE m.expected END
-                AND l.sealed = m.seal AND l.labels = m.labels
-                AND EXISTS (SELECT 1 FROM appends a WHERE a.log = l.id AND a.last = l.seq
-                    AND a.lengths IS NOT DISTINCT FROM m.lengths AND a.bodies = m.bodies)
-            THEN 0 ELSE 4 END)
-        INTO more_ords, more_heads, more_verdicts
+        SELECT array_agg(m.ord), array_agg(4), array_agg(l.seq) INTO more_ords, more_verdicts, more_heads
         FROM unnest(a_kinds, a_names, a_expected, a_counts, a_lengths, a_bodies, a_labels, a_seals)
             WITH ORDINALITY AS m (kind, name, expected, count, lengths, bodies, labels, seal, ord)
         JOIN logs l ON l.kind = m.kind AND l.name = m.name
-        WHERE m.ord = ANY (repeated);
+        WHERE m.ord = ANY (repeated) AND (
+            l.seq - m.count = CASE m.expected WHEN -1 THEN 0 WHEN 0 THEN NULL ELSE m.expected END
+            AND l.sealed = m.seal AND l.labels = m.labels
+            AND EXISTS (SELECT 1 FROM appends a WHERE a.log = l.id AND a.last = l.seq
+                AND a.lengths IS NOT DISTINCT FROM m.lengths AND a.bodies = m.bodies)) IS NOT TRUE;
         ords := ords || more_ords;
         verdicts := verdicts || more_verdicts;
         heads := heads || more_heads;
     END IF;
 
-    IF cardinality(ords) < cardinality(a_kinds) THEN
+    IF cardinality(rest) > 0 THEN
         WITH m AS MATERIALIZED (
             SELECT u.*, nextval('log_ids') AS log
             FROM unnest(a_kinds, a_names, a_ids, a_expected, a_counts, a_lengths, a_bodies, a_labels, a_seals)
                 WITH ORDINALITY AS u (kind, name, id, expected, count, lengths, bodies, labels, seal, ord)
-            WHERE u.expected = -1 AND u.ord <> ALL (ords)
+            WHERE u.expected = -1 AND u.ord = ANY (rest)
         ), created AS (
             INSERT INTO logs (id, kind, name, seq, sealed, deleted, labels, append_id)
             SELECT m.log, m.kind, m.name, m.count, m.seal, false, m.labels, m.id FROM m ORDER BY m.kind, m.name
@@ -95,17 +130,17 @@ BEGIN
             SELECT o.log, n.key, o.kind, n.value FROM ours o, jsonb_each_text(o.labels::jsonb) AS n
             WHERE o.labels <> '{}'
         )
-        SELECT coalesce(array_agg(o.ord), '{}'), coalesce(array_agg(0), '{}'), coalesce(array_agg(o.count), '{}')
-        INTO more_ords, more_verdicts, more_heads FROM ours o;
-        ords := ords || more_ords;
-        verdicts := verdicts || more_verdicts;
-        heads := heads || more_heads;
+        SELECT array_agg(o.ord) INTO answered FROM ours o;
+        rest := ARRAY(SELECT unnest(rest) EXCEPT SELECT unnest(answered));
+    END IF;
 
-        SELECT coalesce(array_agg(m.ord), '{}'), coalesce(array_agg(1), '{}'), coalesce(array_agg(NULL::bigint), '{}')
+    IF cardinality(rest) > 0 THEN
+        SELECT array_agg(m.ord), array_agg(CASE WHEN l.id IS NULL AND m.expected >= 0 THEN 1 ELSE 7 END),
+            array_agg(NULL::bigint)
         INTO more_ords, more_verdicts, more_heads
         FROM unnest(a_kinds, a_names, a_expected) WITH ORDINALITY AS m (kind, name, expected, ord)
-        WHERE m.expected >= 0 AND m.ord <> ALL (ords)
-            AND NOT EXISTS (SELECT 1 FROM logs l WHERE l.kind = m.kind AND l.name = m.name);
+        LEFT JOIN logs l ON l.kind = m.kind AND l.name = m.name
+        WHERE m.ord = ANY (rest);
         ords := ords || more_ords;
         verdicts := verdicts || more_verdicts;
         heads := heads || more_heads;

@@ -6,6 +6,7 @@ pub(crate) mod proxy;
 pub(crate) mod server;
 pub(crate) mod time;
 
+use std::error::Error;
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -182,4 +183,15 @@ pub(crate) async fn bodies(
         .map_ok(|record| record.body)
         .try_collect()
         .await
+}
+
+/// All that an error says, with its causes.
+pub(crate) fn words(error: &StateStoreError) -> String {
+    let mut words = format!("{error} {error:?}");
+    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(error) = cause {
+        words.push_str(&format!(" {error} {error:?}"));
+        cause = error.source();
+    }
+    words
 }

@@ -1,7 +1,7 @@
 //! A server of a test's own, to be stopped and started.
 
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -41,6 +41,32 @@ fn command(name: &str) -> Command {
 impl Server {
     /// A fresh server that is up, with these settings.
     pub(crate) async fn start(settings: &[&str]) -> Self {
+        let mut server = Self::made();
+        server.up(settings).await;
+        server
+    }
+
+    /// A fresh server that is up and shows this certificate.
+    pub(crate) async fn certified(certificate: &str, key: &str) -> Self {
+        let mut server = Self::made();
+        let mut settings = vec!["ssl=on".to_owned()];
+        for (name, content) in [("ssl_cert_file", certificate), ("ssl_key_file", key)] {
+            let file = server.folder.path().join(name);
+            std::fs::write(&file, content).expect("a file for the server");
+            let for_the_server_alone = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(&file, for_the_server_alone).expect("a private file");
+            if std::fs::metadata(&file).is_ok_and(|file| file.uid() == 0) {
+                chown(&file, Some(NOBODY), Some(NOBODY)).expect("a file of the server's");
+            }
+            settings.push(format!("{name}={}", file.display()));
+        }
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        server.up(&settings).await;
+        server
+    }
+
+    /// A fresh server that is not up.
+    fn made() -> Self {
         let folder = TempDir::new().expect("a folder");
         if std::fs::metadata(folder.path()).is_ok_and(|folder| folder.uid() == 0) {
             chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("a folder for the server");
@@ -63,13 +89,15 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         drop(listener);
-        let mut server = Self {
+        Self {
             folder,
             port,
             process: None,
-        };
-        server.up(settings).await;
-        server
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {
