@@ -14,12 +14,24 @@ pub(crate) struct Args {
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
-    /// Measure only this: store, many, long, runtime, cold or postgres
+    /// Measure only this: small, store, many, long, runtime, cold or postgres
     #[arg(long, value_name = "GROUP")]
     only: Vec<String>,
 }
 
+/// The group of single operations, which a program of its own measures.
+const SMALL: &str = "small";
+
 impl Args {
+    fn wants_small(&self) -> bool {
+        !self.json && (self.only.is_empty() || self.only.iter().any(|group| group == SMALL))
+    }
+
+    /// Whether anything but single operations is measured.
+    fn wants_large(&self) -> bool {
+        self.only.is_empty() || self.only.iter().any(|group| group != SMALL)
+    }
+
     fn wants_postgres(&self) -> bool {
         self.only.is_empty() || self.only.iter().any(|group| group == Kind::Postgres.name())
     }
@@ -29,6 +41,27 @@ impl Args {
 /// is started before and stopped afterwards; where there can be none, the rows about it are skipped.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let root = workspace::root()?;
+    if args.wants_small() {
+        let bench = [
+            "bench",
+            "--quiet",
+            "--profile",
+            "release",
+            "--package",
+            "seaworthy-bench",
+            "--bench",
+            SMALL,
+        ];
+        execute(cargo_command(&root, bench))?;
+    }
+    if !args.wants_large() {
+        return if args.json {
+            let why = "single operations have no report as JSON: leave --json out, or measure more";
+            Err(Failure::new(why))
+        } else {
+            Ok(())
+        };
+    }
     let report = workspace::metadata(&root)?
         .target_directory
         .join("bench.json");
@@ -50,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.json {
         command.arg("--json");
     }
-    for group in &args.only {
+    for group in args.only.iter().filter(|group| *group != SMALL) {
         command.arg("--only").arg(group);
     }
     let session = if args.wants_postgres() {
@@ -83,5 +116,22 @@ mod tests {
         };
         assert!(wants(&[]) && wants(&["store", "postgres"]));
         assert!(!wants(&["store", "cold"]));
+    }
+
+    #[test]
+    fn single_operations_are_measured_with_all_or_when_asked_for() {
+        let args = |json, only: &[&str]| Args {
+            quick: false,
+            json,
+            only: only.iter().map(|group| (*group).to_owned()).collect(),
+        };
+        let all = args(false, &[]);
+        assert!(all.wants_small() && all.wants_large());
+        let small = args(false, &["small"]);
+        assert!(small.wants_small() && !small.wants_large());
+        let other = args(false, &["store"]);
+        assert!(!other.wants_small() && other.wants_large());
+        // The report for programs is that of the other one alone.
+        assert!(!args(true, &[]).wants_small());
     }
 }
