@@ -246,16 +246,15 @@ fn create_whole(config: &SqliteConfig, path: &Path) -> bool {
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let unique = nanos.map_or(0, |nanos| nanos.as_nanos());
     let new = beside(path, &format!("-new-{}-{unique}", std::process::id()));
-    let is_put = make_unsynced(config, &new).is_ok() && put_in_place(&new, path).is_ok();
+    let is_put = create_private(&new).is_ok()
+        && make_unsynced(config, &new).is_ok()
+        && put_in_place(&new, path).is_ok();
     // It has another name by now, or is of no use.
     let _left_behind = std::fs::remove_file(&new);
     is_put
 }
 
 fn make_unsynced(config: &SqliteConfig, new: &Path) -> Result<(), Unusable> {
-    if create_private(new).is_err() {
-        return Err(Unusable::NotMigrated);
-    }
     let mut connection = Opener::new(new, config).open()?;
     connection.pragma_update(None, "synchronous", "OFF")?;
     schema::migrate(&mut connection, config.busy_timeout)?;
