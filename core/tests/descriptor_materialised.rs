@@ -65,7 +65,7 @@ fn everything_is_in_it() {
         script: "turns: []".to_owned(),
         origin: "scripts/script.yaml".to_owned(),
     };
-    assert_eq!(form.model(&agent.model), Ok(&spec));
+    assert_eq!(form.model(&agent.model), Ok(&spec.into()));
     assert_eq!(form.agent("idle").unwrap().tools, []);
 }
 

@@ -155,6 +155,7 @@ fn behind(state: &RunState, covered: Covered) -> RunState {
         session_through: state.session_through,
         messages: Arc::new(messages.to_vec()),
         turns: state.turns,
+        deferrals: state.deferrals,
         reopened: state.reopened,
         calls: calls
             .map(|(number, call)| (*number, call.clone()))

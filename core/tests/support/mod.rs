@@ -176,6 +176,8 @@ impl Run {
             })
         }));
         let called = ModelCalled {
+            cost: None,
+            failed_tries: Vec::new(),
             provider: "fake".to_owned(),
             model: "fake".to_owned(),
             request_digest: Digest::of(b"request"),

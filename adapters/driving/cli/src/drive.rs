@@ -161,7 +161,10 @@ async fn need(
     let Some(waiting) = state.waiting else {
         return Ok(Need::Serve);
     };
-    if waiting.reason == WaitReason::ModelDeferred {
+    if matches!(
+        waiting.reason,
+        WaitReason::ModelDeferred | WaitReason::ModelLimit
+    ) {
         return Ok(Need::Time);
     }
     let open: Vec<&Call> = open_approvals(state).collect();

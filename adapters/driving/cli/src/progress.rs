@@ -287,14 +287,18 @@ impl Printer {
             Event::AttemptStarted { .. }
             | Event::RunSubmitted(_)
             | Event::SessionLoaded { .. }
-            | Event::ModelCalled(_)
             | Event::ToolDecided { .. }
             | Event::SignalReceived { .. }
             // How the run ended is said by whoever started showing it.
             | Event::RunSucceeded { .. }
             | Event::RunFailed { .. }
             | Event::RunCancelled { .. } => {}
-            Event::ModelFailed { code, message, tries } => {
+            Event::ModelCalled(called) => {
+                if !called.failed_tries.is_empty() {
+                    self.fact(Paint::Attention, "tried", &text::tries(&called.failed_tries));
+                }
+            }
+            Event::ModelFailed { code, message, tries, .. } => {
                 let why = format!("model: {code} after {tries} tries: {}", text::message(&message));
                 self.fact(Paint::Bad, "failed", &why);
             }
