@@ -134,10 +134,10 @@ struct ThinkingConfig {
     thinking_level: Option<&'static str>,
 }
 
-/// Where a model is called. A name with a slash says itself what kind of model it is.
-pub(crate) fn path(model: &str) -> String {
+/// The whole name of a model. One with a slash says itself what kind of model it is.
+pub(crate) fn named(model: &str) -> String {
     let kind = if model.contains('/') { "" } else { "models/" };
-    format!("{kind}{model}:streamGenerateContent")
+    format!("{kind}{model}")
 }
 
 /// The bytes of the request's body.
@@ -260,7 +260,7 @@ fn part(block: &Block) -> Result<Option<Part<'_>>, ModelError> {
         }
         Block::ToolCall(call) => Some(Part {
             function_call: Some(FunctionCall {
-                id: named(&call.id),
+                id: sent_id(&call.id),
                 name: &call.name,
                 args: arguments(call),
             }),
@@ -275,7 +275,7 @@ fn part(block: &Block) -> Result<Option<Part<'_>>, ModelError> {
 fn response(result: &ToolResultBlock) -> Part<'_> {
     Part {
         function_response: Some(FunctionResponse {
-            id: named(&result.id),
+            id: sent_id(&result.id),
             name: &result.name,
             response: if result.is_error {
                 Response::Error(&result.content)
@@ -292,7 +292,7 @@ fn signature(opaque: Option<&OpaqueItem>) -> Option<&str> {
     own.data.get(SIGNATURE).and_then(Value::as_str)
 }
 
-fn named(id: &str) -> Option<&str> {
+fn sent_id(id: &str) -> Option<&str> {
     (!id.starts_with(UNNAMED)).then_some(id)
 }
 
