@@ -11,6 +11,7 @@ pub mod driver;
 pub mod event;
 pub mod gateway;
 pub mod harness;
+pub mod history;
 pub mod live;
 pub mod log;
 pub mod machine;

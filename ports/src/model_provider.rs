@@ -13,10 +13,12 @@ use crate::capability::flags;
 use crate::{AdapterInfo, ErrorKind, Latch, PortError, Retry, ToolName};
 
 mod assemble;
+mod count;
 mod history;
 mod message;
 
 pub use assemble::{ModelProviderExt, ModelReply, assemble};
+pub use count::{CountTokens, Tokens};
 pub use history::{HistoryFault, check_history};
 pub use message::{Block, FileBlock, Message, OpaqueItem, Role, ToolCallBlock, ToolResultBlock};
 
@@ -42,6 +44,8 @@ pub use message::{Block, FileBlock, Message, OpaqueItem, Role, ToolCallBlock, To
 /// * **MP-11** A history that a real provider would refuse (a tool call without its result, a result without its call,
 ///   two answers in a row to one call; all of [`check_history`]) is refused with [`Kind::InvalidRequest`] by every
 ///   provider, and never sent.
+/// * **MP-12** Counting tokens, where a provider does it, counts all of the request: instructions, messages and tools. A
+///   longer request never has fewer tokens, nothing is generated, and a guess is called one ([`Tokens::estimated`]).
 ///
 /// # Cancellation
 ///
@@ -62,6 +66,9 @@ pub trait ModelProvider: fmt::Debug + Send + Sync + 'static {
 
     /// Ordering of documents by a query, where the provider has it.
     fn rerank(&self) -> Option<&dyn Rerank>;
+
+    /// Counting the tokens of a request before it is sent, where the provider does it.
+    fn tokens(&self) -> Option<&dyn CountTokens>;
 }
 
 /// Vectors for texts.

@@ -9,7 +9,8 @@ use seaworthy_http::client::{Connection, Settings};
 use seaworthy_http::headers::Names;
 use seaworthy_http::{Caps, Complaint, Form, Outgoing, Wire, stream};
 use seaworthy_ports::model_provider::{
-    Embeddings, ModelCapabilities, ModelError, ModelEvent, ModelProvider, ModelRequest, Rerank,
+    CountTokens, Embeddings, ModelCapabilities, ModelError, ModelEvent, ModelProvider,
+    ModelRequest, Rerank,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream};
 use serde_json::Value;
@@ -130,6 +131,10 @@ impl ModelProvider for Ollama {
     }
 
     fn rerank(&self) -> Option<&dyn Rerank> {
+        None
+    }
+
+    fn tokens(&self) -> Option<&dyn CountTokens> {
         None
     }
 }

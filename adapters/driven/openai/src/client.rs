@@ -10,7 +10,8 @@ use seaworthy_http::client::{Connection, Settings};
 use seaworthy_http::headers::Names;
 use seaworthy_http::{Caps, Complaint, Form, Outgoing, Wire, stream};
 use seaworthy_ports::model_provider::{
-    Embeddings, ModelCapabilities, ModelError, ModelEvent, ModelProvider, ModelRequest, Rerank,
+    CountTokens, Embeddings, ModelCapabilities, ModelError, ModelEvent, ModelProvider,
+    ModelRequest, Rerank,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream};
 use serde_json::Value;
@@ -138,6 +139,10 @@ impl ModelProvider for OpenAi {
     }
 
     fn rerank(&self) -> Option<&dyn Rerank> {
+        None
+    }
+
+    fn tokens(&self) -> Option<&dyn CountTokens> {
         None
     }
 }

@@ -16,8 +16,9 @@ use seaworthy_contract::model_provider::{
     Answer, Failure, Flood, Harness, Owner, RetryAfter, Said, Script, Step,
 };
 use seaworthy_ports::model_provider::{
-    Block, BlockKind, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError,
-    ModelEvent, ModelProvider, ModelRequest, OpaqueItem, RateLimits, Rerank, Usage, check_history,
+    Block, BlockKind, CountTokens, Embeddings, Finish, FinishReason, Kind, ModelCapabilities,
+    ModelError, ModelEvent, ModelProvider, ModelRequest, OpaqueItem, RateLimits, Rerank, Usage,
+    check_history,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, PortError, Retry, async_trait};
 use serde_json::{Value, json};
@@ -206,6 +207,10 @@ impl ModelProvider for Model {
     }
 
     fn rerank(&self) -> Option<&dyn Rerank> {
+        None
+    }
+
+    fn tokens(&self) -> Option<&dyn CountTokens> {
         None
     }
 }
