@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use seaworthy_ports::Digest;
 use seaworthy_ports::model_provider::ToolSpec;
 
-use crate::descriptor::Materialised;
+use crate::descriptor::{CompactionSpec, Materialised};
 use crate::event::RunSubmitted;
 use crate::gateway::Gateway;
+use crate::history::Window;
 use crate::stack::{Model, Models, NoModel};
 
 /// An agent ready to run.
@@ -22,6 +23,34 @@ pub struct Agent {
     pub tools: Arc<Vec<ToolSpec>>,
     /// The way to the tools.
     pub gateway: Gateway,
+    /// How much of its session's conversation it sees.
+    pub window: Window,
+    /// When the older part of its conversation is replaced by a summary, if ever.
+    pub compaction: Option<Compaction>,
+}
+
+/// When and by whom the older part of a conversation is summed up.
+#[derive(Debug)]
+pub struct Compaction {
+    /// When a call would have more tokens.
+    pub at_tokens: u64,
+    /// How many of the newest answers stay as they are.
+    pub keep_turns: u32,
+    /// Who writes the summary; `None`: the agent's model.
+    pub model: Option<Model>,
+}
+
+impl Compaction {
+    fn new(
+        spec: &CompactionSpec,
+        find: impl Fn(&str) -> Result<Model, NoAgent>,
+    ) -> Result<Self, NoAgent> {
+        Ok(Self {
+            at_tokens: u64::from(spec.at_tokens),
+            keep_turns: spec.keep_turns,
+            model: spec.model.as_deref().map(find).transpose()?,
+        })
+    }
 }
 
 /// The run's descriptor does not make an agent here.
@@ -46,6 +75,12 @@ impl Agent {
         let agent = descriptor.entry().map_err(|error| no(&error))?;
         let model = descriptor.model(&agent.model).map_err(|error| no(&error))?;
         let model = models.find(model)?;
+        let compaction = agent.compaction.as_ref().map(|spec| {
+            Compaction::new(spec, |alias| {
+                let spec = descriptor.model(alias).map_err(|error| no(&error))?;
+                Ok(models.find(spec)?)
+            })
+        });
         let toolbox = descriptor.toolbox(agent).map_err(|error| no(&error))?;
         let tools = Arc::new(toolbox.specs());
         let gateway = Gateway::new(toolbox).map_err(|error| no(&error))?;
@@ -54,6 +89,8 @@ impl Agent {
             model,
             tools,
             gateway,
+            window: agent.history,
+            compaction: compaction.transpose()?,
         })
     }
 }

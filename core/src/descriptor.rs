@@ -4,6 +4,7 @@
 //! place. [`Descriptor::materialise`] then takes the files in that it names, which makes a [`Materialised`]: the form that
 //! is hashed, kept in the log of each run and run from.
 
+mod context;
 mod error;
 mod fields;
 mod materialised;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 
 use seaworthy_ports::ToolName;
 
+pub use context::CompactionSpec;
 pub use error::{DescriptorError, DescriptorErrors, codes};
 pub use materialised::{
     AgentSpec, Format, Materialised, Metadata, Runtime, ToolSource, UnknownName,

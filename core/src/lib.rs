@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod canonical_json;
+pub mod context;
 pub mod descriptor;
 pub mod driver;
 pub mod event;

@@ -107,6 +107,8 @@ flags! {
         embeddings / with_embeddings,
         /// `rerank` is there.
         rerank / with_rerank,
+        /// It takes only calls that it has signed: those of other models must reach it as text.
+        signed_calls / with_signed_calls,
     }
 }
 

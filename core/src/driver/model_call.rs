@@ -71,6 +71,7 @@ impl Held<'_> {
         };
         // From here on the attempt must be on record: a crash in the call counts.
         self.commit().await?;
+        self.fit_context(&agent).await?;
         let started = self.driver.ports.clock.now();
         let mut tries = 0_u32;
         loop {
@@ -103,6 +104,11 @@ impl Held<'_> {
                         .park(WaitReason::ModelDeferred, Some(until))
                         .await
                         .map(Some);
+                }
+                None if error.kind() == Kind::ContextLength
+                    && self.fit_refused_context(&agent).await? =>
+                {
+                    return Ok(None);
                 }
                 None => {
                     self.record_failure(&error, tries).await?;
@@ -175,7 +181,7 @@ impl Held<'_> {
         ModelRequest {
             model: agent.model.name.clone(),
             instructions: Arc::clone(&agent.instructions),
-            messages: self.conversation(),
+            messages: self.conversation_for(agent, &agent.model),
             tools: Arc::clone(&agent.tools),
             output_schema: None,
             max_output_tokens: None,
@@ -311,7 +317,7 @@ fn unusable(reply: &ModelReply) -> Option<ModelError> {
 }
 
 /// The stable name of a kind.
-fn code(kind: Kind) -> &'static str {
+pub(super) fn code(kind: Kind) -> &'static str {
     match kind {
         Kind::Authentication => "authentication",
         Kind::Permission => "permission",

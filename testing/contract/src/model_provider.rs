@@ -13,6 +13,7 @@ use crate::Adapter;
 mod bounds;
 mod calls;
 mod cancelling;
+mod counting;
 mod endings;
 mod failures;
 mod history;
@@ -25,6 +26,7 @@ mod stage;
 pub use bounds::*;
 pub use calls::*;
 pub use cancelling::*;
+pub use counting::*;
 pub use endings::*;
 pub use failures::*;
 pub use history::*;
@@ -51,6 +53,12 @@ pub trait Harness: Sized + Send + Sync + 'static {
     /// Has the backend treat every call from now on like this. `None`: it has no words for a part of it.
     async fn answer(&self, answer: &Answer) -> Option<Said> {
         let _unspeakable = answer;
+        None
+    }
+
+    /// Has the backend say of every request from now on that it has so many tokens. `None`: it counts none, or as it likes.
+    async fn count(&self, tokens: u64) -> Option<()> {
+        let _uncounted = tokens;
         None
     }
 
@@ -145,6 +153,8 @@ macro_rules! __model_provider_scenarios {
             "MP-10" no_prompt_is_in_an_error_or_in_debug
             "MP-11" a_conversation_that_nobody_would_continue_is_refused
             "MP-11" a_conversation_that_is_whole_is_taken
+            "MP-12" everything_of_a_request_is_counted
+            "MP-12" what_the_backend_counts_is_told_and_is_no_guess
         ] }
     };
 }

@@ -119,13 +119,24 @@ impl ModelProvider for Gemini {
         }
     }
 
-    fn capabilities(&self, _model: &str) -> ModelCapabilities {
-        ModelCapabilities::NONE
+    fn capabilities(&self, model: &str) -> ModelCapabilities {
+        let capabilities = ModelCapabilities::NONE
             .with_tool_use()
             .with_structured_output()
             .with_vision_input()
             .with_audio_input()
-            .with_file_input()
+            .with_file_input();
+        // From the third generation on a call without its signature is refused.
+        let name = model.rsplit('/').next().unwrap_or(model);
+        if ["gemini-1", "gemini-2"]
+            .iter()
+            .any(|old| name.starts_with(old))
+            || !name.starts_with("gemini-")
+        {
+            capabilities
+        } else {
+            capabilities.with_signed_calls()
+        }
     }
 
     fn stream(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {

@@ -294,6 +294,13 @@ impl Printer {
             | Event::RunSucceeded { .. }
             | Event::RunFailed { .. }
             | Event::RunCancelled { .. } => {}
+            Event::ContextCompacted(compacted) => {
+                self.fact(Paint::Faint, "shortens", &text::shortened(&compacted));
+            }
+            Event::ContextNotCompacted(kept) => {
+                let why = format!("the conversation, which is not shortened: {}: {}", kept.code, text::message(&kept.message));
+                self.fact(Paint::Attention, "keeps", &why);
+            }
             Event::ModelFailed { code, message, tries } => {
                 let why = format!("model: {code} after {tries} tries: {}", text::message(&message));
                 self.fact(Paint::Bad, "failed", &why);

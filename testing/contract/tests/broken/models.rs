@@ -17,8 +17,8 @@ use seaworthy_contract::model_provider::{
 };
 use seaworthy_ports::model_provider::{
     Block, BlockKind, CountTokens, Embeddings, Finish, FinishReason, Kind, ModelCapabilities,
-    ModelError, ModelEvent, ModelProvider, ModelRequest, OpaqueItem, RateLimits, Rerank, Usage,
-    check_history,
+    ModelError, ModelEvent, ModelProvider, ModelRequest, OpaqueItem, RateLimits, Rerank, Tokens,
+    Usage, check_history,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, PortError, Retry, async_trait};
 use serde_json::{Value, json};
@@ -58,6 +58,8 @@ pub(crate) const REPEATS: u8 = 31;
 pub(crate) const SHOWS_KEY: u8 = 32;
 pub(crate) const QUOTES: u8 = 33;
 pub(crate) const ANY_HISTORY: u8 = 34;
+pub(crate) const COUNTS_MESSAGES_ALONE: u8 = 35;
+pub(crate) const COUNTS_ARE_GUESSES: u8 = 36;
 
 const ADAPTER: &str = "broken";
 const KEY: &str = "key-0123456789";
@@ -70,6 +72,8 @@ struct Backend {
     answer: Mutex<Answer>,
     requests: Mutex<Vec<String>>,
     hang_ups: AtomicUsize,
+    /// What it says of every request, unless it looks at it.
+    count: Mutex<Option<u64>>,
 }
 
 #[async_trait]
@@ -79,6 +83,7 @@ impl Harness for Broken {
             answer: Mutex::new(Answer::HangUp),
             requests: Mutex::default(),
             hang_ups: AtomicUsize::new(0),
+            count: Mutex::default(),
         };
         Self(Model {
             bug: super::chosen(),
@@ -109,6 +114,11 @@ impl Harness for Broken {
             }
         }
         Some(said)
+    }
+
+    async fn count(&self, tokens: u64) -> Option<()> {
+        *self.0.backend.count.lock().unwrap() = Some(tokens);
+        Some(())
     }
 
     fn requests(&self) -> Option<Vec<String>> {
@@ -211,7 +221,26 @@ impl ModelProvider for Model {
     }
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
-        None
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl CountTokens for Model {
+    async fn count(&self, request: &ModelRequest) -> Result<Tokens, ModelError> {
+        let mut words = sent(self.bug, request);
+        if self.bug != COUNTS_MESSAGES_ALONE {
+            for tool in request.tools.iter() {
+                words.push_str(&tool.description);
+            }
+        }
+        let guess = u64::try_from(words.len()).unwrap();
+        self.backend.requests.lock().unwrap().push(words);
+        let told = *self.backend.count.lock().unwrap();
+        Ok(Tokens {
+            count: told.unwrap_or(guess),
+            estimated: self.bug == COUNTS_ARE_GUESSES,
+        })
     }
 }
 
