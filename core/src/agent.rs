@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use seaworthy_ports::Digest;
 use seaworthy_ports::model_provider::ToolSpec;
 
-use crate::descriptor::{CompactionSpec, Materialised};
+use crate::descriptor::{AliasSettings, AliasSpec, CompactionSpec, Materialised, Support};
 use crate::event::RunSubmitted;
 use crate::gateway::Gateway;
 use crate::history::Window;
@@ -18,7 +18,9 @@ pub struct Agent {
     /// What the model is told first.
     pub instructions: Arc<str>,
     /// Who answers.
-    pub model: Model,
+    pub model: Candidate,
+    /// Who answers in its place, in this order.
+    pub fallback: Vec<Candidate>,
     /// What the model may call.
     pub tools: Arc<Vec<ToolSpec>>,
     /// The way to the tools.
@@ -30,26 +32,64 @@ pub struct Agent {
 }
 
 /// When and by whom the older part of a conversation is summed up.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Compaction {
     /// When a call would have more tokens.
     pub at_tokens: u64,
     /// How many of the newest answers stay as they are.
     pub keep_turns: u32,
     /// Who writes the summary; `None`: the agent's model.
-    pub model: Option<Model>,
+    pub model: Option<Candidate>,
 }
 
 impl Compaction {
     fn new(
         spec: &CompactionSpec,
-        find: impl Fn(&str) -> Result<Model, NoAgent>,
+        find: impl Fn(&str) -> Result<Candidate, NoAgent>,
     ) -> Result<Self, NoAgent> {
         Ok(Self {
             at_tokens: u64::from(spec.at_tokens),
             keep_turns: spec.keep_turns,
             model: spec.model.as_deref().map(find).transpose()?,
         })
+    }
+}
+
+/// A model that may answer for an agent.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Its alias.
+    pub alias: String,
+    /// Who answers.
+    pub model: Model,
+    /// What goes with it.
+    pub settings: AliasSettings,
+}
+
+impl Candidate {
+    fn new(alias: &str, spec: &AliasSpec, models: &dyn Models) -> Result<Self, NoModel> {
+        Ok(Self {
+            alias: alias.to_owned(),
+            model: models.find(&spec.model)?,
+            settings: spec.settings.clone(),
+        })
+    }
+
+    /// The id of the adapter that is asked.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        self.model.provider.info().id
+    }
+
+    /// What the model can do, as far as anybody has said.
+    #[must_use]
+    pub fn supports(&self) -> BTreeMap<&'static str, Support> {
+        let provider = self.model.provider.capabilities(&self.model.name);
+        self.settings.supports(provider)
+    }
+
+    fn calls_tools(&self) -> bool {
+        self.supports().get("tool_use") != Some(&Support::Absent)
     }
 }
 
@@ -65,6 +105,11 @@ pub enum NoAgent {
 }
 
 impl Agent {
+    /// Everybody who may answer: the model itself, then those who stand in.
+    pub fn candidates(&self) -> impl Iterator<Item = &Candidate> {
+        std::iter::once(&self.model).chain(&self.fallback)
+    }
+
     /// Makes the entry agent of `descriptor`.
     ///
     /// # Errors
@@ -73,20 +118,37 @@ impl Agent {
     pub fn new(descriptor: &Materialised, models: &dyn Models) -> Result<Self, NoAgent> {
         let no = |why: &dyn std::fmt::Display| NoAgent::Broken(why.to_string());
         let agent = descriptor.entry().map_err(|error| no(&error))?;
-        let model = descriptor.model(&agent.model).map_err(|error| no(&error))?;
-        let model = models.find(model)?;
         let compaction = agent.compaction.as_ref().map(|spec| {
             Compaction::new(spec, |alias| {
                 let spec = descriptor.model(alias).map_err(|error| no(&error))?;
-                Ok(models.find(spec)?)
+                Ok(Candidate::new(alias, spec, models)?)
             })
         });
+        let spec = descriptor.model(&agent.model).map_err(|error| no(&error))?;
+        let model = Candidate::new(&agent.model, spec, models)?;
         let toolbox = descriptor.toolbox(agent).map_err(|error| no(&error))?;
         let tools = Arc::new(toolbox.specs());
+        if !tools.is_empty() && !model.calls_tools() {
+            return Err(no(&format!(
+                "model {:?} cannot call tools, and agent {:?} has some; give it another model",
+                agent.model, agent.name
+            )));
+        }
+        let mut fallback = Vec::new();
+        for alias in &spec.settings.fallback.models {
+            let spec = descriptor.model(alias).map_err(|error| no(&error))?;
+            // One that this stack does not have, or that cannot do the work, cannot stand in.
+            if let Ok(candidate) = Candidate::new(alias, spec, models)
+                && (tools.is_empty() || candidate.calls_tools())
+            {
+                fallback.push(candidate);
+            }
+        }
         let gateway = Gateway::new(toolbox).map_err(|error| no(&error))?;
         Ok(Self {
             instructions: agent.instructions.as_str().into(),
             model,
+            fallback,
             tools,
             gateway,
             window: agent.history,

@@ -8,6 +8,8 @@ use seaworthy_ports::model_provider::{Message, Usage, check_history};
 use seaworthy_ports::state_store::Seq;
 use serde::{Deserialize, Serialize};
 
+use crate::descriptor::Cost;
+use crate::event::FailedTry;
 use crate::history;
 use crate::state::RunState;
 
@@ -49,10 +51,16 @@ pub struct Compacted {
     pub cause: Cause,
     /// Where the summary is kept beside the log. It was written first, so it was there.
     pub checkpoint: CheckpointRef,
-    /// How long it took.
+    /// What the summary cost, where its model's alias has a price and the provider said what was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+    /// How long it took, tries that failed and delays included.
     pub duration_ms: u64,
     /// Whether the tokens are guessed, and not counted by the provider.
     pub estimated: bool,
+    /// The tries that failed before, oldest first: of the call that was refused, and of the summary.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_tries: Vec<FailedTry>,
     /// The model that wrote the summary, as asked for.
     pub model: String,
     /// The adapter that was asked.
@@ -68,7 +76,7 @@ pub struct Compacted {
     pub tokens_after: u64,
     /// The tokens of a call before it.
     pub tokens_before: u64,
-    /// What the summary cost.
+    /// What the summary used.
     pub usage: Usage,
 }
 
@@ -81,11 +89,17 @@ pub struct NotCompacted {
     /// A stable name of why it is not: the kind of the model's error, `empty`, `no_reduction`, `invalid`, or
     /// `checkpoint`.
     pub code: String,
+    /// What the try cost, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+    /// The tries that failed, oldest first: of the call that was refused, and of the summary.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_tries: Vec<FailedTry>,
     /// For a person.
     pub message: String,
     /// The tokens of a call.
     pub tokens: u64,
-    /// What the try cost.
+    /// What the try used.
     pub usage: Usage,
 }
 

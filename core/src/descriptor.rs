@@ -4,6 +4,8 @@
 //! place. [`Descriptor::materialise`] then takes the files in that it names, which makes a [`Materialised`]: the form that
 //! is hashed, kept in the log of each run and run from.
 
+mod alias;
+mod aliases;
 mod context;
 mod error;
 mod fields;
@@ -18,6 +20,7 @@ use std::collections::BTreeMap;
 
 use seaworthy_ports::ToolName;
 
+pub use alias::{AliasSettings, AliasSpec, Cost, Fallback, Limits, Price, Support};
 pub use context::CompactionSpec;
 pub use error::{DescriptorError, DescriptorErrors, codes};
 pub use materialised::{
@@ -47,9 +50,16 @@ pub struct Descriptor {
     agents: BTreeMap<String, AgentSpec>,
 }
 
+/// A model alias as the descriptor has it.
+#[derive(Clone, Debug)]
+struct ModelSource {
+    source: Source,
+    settings: AliasSettings,
+}
+
 /// A model as the descriptor names it.
 #[derive(Clone, Debug)]
-enum ModelSource {
+enum Source {
     Scripted {
         script: String,
         at: Position,
@@ -90,10 +100,10 @@ impl Descriptor {
     ) -> Result<Materialised, DescriptorErrors> {
         let mut reporter = Reporter::new(&self.file);
         let mut models = BTreeMap::new();
-        for (alias, source) in self.models {
-            let spec = match source {
-                ModelSource::Asked(spec) => spec,
-                ModelSource::Scripted { script: origin, at } => match read(&origin) {
+        for (alias, ModelSource { source, settings }) in self.models {
+            let model = match source {
+                Source::Asked(spec) => spec,
+                Source::Scripted { script: origin, at } => match read(&origin) {
                     Ok(script) if script.len() <= MAX_SCRIPT_BYTES => {
                         ModelSpec::Scripted { script, origin }
                     }
@@ -113,7 +123,7 @@ impl Descriptor {
                     }
                 },
             };
-            models.insert(alias, spec);
+            models.insert(alias, AliasSpec { settings, model });
         }
         reporter.finish(Some(Materialised {
             format: Format::V1,

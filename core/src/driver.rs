@@ -27,6 +27,7 @@ use crate::state::{CallStatus, Outcome, RunState};
 
 mod context;
 mod model_call;
+mod model_try;
 mod tool_call;
 
 pub use model_call::ModelSettings;
@@ -400,10 +401,12 @@ impl<'a> Held<'a> {
             Some(Outcome::Cancelled { .. }) => RunEnd::Cancelled,
             Some(Outcome::Failed { .. }) | None => RunEnd::Failed,
         };
-        self.driver.ports.observer.observe(&Fact::RunEnded {
-            run: self.state().run().clone(),
-            status,
-        });
+        let run = self.state().run().clone();
+        self.driver.relay.show(&run, &Live::Ended { status });
+        self.driver
+            .ports
+            .observer
+            .observe(&Fact::RunEnded { run, status });
         Ok(Then::Done)
     }
 
@@ -419,6 +422,7 @@ impl<'a> Held<'a> {
             WaitReason::Approval => ParkReason::Approval,
             WaitReason::InDoubt => ParkReason::InDoubt,
             WaitReason::ModelDeferred => ParkReason::Provider,
+            WaitReason::ModelLimit => ParkReason::Limit,
         };
         self.driver.ports.observer.observe(&Fact::RunParked {
             run: self.state().run().clone(),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::context::{Compacted, NotCompacted};
+use crate::descriptor::Cost;
 use crate::tool::{Risk, SideEffect};
 
 /// One thing that happened. Names are past tense; every released shape stays readable.
@@ -39,6 +40,9 @@ pub enum Event {
     ModelFailed {
         /// The stable name of the error's kind.
         code: String,
+        /// The tries, oldest first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        failed_tries: Vec<FailedTry>,
         /// For a person.
         message: String,
         /// How many tries there were.
@@ -198,8 +202,14 @@ pub struct RunSubmitted {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelCalled {
-    /// How long it took.
+    /// What it cost, where the model's alias has a price and the provider said what was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+    /// How long it took, tries that failed and delays included.
     pub duration_ms: u64,
+    /// The tries that failed before, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_tries: Vec<FailedTry>,
     /// How it ended.
     pub finish: Finish,
     /// What it said.
@@ -217,6 +227,31 @@ pub struct ModelCalled {
     pub tries: u32,
     /// What it used.
     pub usage: Usage,
+}
+
+/// A try of a model call that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailedTry {
+    /// The stable name of the error's kind.
+    pub code: String,
+    /// How long the try took.
+    pub duration_ms: u64,
+    /// The model, as asked for.
+    pub model: String,
+    /// The adapter that was asked.
+    pub provider: String,
+    /// Whether the provider certainly did nothing, so that trying again cost nothing twice.
+    pub replay_safe: bool,
+    /// The provider's id of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The HTTP status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// How long was waited before the next try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited_ms: Option<u64>,
 }
 
 /// A call as validated, normalised and hashed.
@@ -276,6 +311,8 @@ pub enum WaitReason {
     InDoubt,
     /// A time the model's provider named.
     ModelDeferred,
+    /// A place among those that may call the model at once, or in the next minute.
+    ModelLimit,
 }
 
 impl WaitReason {
@@ -286,6 +323,7 @@ impl WaitReason {
             Self::Approval => "approval",
             Self::InDoubt => "in_doubt",
             Self::ModelDeferred => "model_deferred",
+            Self::ModelLimit => "model_limit",
         }
     }
 }

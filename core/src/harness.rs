@@ -1,12 +1,15 @@
 //! What applications call: start runs, look at them, answer them, end them.
 
+use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use futures_util::future::{Either, select};
 use seaworthy_ports::durable_runtime::{
     RuntimeError, Schedule, ScheduleState, Scope, Served, Signalled, Submit, Submitted, Worker,
 };
+use seaworthy_ports::observer::Fact;
 use seaworthy_ports::state_store::{
     Head, HeadQuery, Labels, Order, Page, PageToken, Seq, StateStoreError,
 };
@@ -17,7 +20,7 @@ use seaworthy_ports::{
 use crate::descriptor::Materialised;
 use crate::driver::{Driver, Settings};
 use crate::event::{Event, Resolution, RunSubmitted};
-use crate::live::{Relay, Watch};
+use crate::live::{Abandoned, OnDrop, Relay, Watch};
 use crate::log::{self, Loaded, LogError, Writer};
 use crate::record::{self, Link};
 use crate::signal::Told;
@@ -30,6 +33,10 @@ pub const DEFAULT_QUEUE: &str = "default";
 const TRIES: u32 = 32;
 /// How long to wait for the turn that holds a run to settle.
 const REQUEUE_DELAY: std::time::Duration = std::time::Duration::from_millis(50);
+/// How often a run that nobody watches any more is tried to be cancelled.
+const ABANDONED_TRIES: u32 = 10;
+/// How long to wait between two of these tries.
+const ABANDONED_DELAY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A durable agent harness on one stack of ports. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -254,7 +261,7 @@ impl Harness {
         })
     }
 
-    /// Serves runs until `stop` is set; with [`Scope::Run`], until that run is parked or done.
+    /// Serves runs until `stop` is set, and cancels those whose watchers went away and wanted that ([`OnDrop`]); with [`Scope::Run`], until that run is parked or done.
     ///
     /// # Errors
     ///
@@ -266,17 +273,66 @@ impl Harness {
             self.relay.clone(),
             worker.id.clone(),
         );
-        Ok(self
+        let serving = self
             .ports
             .durable_runtime
-            .serve(worker, Arc::new(driver), stop)
-            .await?)
+            .serve(worker, Arc::new(driver), stop);
+        let cancelling = std::pin::pin!(self.cancel_abandoned());
+        let served = match select(serving, cancelling).await {
+            Either::Left((served, _cancelling)) => served?,
+            Either::Right((never, _serving)) => match never {},
+        };
+        while let Some(abandoned) = self.relay.first_abandoned() {
+            self.cancel_for(abandoned).await;
+        }
+        Ok(served)
     }
 
-    /// Shows what happens in `run` while this process advances it.
+    /// Cancels runs whose watchers went away and wanted that.
+    async fn cancel_abandoned(&self) -> Infallible {
+        loop {
+            let abandoned = self.relay.abandoned().await;
+            self.cancel_for(abandoned).await;
+        }
+    }
+
+    async fn cancel_for(&self, abandoned: Abandoned) {
+        let mut tries = 0_u32;
+        while let Err(error) = self.cancel_unless_ended(&abandoned).await {
+            tries = tries.saturating_add(1);
+            if tries >= ABANDONED_TRIES {
+                self.ports.observer.observe(&Fact::RunStalled {
+                    run: abandoned.run.clone(),
+                    message: format!("its watcher went away, and it cannot be cancelled: {error}")
+                        .into(),
+                });
+                break;
+            }
+            let later = self.ports.clock.now().plus(ABANDONED_DELAY);
+            self.ports.clock.sleep_until(later).await;
+        }
+        self.relay.settle(&abandoned);
+    }
+
+    async fn cancel_unless_ended(&self, abandoned: &Abandoned) -> Result<(), HarnessError> {
+        let why = "nobody watches it any more".to_owned();
+        match self.state(&abandoned.run).await {
+            Ok(state) if state.outcome.is_none() => {
+                match self.cancel(&abandoned.run, &abandoned.by, Some(why)).await {
+                    Err(HarnessError::WrongStatus { .. }) => Ok(()),
+                    cancelled => cancelled,
+                }
+            }
+            Ok(_) | Err(HarnessError::UnknownRun(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Shows what happens in `run` while this process advances it. Dropping it leaves the run alone, unless
+    /// [`Watch::on_drop`] says otherwise.
     #[must_use]
     pub fn watch(&self, run: &RunId) -> Watch {
-        self.relay.watch(run)
+        self.relay.watch(run).on_drop(OnDrop::Detach)
     }
 
     /// The run as it stands.

@@ -41,6 +41,9 @@ pub struct RunState {
     pub context: Context,
     /// Model turns since it was submitted or reopened.
     pub turns: u32,
+    /// How often in a row its model call was put off to a later time.
+    #[serde(default)]
+    pub deferrals: u32,
     /// How often it was reopened.
     pub reopened: u32,
     /// Every call, by number. Finished calls keep what a person may ask for.
@@ -267,6 +270,7 @@ impl RunState {
             messages: Arc::new(vec![input]),
             context: Context::default(),
             turns: 0,
+            deferrals: 0,
             reopened: 0,
             calls: BTreeMap::new(),
             phase: Phase::Thinking,
@@ -320,6 +324,9 @@ impl RunState {
             Event::ModelFailed { .. } | Event::SignalReceived { .. } => self.barren = 0,
             Event::ToolProposed(proposed) => self.proposed(proposed).map_err(|why| refuse(&why))?,
             Event::RunWaiting { reason, until } => {
+                if reason == WaitReason::ModelDeferred {
+                    self.deferrals = self.deferrals.saturating_add(1);
+                }
                 self.waiting = Some(Waiting { reason, until });
                 self.barren = 0;
             }
@@ -330,6 +337,7 @@ impl RunState {
                 self.outcome = None;
                 self.turns = 0;
                 self.context.tried = None;
+                self.deferrals = 0;
                 self.barren = 0;
                 self.reopened = self.reopened.saturating_add(1);
             }
@@ -367,6 +375,7 @@ impl RunState {
         }
         self.barren = 0;
         self.turns = self.turns.saturating_add(1);
+        self.deferrals = 0;
         add_usage(&mut self.usage, called.usage);
         let asks = called.message.tool_calls().next().is_some();
         if asks {

@@ -483,6 +483,76 @@ proptest! {
     }
 }
 
+/// [`GOOD`] with more keys at its model, and another model.
+fn with_model(keys: &str) -> String {
+    GOOD.replace(
+        "  main: { provider: openai, model: gpt-5-mini }",
+        &format!(
+            "  main: {{ provider: openai, model: gpt-5-mini, {keys} }}\n  other: {{ provider: ollama, model: small }}"
+        ),
+    )
+}
+
+#[test]
+fn what_goes_with_a_model_is_read() {
+    for keys in [
+        "fallback: [other]",
+        "fallback: { models: [other], after_first_chunk: true }",
+        "limits: { concurrent: 4, requests_per_minute: 60, tokens_per_minute: 100000, group: mine }",
+        "max_output_tokens: 4096",
+        "price: { input: 0.25, output: 2, cache_read: 0.025, cache_write: 0.3, currency: EUR }",
+        "retry: { attempts: 5, elapsed: 2m, longest_delay: 30s, too_long: fail, after_first_chunk: true }",
+        "capabilities: { tool_use: true, vision_input: false }",
+    ] {
+        assert_eq!(problems(&with_model(keys)), [], "{keys}");
+    }
+}
+
+#[test]
+fn what_goes_with_a_model_and_is_wrong_is_reported_where_it_is() {
+    for (keys, code) in [
+        ("fallback: [others]", codes::UNKNOWN_NAME),
+        ("fallback: [main]", codes::INVALID_VALUE),
+        ("fallback: [other, other]", codes::INVALID_VALUE),
+        ("fallback: other", codes::WRONG_TYPE),
+        ("fallback: { after_first_chunk: true }", codes::MISSING_KEY),
+        (
+            "fallback: { models: [other], after_first_chunk: 1 }",
+            codes::WRONG_TYPE,
+        ),
+        ("limits: { concurrent: 0 }", codes::OUT_OF_RANGE),
+        (
+            "limits: { requests_per_minute: 60001 }",
+            codes::OUT_OF_RANGE,
+        ),
+        ("limits: { requests: 1 }", codes::UNKNOWN_KEY),
+        ("max_output_tokens: 0.5", codes::WRONG_TYPE),
+        ("price: { input: 1 }", codes::MISSING_KEY),
+        ("price: { input: -1, output: 1 }", codes::OUT_OF_RANGE),
+        ("price: { input: free, output: 1 }", codes::WRONG_TYPE),
+        (
+            "price: { input: 1, output: 1, currency: euro }",
+            codes::INVALID_VALUE,
+        ),
+        ("retry: { attempts: 0 }", codes::OUT_OF_RANGE),
+        ("retry: { elapsed: 60 }", codes::INVALID_DURATION),
+        ("retry: { too_long: wait }", codes::INVALID_VALUE),
+        ("capabilities: { telepathy: true }", codes::UNKNOWN_KEY),
+        ("capabilities: { tool_use: maybe }", codes::WRONG_TYPE),
+        ("temperature: 1", codes::UNKNOWN_KEY),
+    ] {
+        let problems = problems(&with_model(keys));
+        assert_eq!(problems.len(), 1, "{keys}: {problems:?}");
+        assert_eq!((problems[0].0, problems[0].1), (code, 5), "{keys}");
+    }
+}
+
+#[test]
+fn every_mistake_of_a_model_is_reported_at_once() {
+    let keys = "price: { input: -1, output: -1 }, limits: { concurrent: 0 }, fallback: 7";
+    assert_eq!(problems(&with_model(keys)).len(), 4);
+}
+
 /// [`GOOD`] with another line at the end of its agent.
 fn with_agent_line(line: &str) -> String {
     format!("{GOOD}    {line}\n")

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use seaworthy_core::descriptor::{
-    Descriptor, InvalidOverride, Materialised, ModelOverride, ModelSpec, UnknownName, codes,
+    Descriptor, Fallback, InvalidOverride, Materialised, ModelOverride, ModelSpec, Price, Support,
+    UnknownName, codes,
 };
 use seaworthy_core::history::Window;
 use seaworthy_core::tool::{ApprovalRule, Risk, SideEffect};
@@ -66,7 +67,7 @@ fn everything_is_in_it() {
         script: "turns: []".to_owned(),
         origin: "scripts/script.yaml".to_owned(),
     };
-    assert_eq!(form.model(&agent.model), Ok(&spec));
+    assert_eq!(form.model(&agent.model), Ok(&spec.into()));
     assert_eq!(form.agent("idle").unwrap().tools, []);
 }
 
@@ -262,6 +263,124 @@ fn the_documented_example_is_a_descriptor() {
     assert_eq!(
         form.toolbox(form.entry().unwrap()).unwrap().specs().len(),
         7
+    );
+}
+
+/// [`TEXT`] with more about its second model.
+fn with_settings() -> Materialised {
+    let text = TEXT.replace(
+        "  other: { provider: openai, model: gpt-5-mini }",
+        "  other:
+    provider: openai
+    model: gpt-5-mini
+    fallback: [main]
+    limits: { concurrent: 2 }
+    price: { input: 1.25, output: 10, cache_read: 0.125 }
+    retry: { attempts: 7 }
+    capabilities: { tool_use: true, vision_input: false }",
+    );
+    materialised(&text, "turns: []")
+}
+
+#[test]
+fn what_goes_with_a_model_is_in_it_and_survives_the_log() {
+    let form = with_settings();
+    let settings = &form.model("other").unwrap().settings;
+    let fallback = Fallback {
+        after_first_chunk: false,
+        models: vec!["main".to_owned()],
+    };
+    assert_eq!(settings.fallback, fallback);
+    assert_eq!(settings.limits.as_ref().unwrap().concurrent, Some(2));
+    assert_eq!(settings.retry.unwrap().attempts, 7);
+    assert_eq!(
+        settings.retry.unwrap().longest_delay,
+        Duration::from_secs(20)
+    );
+    let price = Price {
+        cache_read: Some(125_000),
+        cache_write: None,
+        currency: "USD".to_owned(),
+        input: 1_250_000,
+        output: 10_000_000,
+    };
+    assert_eq!(settings.price.as_ref(), Some(&price));
+
+    let mut value = serde_json::to_value(&form).unwrap();
+    let read: Materialised = serde_json::from_value(value.clone()).unwrap();
+    assert_eq!((read.digest(), &read), (form.digest(), &form));
+    // A setting that this version does not know is not silently left out.
+    value["models"]["other"]["surprise"] = json!(1);
+    assert!(serde_json::from_value::<Materialised>(value).is_err());
+}
+
+#[test]
+fn a_model_without_settings_is_written_as_before_there_were_any() {
+    let value = serde_json::to_value(materialised(TEXT, "")).unwrap();
+    assert_eq!(
+        value["models"]["other"],
+        json!({ "provider": "openai", "model": "gpt-5-mini" })
+    );
+}
+
+#[test]
+fn not_to_know_what_a_model_can_do_is_not_to_be_unable() {
+    use seaworthy_ports::model_provider::ModelCapabilities;
+    let form = with_settings();
+    let wire = ModelCapabilities::NONE
+        .with_tool_use()
+        .with_vision_input()
+        .with_file_input();
+    let supports = form.model("other").unwrap().settings.supports(wire);
+    assert_eq!(supports["tool_use"], Support::Present);
+    assert_eq!(
+        supports["vision_input"],
+        Support::Absent,
+        "its author says so"
+    );
+    assert_eq!(supports["file_input"], Support::Unknown);
+    assert_eq!(
+        supports["audio_input"],
+        Support::Absent,
+        "there is no way to ask"
+    );
+    assert_eq!(supports.len(), ModelCapabilities::ALL.names().len());
+}
+
+#[test]
+fn a_price_is_for_a_million_tokens_and_caches_have_their_own() {
+    use seaworthy_ports::model_provider::Usage;
+    let price = with_settings()
+        .model("other")
+        .unwrap()
+        .settings
+        .price
+        .clone()
+        .unwrap();
+    let usage = |input, read, output| Usage {
+        input_tokens: input,
+        cache_read_tokens: read,
+        output_tokens: output,
+        ..Usage::default()
+    };
+    let micros = |usage| price.of(usage).map(|cost| cost.micros);
+    assert_eq!(
+        micros(usage(Some(1_000_000), None, Some(0))),
+        Some(1_250_000)
+    );
+    assert_eq!(
+        micros(usage(Some(1000), Some(800), Some(100))),
+        Some(250 + 100 + 1000)
+    );
+    assert_eq!(micros(usage(Some(1), None, Some(0))), Some(2), "rounded up");
+    assert_eq!(
+        micros(usage(None, None, Some(5))),
+        None,
+        "nobody said what was used"
+    );
+    assert_eq!(
+        micros(usage(Some(u64::MAX), None, Some(u64::MAX))),
+        Some(u64::MAX)
     );
 }
 

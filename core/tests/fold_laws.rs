@@ -76,6 +76,7 @@ fn hostile(run: &Run, choices: &mut Choices) -> Event {
             other.events.pop().unwrap().0
         }
         5 => Event::ModelFailed {
+            failed_tries: Vec::new(),
             code: text(),
             message: text(),
             tries: 3,

@@ -139,6 +139,7 @@ fn every_event() -> Vec<Event> {
     events.extend([
         Event::SessionLoaded { through: Seq(7) },
         Event::ModelFailed {
+            failed_tries: Vec::new(),
             code: "network".to_owned(),
             message: "no route".to_owned(),
             tries: 3,

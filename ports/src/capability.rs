@@ -1,6 +1,6 @@
 //! One list per port makes its capabilities: plain data with a name for each flag.
 
-/// Makes a `Copy` struct of boolean flags with `NONE`, `with_*`, `names()` and `missing(wanted)`.
+/// Makes a `Copy` struct of boolean flags with `NONE`, `ALL`, `with_*`, `names()` and `missing(wanted)`.
 macro_rules! flags {
     ($(#[$outer:meta])* $name:ident { $($(#[$doc:meta])* $flag:ident / $with:ident,)+ }) => {
         $(#[$outer])*
@@ -12,6 +12,9 @@ macro_rules! flags {
         impl $name {
             /// Promises nothing beyond the unconditional clauses.
             pub const NONE: Self = Self { $($flag: false,)+ };
+
+            /// Everything there is to promise.
+            pub const ALL: Self = Self { $($flag: true,)+ };
 
             $(
                 $(#[$doc])*

@@ -192,6 +192,8 @@ pub enum ParkReason {
     Child,
     /// A provider that said to come back later.
     Provider,
+    /// Its share of what may be asked of a model.
+    Limit,
 }
 
 /// How a run ended.

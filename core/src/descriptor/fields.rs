@@ -242,6 +242,46 @@ pub(super) fn integer(
     value
 }
 
+/// Yes or no.
+pub(super) fn boolean(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<bool> {
+    if let Content::Bool(value) = &node.content {
+        return Some(*value);
+    }
+    let message = format!("`{path}` must be true or false, not {}", node.sort());
+    reporter.report(node.at, codes::WRONG_TYPE, message);
+    None
+}
+
+/// A number from 0 to `most`, in parts of which `parts` make one.
+pub(super) fn decimal(
+    node: &Node,
+    path: &str,
+    most: u32,
+    parts: u32,
+    reporter: &mut Reporter<'_>,
+) -> Option<u64> {
+    let Content::Number(number) = &node.content else {
+        let message = format!("`{path}` must be a number, not {}", node.sort());
+        reporter.report(node.at, codes::WRONG_TYPE, message);
+        return None;
+    };
+    let value = number
+        .as_f64()
+        .filter(|value| (0.0..=f64::from(most)).contains(value));
+    let Some(value) = value else {
+        let message = format!("`{path}` must be from 0 to {most}, not {number}");
+        reporter.report(node.at, codes::OUT_OF_RANGE, message);
+        return None;
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "from 0 to the product of two numbers of 32 bits"
+    )]
+    let counted = (value * f64::from(parts)).round() as u64;
+    Some(counted)
+}
+
 /// The longest duration a descriptor can ask for.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 

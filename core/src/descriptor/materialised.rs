@@ -7,8 +7,8 @@ use seaworthy_ports::{Digest, ToolName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::alias::AliasSpec;
 use super::context::CompactionSpec;
-use super::model::ModelSpec;
 use crate::history::Window;
 use crate::tool::{Builtin, Command, Settings, Tool, ToolDefinition, Toolbox};
 
@@ -147,7 +147,7 @@ pub struct Materialised {
     /// How runs go.
     pub runtime: Runtime,
     /// Models by alias.
-    pub models: BTreeMap<String, ModelSpec>,
+    pub models: BTreeMap<String, AliasSpec>,
     /// Every tool that an agent lists or the descriptor declares, built-in ones included.
     pub tools: BTreeMap<ToolName, ToolSource>,
     /// Agents by name.
@@ -208,21 +208,26 @@ impl Materialised {
     /// # Errors
     ///
     /// [`UnknownName::Model`] with the aliases there are.
-    pub fn model(&self, alias: &str) -> Result<&ModelSpec, UnknownName> {
+    pub fn model(&self, alias: &str) -> Result<&AliasSpec, UnknownName> {
         self.models
             .get(alias)
             .ok_or_else(|| UnknownName::Model(alias.to_owned(), names(&self.models)))
     }
 
-    /// The same with another model behind an alias.
+    /// The same with another model behind an alias. What went with the old one (its price, its limits, who stands in for
+    /// it) goes with it, unless `spec` brings its own.
     ///
     /// # Errors
     ///
     /// [`UnknownName::Model`] with the aliases there are.
-    pub fn with_model(mut self, alias: &str, spec: ModelSpec) -> Result<Self, UnknownName> {
+    pub fn with_model(
+        mut self,
+        alias: &str,
+        spec: impl Into<AliasSpec>,
+    ) -> Result<Self, UnknownName> {
         match self.models.get_mut(alias) {
             Some(model) => {
-                *model = spec;
+                *model = spec.into();
                 Ok(self)
             }
             None => Err(UnknownName::Model(alias.to_owned(), names(&self.models))),

@@ -10,7 +10,7 @@ use super::fields::{Fields, ROOT, duration, integer, sequence, shown, text};
 use super::materialised::{AgentSpec, Metadata, Runtime, ToolSource};
 use super::suggest::{advice, listed};
 use super::yaml::{Key, Node};
-use super::{DEFAULT_MAX_TURNS, Descriptor, MAX_TURNS, ModelSource, ModelSpec, VERSION, schema};
+use super::{DEFAULT_MAX_TURNS, Descriptor, MAX_TURNS, ModelSource, VERSION, aliases, schema};
 use crate::tool::{ApprovalRule, Builtin, Risk, Settings, SideEffect};
 
 const SIDE_EFFECTS: [(&str, SideEffect); 3] = [
@@ -113,7 +113,7 @@ impl<K, T> Declared<K, T> {
         self.names.iter().any(|candidate| candidate == name)
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> {
+    fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.names.iter().map(String::as_str)
     }
 }
@@ -208,64 +208,18 @@ fn models(node: &Node, reporter: &mut Reporter<'_>) -> Option<Models> {
     for (key, node) in entries {
         models.names.push(key.text.clone());
         let name = plain_name(&key.text, key.at, "models", reporter);
-        let model = model(node, &fields.path(&key.text), reporter);
+        let model = aliases::alias(node, &fields.path(&key.text), reporter);
         if let (Some(name), Some(model)) = (name, model) {
             models.parsed.insert(name, model);
         }
     }
-    Some(models)
-}
-
-#[derive(Clone, Copy)]
-enum Provider {
-    Scripted,
-    Asked(&'static str),
-}
-
-fn model(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<ModelSource> {
-    const PROVIDERS: [(&str, Provider); 5] = [
-        ("scripted", Provider::Scripted),
-        ("openai", Provider::Asked("openai")),
-        ("anthropic", Provider::Asked("anthropic")),
-        ("gemini", Provider::Asked("gemini")),
-        ("ollama", Provider::Asked("ollama")),
-    ];
-    let fields = Fields::open(node, path, reporter)?;
-    fields.required("provider", "provider: openai", reporter)?;
-    match fields.word("provider", &PROVIDERS, reporter)?? {
-        Provider::Scripted => {
-            let fields = Fields::known(node, path, &["provider", "script"], reporter)?;
-            let (script, at) = fields.required_text("script", "script: script.yaml", reporter)?;
-            let Some(script) = inside(script) else {
-                let message = format!(
-                    "`{}` must be a path inside the descriptor's folder, relative to it and without `..`",
-                    fields.path("script")
-                );
-                reporter.report(at, codes::PATH_OUTSIDE, message);
-                return None;
-            };
-            Some(ModelSource::Scripted { script, at })
-        }
-        Provider::Asked(provider) => {
-            let fields = Fields::known(node, path, &["provider", "model"], reporter)?;
-            let (model, _) = fields.required_text("model", "model: gpt-5-mini", reporter)?;
-            ModelSpec::asked(provider, model).map(ModelSource::Asked)
+    for (key, node) in fields.entries() {
+        if let Some(source) = models.parsed.get(&key.text) {
+            let path = fields.path(&key.text);
+            aliases::check_fallback(node, &path, &key.text, source, models.names(), reporter);
         }
     }
-}
-
-/// A relative path without `.` segments, if it cannot lead out.
-fn inside(path: &str) -> Option<String> {
-    let is_odd = path.starts_with('/')
-        || path.len() > 512
-        || path
-            .chars()
-            .any(|character| character == '\\' || character.is_control());
-    let segments: Vec<&str> = path.split('/').filter(|segment| *segment != ".").collect();
-    let leads_out = segments.iter().any(|segment| matches!(*segment, "" | ".."));
-    // On Windows `C:name` is not relative to the folder.
-    let has_drive = segments.first().is_some_and(|first| first.contains(':'));
-    (!is_odd && !leads_out && !has_drive && !segments.is_empty()).then(|| segments.join("/"))
+    Some(models)
 }
 
 fn tools(node: &Node, reporter: &mut Reporter<'_>) -> Option<Tools> {

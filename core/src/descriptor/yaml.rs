@@ -43,6 +43,11 @@ pub(super) struct Key {
 }
 
 impl Node {
+    /// Whether it is a list.
+    pub(super) const fn is_sequence(&self) -> bool {
+        matches!(self.content, Content::Sequence(_))
+    }
+
     /// What it is, for messages.
     pub(super) const fn sort(&self) -> &'static str {
         match self.content {

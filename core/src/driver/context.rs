@@ -6,29 +6,27 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use seaworthy_ports::checkpoint_store::{Checkpoint, CheckpointKind};
-use seaworthy_ports::model_provider::{
-    FinishReason, Kind, Message, ModelReply, ModelRequest, Tokens, Usage, assemble,
-};
-use seaworthy_ports::observer::{Fact, ModelCallEnd};
+use seaworthy_ports::model_provider::{Message, ModelReply, ModelRequest, Tokens, Usage};
 use seaworthy_ports::{Digest, Effect, Latch, Retry};
 use serde::Serialize;
 
-use super::model_call::code;
+use super::model_call::{Answer, code};
+use super::model_try::Asking;
 use super::{Held, Stop};
-use crate::agent::{Agent, Compaction};
+use crate::agent::{Agent, Candidate, Compaction};
 use crate::canonical_json;
 use crate::context::{Cause, CheckpointRef, Compacted, NotCompacted, Summary, Through};
-use crate::event::Event;
+use crate::descriptor::Support;
+use crate::event::{Event, FailedTry};
 use crate::history::{self, Calls, Files, Target};
-use crate::stack::Model;
+use crate::millis;
 
 /// How long a provider may take to count tokens; then they are guessed.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often a summary is asked for.
+/// How often a summary's checkpoint is written.
 const TRIES: u32 = 3;
+/// The delay after the first of them; after the n-th it is n times as long.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
-/// The longest delay between two tries; whoever asks for more gets no summary now.
-const LONGEST_DELAY: Duration = Duration::from_secs(20);
 
 /// What the model is told that writes a summary.
 const INSTRUCTIONS: &str = "\
@@ -122,10 +120,14 @@ impl Held<'_> {
         Arc::clone(&conversation.shown)
     }
 
-    /// The conversation as `model` takes it.
-    pub(super) fn conversation_for(&mut self, agent: &Agent, model: &Model) -> Arc<Vec<Message>> {
+    /// The conversation as `candidate` takes it.
+    pub(super) fn conversation_for(
+        &mut self,
+        agent: &Agent,
+        candidate: &Candidate,
+    ) -> Arc<Vec<Message>> {
         let conversation = self.conversation(agent);
-        match project(&conversation, model) {
+        match project(&conversation, candidate) {
             Cow::Borrowed(_) => conversation,
             Cow::Owned(projected) => Arc::new(projected),
         }
@@ -145,7 +147,7 @@ impl Held<'_> {
             .context
             .is_due(compaction.at_tokens, tokens.count)
         {
-            self.shorten(agent, compaction, Cause::Limit, tokens)
+            self.shorten(agent, compaction, Cause::Limit, tokens, &[])
                 .await?;
         }
         Ok(())
@@ -153,7 +155,11 @@ impl Held<'_> {
 
     /// Shortens the conversation that the model refused as too long, once for each length that it has. Returns whether it
     /// is shorter now.
-    pub(super) async fn fit_refused_context(&mut self, agent: &Agent) -> Result<bool, Stop> {
+    pub(super) async fn fit_refused_context(
+        &mut self,
+        agent: &Agent,
+        failed: &[FailedTry],
+    ) -> Result<bool, Stop> {
         let state = self.state();
         let Some(compaction) = &agent.compaction else {
             return Ok(false);
@@ -163,7 +169,7 @@ impl Held<'_> {
         }
         let conversation = self.conversation(agent);
         let tokens = self.tokens(agent, &conversation, 0).await?;
-        self.shorten(agent, compaction, Cause::Refused, tokens)
+        self.shorten(agent, compaction, Cause::Refused, tokens, failed)
             .await
     }
 
@@ -179,7 +185,7 @@ impl Held<'_> {
         if guess.count.saturating_mul(2) < limit {
             return Ok(guess);
         }
-        let provider = Arc::clone(&agent.model.provider);
+        let provider = Arc::clone(&agent.model.model.provider);
         let Some(counter) = provider.tokens() else {
             return Ok(guess);
         };
@@ -189,7 +195,7 @@ impl Held<'_> {
         };
         let (_stop, cancel) = Latch::new();
         let request = ModelRequest {
-            model: agent.model.name.clone(),
+            model: agent.model.model.name.clone(),
             instructions: Arc::clone(&agent.instructions),
             messages,
             tools: Arc::clone(&agent.tools),
@@ -214,6 +220,7 @@ impl Held<'_> {
         compaction: &Compaction,
         cause: Cause,
         tokens: Tokens,
+        failed: &[FailedTry],
     ) -> Result<bool, Stop> {
         // What was refused must get shorter, whatever was to be kept.
         let keep = match cause {
@@ -225,20 +232,40 @@ impl Held<'_> {
             return Ok(false);
         };
         let begun = self.driver.ports.clock.now();
-        let event = match self
-            .compact(agent, compaction, &conversation, at, tokens)
-            .await?
-        {
+        let candidate = compaction.model.as_ref().unwrap_or(&agent.model);
+        let mut failed_tries = failed.to_vec();
+        let older = conversation.get(..at).unwrap_or_default();
+        let reply = self
+            .summarise(agent, candidate, older, &mut failed_tries)
+            .await?;
+        let outcome = match reply {
+            // The call itself will have to wait as well, and then comes back here.
+            None => return Ok(false),
+            Some(Err(failed)) => Err(failed),
+            Some(Ok(reply)) => {
+                self.compact(agent, candidate, &conversation, at, tokens, reply)
+                    .await?
+            }
+        };
+        let cost = |usage| {
+            let price = candidate.settings.price.as_ref();
+            price.and_then(|price| price.of(usage))
+        };
+        let event = match outcome {
             Ok((mut compacted, shown)) => {
+                compacted.failed_tries = failed_tries;
+                compacted.cost = cost(compacted.usage);
                 compacted.cause = cause;
                 let duration = self.driver.ports.clock.now().since(begun);
-                compacted.duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+                compacted.duration_ms = millis::of(duration);
                 self.conversation.shown = Arc::new(shown);
                 Event::ContextCompacted(Box::new(compacted))
             }
             Err(failed) => Event::ContextNotCompacted(Box::new(NotCompacted {
                 cause,
+                cost: cost(failed.usage),
                 code: failed.code,
+                failed_tries,
                 message: failed.message,
                 tokens: tokens.count,
                 usage: failed.usage,
@@ -257,17 +284,12 @@ impl Held<'_> {
     async fn compact(
         &mut self,
         agent: &Agent,
-        compaction: &Compaction,
+        candidate: &Candidate,
         conversation: &Arc<Vec<Message>>,
         at: usize,
         tokens: Tokens,
+        reply: ModelReply,
     ) -> Result<Result<(Compacted, Vec<Message>), Box<Failed>>, Stop> {
-        let model = compaction.model.as_ref().unwrap_or(&agent.model);
-        let older = conversation.get(..at).unwrap_or_default();
-        let reply = match self.summarise(model, older).await? {
-            Ok(reply) => reply,
-            Err(failed) => return Ok(Err(failed)),
-        };
         let usage = reply.usage;
         let summary = Summary {
             text: reply.message.text().trim().to_owned(),
@@ -308,10 +330,12 @@ impl Held<'_> {
         let compacted = Compacted {
             cause: Cause::Limit,
             checkpoint,
+            cost: None,
             duration_ms: 0,
             estimated: after.estimated,
-            model: model.name.clone(),
-            provider: model.provider.info().id.to_owned(),
+            failed_tries: Vec::new(),
+            model: candidate.model.name.clone(),
+            provider: candidate.provider().to_owned(),
             request_id: reply.request_id,
             summary: summary.text,
             through: summary.through,
@@ -359,99 +383,28 @@ impl Held<'_> {
         }
     }
 
-    /// Asks `model` for a summary, a few times where that helps.
+    /// Asks `candidate` for a summary, as often as its policy says; `None`: it can only be asked later.
     async fn summarise(
         &mut self,
-        model: &Model,
+        agent: &Agent,
+        candidate: &Candidate,
         older: &[Message],
-    ) -> Result<Result<ModelReply, Box<Failed>>, Stop> {
+        failed: &mut Vec<FailedTry>,
+    ) -> Result<Option<Result<ModelReply, Box<Failed>>>, Stop> {
         let transcript = history::transcript(older);
         let messages = Arc::new(vec![Message::user(format!(
             "The transcript:\n\n{transcript}"
         ))]);
-        let mut tries = 0_u32;
-        loop {
-            tries = tries.saturating_add(1);
-            let error = match self.ask_for_summary(model, &messages).await? {
-                Some(Ok(reply)) => return Ok(usable(reply)),
-                Some(Err(error)) => error,
-                None => {
-                    let why = "no summary within the time of a model call";
-                    return Ok(Err(Failed::new(
-                        code(Kind::Timeout),
-                        &why,
-                        Usage::default(),
-                    )));
-                }
-            };
-            let delay = match error.retry() {
-                Retry::No => None,
-                Retry::After(delay) => Some(delay).filter(|delay| *delay <= LONGEST_DELAY),
-                Retry::Backoff => Some(FIRST_DELAY.saturating_mul(tries)),
-            };
-            match delay {
-                Some(delay) if tries < TRIES => {
-                    let until = self.driver.ports.clock.now().plus(delay);
-                    self.wait_until(until).await?;
-                    self.look().await?;
-                }
-                _ => {
-                    let usage = Usage::default();
-                    return Ok(Err(Failed::new(code(error.kind()), &error, usage)));
-                }
+        let asking = Asking::Summary(&messages);
+        Ok(match self.ask(agent, candidate, asking, failed).await? {
+            Answer::Given(reply) => Some(Ok(reply)),
+            Answer::Later(_) => None,
+            Answer::Failed(failure) => {
+                let code = code(failure.error.kind());
+                let usage = Usage::default();
+                Some(Err(Failed::new(code, &failure.message(), usage)))
             }
-        }
-    }
-
-    /// One try; `None`: it took too long.
-    async fn ask_for_summary(
-        &mut self,
-        model: &Model,
-        messages: &Arc<Vec<Message>>,
-    ) -> Result<Option<Result<ModelReply, seaworthy_ports::model_provider::ModelError>>, Stop> {
-        let timeout = self.driver.settings.model.timeout;
-        let (stop, cancel) = Latch::new();
-        let request = ModelRequest {
-            model: model.name.clone(),
-            instructions: INSTRUCTIONS.into(),
-            messages: Arc::clone(messages),
-            tools: Arc::default(),
-            output_schema: None,
-            max_output_tokens: None,
-            idle_timeout: self.driver.settings.model.idle_timeout,
-            cancel,
-        };
-        let (run, attempt) = (self.state().run().clone(), self.state().attempt);
-        let (provider, name) = (model.provider.info().id, model.name.as_str());
-        let observer = Arc::clone(&self.driver.ports.observer);
-        observer.observe(&Fact::ModelCallStarted {
-            run: run.clone(),
-            attempt,
-            provider: provider.into(),
-            model: name.into(),
-        });
-        let begun = self.driver.ports.clock.now();
-        // Nothing of it is shown live: it is not what the agent says.
-        let call = assemble(model.provider.stream(request), |_event| {});
-        let tried = self.within(timeout, call).await?;
-        if tried.is_none() {
-            stop.set();
-        }
-        let (usage, end) = match &tried {
-            Some(Ok(reply)) => (reply.usage, ModelCallEnd::Finished(reply.finish.reason)),
-            Some(Err(error)) => (Usage::default(), ModelCallEnd::Failed(error.kind())),
-            None => (Usage::default(), ModelCallEnd::Failed(Kind::Timeout)),
-        };
-        observer.observe(&Fact::ModelCallEnded {
-            run,
-            attempt,
-            provider: provider.into(),
-            model: name.into(),
-            usage,
-            end,
-            duration: self.driver.ports.clock.now().since(begun),
-        });
-        Ok(tried)
+        })
     }
 
     /// Waits for `work`, but not for longer than `time`, and hears what arrives meanwhile.
@@ -516,34 +469,19 @@ impl Held<'_> {
     }
 }
 
-/// The messages as `model` takes them.
-fn project<'m>(messages: &'m [Message], model: &Model) -> Cow<'m, [Message]> {
-    let capabilities = model.provider.capabilities(&model.name);
+/// The messages as `candidate` takes them.
+fn project<'m>(messages: &'m [Message], candidate: &Candidate) -> Cow<'m, [Message]> {
+    let signs = candidate.supports().get("signed_calls") != Some(&Support::Absent);
     let target = Target {
-        provider: model.provider.info().id,
+        provider: candidate.provider(),
         // A file is what the user wants answered: a model that cannot take it must say so.
         files: Files::Any,
-        calls: if capabilities.signed_calls {
-            Calls::Signed
-        } else {
-            Calls::Any
-        },
+        calls: if signs { Calls::Signed } else { Calls::Any },
     };
     history::project(messages, &target)
 }
 
-/// The reply, if it is a whole summary.
-fn usable(reply: ModelReply) -> Result<ModelReply, Box<Failed>> {
-    let code = match reply.finish.reason {
-        FinishReason::Stop | FinishReason::Other | FinishReason::ToolCalls => return Ok(reply),
-        FinishReason::Length => "truncated",
-        FinishReason::ContextLimit => "context_length",
-        FinishReason::ContentFilter => "content_filter",
-        FinishReason::Refusal => "refusal",
-        FinishReason::Cancelled => "cancelled",
-        FinishReason::Interrupted => "network",
-        FinishReason::Pause | FinishReason::Malformed => "decode",
-    };
-    let why = "the summary is not whole";
-    Err(Failed::new(code, &why, reply.usage))
+/// What the model is told that writes a summary.
+pub(super) fn summary_instructions() -> Arc<str> {
+    INSTRUCTIONS.into()
 }

@@ -1,34 +1,27 @@
-//! One model call of a turn: tried, waited for, recorded.
+//! One model call of a turn: by the model or those that stand in for it, tried as often as their policies say, recorded.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
-use seaworthy_ports::durable_runtime::{Signal, Then};
-use seaworthy_ports::model_provider::{
-    BlockKind, FinishReason, Kind, ModelError, ModelEvent, ModelReply, ModelRequest, assemble,
-};
-use seaworthy_ports::observer::{Fact, ModelCallEnd};
-use seaworthy_ports::{Digest, Latch, PortError, Retry};
+use seaworthy_ports::durable_runtime::Then;
+use seaworthy_ports::model_provider::{FinishReason, Kind, ModelError, ModelReply, Usage};
+use seaworthy_ports::{Digest, PortError, Timestamp};
 use serde::Serialize;
 
+use super::model_try::Asking;
 use super::{Held, Stop};
-use crate::agent::Agent;
+use crate::agent::{Agent, Candidate};
 use crate::canonical_json;
-use crate::event::{Event, ModelCalled, WaitReason};
-use crate::live::Live;
+use crate::event::{Event, FailedTry, ModelCalled, WaitReason};
+use crate::limits::{self, Leave, LimitError};
+use crate::millis;
 use crate::record::Link;
+use crate::retry::{self, Final, RetryPolicy, Spent, Verdict};
 
-/// How often a model is tried and how long it is waited for.
+/// How patient runs are with models, and how long they wait for one.
 #[derive(Clone, Debug)]
 pub struct ModelSettings {
-    /// Tries of one call.
-    pub tries: u32,
-    /// The first delay between two tries; each further one is twice as long.
-    pub first_delay: Duration,
-    /// The longest delay between two tries; a provider that asks for more is left alone until then, without a worker.
-    pub longest_delay: Duration,
+    /// What happens after a failed try, for aliases that do not say themselves.
+    pub retry: RetryPolicy,
     /// How long one try may take.
     pub timeout: Duration,
     /// How long a stream may be silent.
@@ -38,14 +31,15 @@ pub struct ModelSettings {
 impl Default for ModelSettings {
     fn default() -> Self {
         Self {
-            tries: 3,
-            first_delay: Duration::from_millis(500),
-            longest_delay: Duration::from_secs(20),
+            retry: RetryPolicy::default(),
             timeout: Duration::from_secs(300),
             idle_timeout: Duration::from_secs(120),
         }
     }
 }
+
+/// How much longer than a try can take its place among the calls at once is held for a worker that died.
+const PLACE_MARGIN: Duration = Duration::from_secs(30);
 
 /// What the digest of a request is made of.
 #[derive(Serialize)]
@@ -56,15 +50,43 @@ struct Asked<'a> {
     model: &'a str,
 }
 
-/// What one try came to.
-enum Tried {
-    Reply(ModelReply),
-    Failed(ModelError),
-    Mail(Signal),
+/// What one candidate came to.
+pub(super) enum Answer {
+    Given(ModelReply),
+    Later(Later),
+    Failed(Failure),
+}
+
+/// A call that is made again later.
+pub(super) struct Later {
+    until: Timestamp,
+    reason: WaitReason,
+    error: Option<ModelError>,
+}
+
+/// A call that is not made again.
+pub(super) struct Failure {
+    pub(super) error: ModelError,
+    why: Final,
+}
+
+impl Failure {
+    /// Whether the candidates behind this one are asked.
+    fn lets_others_answer(&self, agent: &Agent) -> bool {
+        retry::another_may_help(self.error.kind())
+            && (!self.error.response_started || agent.model.settings.fallback.after_first_chunk)
+    }
+
+    pub(super) fn message(&self) -> String {
+        match self.why {
+            Final::Permanent => self.error.to_string(),
+            why => format!("{}; {why}", self.error),
+        }
+    }
 }
 
 impl Held<'_> {
-    /// Calls the model and records its answer. Returns when to come back if the provider wants to be left alone.
+    /// Calls the model and records its answer. Returns when to come back if it has to be called later.
     pub(super) async fn call_model(&mut self) -> Result<Option<Then>, Stop> {
         let Some(agent) = self.agent().await? else {
             return Ok(None);
@@ -72,150 +94,208 @@ impl Held<'_> {
         // From here on the attempt must be on record: a crash in the call counts.
         self.commit().await?;
         self.fit_context(&agent).await?;
-        let started = self.driver.ports.clock.now();
-        let mut tries = 0_u32;
-        loop {
-            tries = tries.saturating_add(1);
-            self.observe_model_started(&agent);
-            let tried = self.try_model(&agent).await?;
-            let duration = self.driver.ports.clock.now().since(started);
-            self.observe_model_ended(&agent, &tried, duration);
-            let error = match tried {
-                Tried::Mail(_) => return Ok(None),
-                Tried::Reply(reply) => match unusable(&reply) {
-                    None => {
-                        self.record_reply(&agent, reply, duration, tries).await?;
-                        return Ok(None);
-                    }
-                    Some(error) => error,
-                },
-                Tried::Failed(error) => error,
-            };
-            match self.delay(&error, tries) {
-                Some(delay) if delay <= self.driver.settings.model.longest_delay => {
-                    let until = self.driver.ports.clock.now().plus(delay);
-                    self.wait_until(until).await?;
-                    self.look().await?;
-                }
-                Some(delay) => {
-                    let until = self.driver.ports.clock.now().plus(delay);
-                    self.record_failure(&error, tries).await?;
-                    return self
-                        .park(WaitReason::ModelDeferred, Some(until))
-                        .await
-                        .map(Some);
-                }
-                None if error.kind() == Kind::ContextLength
-                    && self.fit_refused_context(&agent).await? =>
-                {
-                    return Ok(None);
-                }
-                None => {
-                    self.record_failure(&error, tries).await?;
-                    let code = format!("model_{}", code(error.kind()));
-                    self.writer
-                        .record(Event::RunFailed {
-                            code,
-                            message: error.to_string(),
-                        })
+        let begun = self.driver.ports.clock.now();
+        let mut failed = Vec::new();
+        let mut soonest: Option<Later> = None;
+        let mut first: Option<Failure> = None;
+        for candidate in agent.candidates() {
+            match self
+                .ask(&agent, candidate, Asking::Answer, &mut failed)
+                .await?
+            {
+                Answer::Given(reply) => {
+                    let duration = self.driver.ports.clock.now().since(begun);
+                    self.record_reply(&agent, candidate, reply, duration, failed)
                         .await?;
                     return Ok(None);
                 }
-            }
-        }
-    }
-
-    /// One try; mail that arrives meanwhile is heard, and ends the call where it ends the run.
-    async fn try_model(&mut self, agent: &Agent) -> Result<Tried, Stop> {
-        let settings = &self.driver.settings.model;
-        let clock = Arc::clone(&self.driver.ports.clock);
-        let (stop, cancel) = Latch::new();
-        let request = self.request(agent, cancel);
-        let relay = self.driver.relay.clone();
-        let run = self.state().run().clone();
-        let stream = agent.model.provider.stream(request);
-        let mut shown = BTreeMap::new();
-        let mut call = Box::pin(assemble(stream, move |event| match event {
-            ModelEvent::BlockStarted { block, kind } => {
-                shown.insert(*block, kind.clone());
-            }
-            ModelEvent::BlockDelta { block, delta } => {
-                let delta = delta.clone();
-                match shown.get(block) {
-                    Some(BlockKind::Text | BlockKind::Refusal) => {
-                        relay.show(&run, &Live::Text { delta })
+                Answer::Later(later) => {
+                    if soonest
+                        .as_ref()
+                        .is_none_or(|soonest| later.until < soonest.until)
+                    {
+                        soonest = Some(later);
                     }
-                    Some(BlockKind::Reasoning) => relay.show(&run, &Live::Reasoning { delta }),
-                    Some(BlockKind::ToolCall { .. }) | None => {}
+                }
+                Answer::Failed(failure) => {
+                    let goes_on = failure.lets_others_answer(&agent);
+                    // Those who stand in matter less than the model itself.
+                    first.get_or_insert(failure);
+                    if !goes_on {
+                        break;
+                    }
                 }
             }
-            _ => {}
-        }));
-        let mut late = clock.sleep_until(clock.now().plus(settings.timeout));
+        }
+        if let Some(later) = soonest {
+            if let Some(error) = &later.error {
+                self.record_failure(error, error.to_string(), failed)
+                    .await?;
+            }
+            return self.park(later.reason, Some(later.until)).await.map(Some);
+        }
+        if let Some(failure) = first {
+            if failure.error.kind() == Kind::ContextLength
+                && self.fit_refused_context(&agent, &failed).await?
+            {
+                return Ok(None);
+            }
+            let message = failure.message();
+            self.record_failure(&failure.error, message.clone(), failed)
+                .await?;
+            let code = format!("model_{}", code(failure.error.kind()));
+            self.writer
+                .record(Event::RunFailed { code, message })
+                .await?;
+        }
+        Ok(None)
+    }
+
+    /// Asks one candidate, as often as its policy says.
+    pub(super) async fn ask(
+        &mut self,
+        agent: &Agent,
+        candidate: &Candidate,
+        asking: Asking<'_>,
+        failed: &mut Vec<FailedTry>,
+    ) -> Result<Answer, Stop> {
+        let policy = candidate
+            .settings
+            .retry
+            .unwrap_or(self.driver.settings.model.retry);
+        let begun = self.driver.ports.clock.now();
+        let mut tries = 0_u32;
         loop {
-            let step = {
-                let mail = std::pin::pin!(self.mail());
-                match select(select(&mut call, &mut late), mail).await {
-                    Either::Left((Either::Left((outcome, _late)), _mail)) => match outcome {
-                        Ok(reply) => Tried::Reply(reply),
-                        Err(error) => Tried::Failed(error),
-                    },
-                    Either::Left((Either::Right(((), _call)), _mail)) => {
-                        stop.set();
-                        let why =
-                            format!("no complete answer within {} s", settings.timeout.as_secs());
-                        let adapter = agent.model.provider.info().id;
-                        Tried::Failed(PortError::new(Kind::Timeout, adapter, "stream", why).into())
+            let permit = match self.leave(candidate).await? {
+                Leave::Granted(permit) => permit,
+                Leave::Wait(after) => {
+                    let spent = self.driver.ports.clock.now().since(begun);
+                    if after > policy.longest_delay || spent.saturating_add(after) > policy.elapsed
+                    {
+                        return Ok(Answer::Later(self.out_of_turn(after)));
                     }
-                    Either::Right((signal, _call)) => Tried::Mail(signal),
+                    self.pause(after).await?;
+                    continue;
                 }
             };
-            match step {
-                Tried::Mail(signal) => self.hear(signal).await?,
-                done => return Ok(done),
+            tries = tries.saturating_add(1);
+            let started = self.driver.ports.clock.now();
+            let tried = self.try_model(agent, candidate, asking).await;
+            if let Some(permit) = permit {
+                let usage = match &tried {
+                    Ok(Ok(reply)) => reply.usage,
+                    Ok(Err(_)) | Err(_) => Usage::default(),
+                };
+                permit.give_back(&self.driver.ports, usage).await;
+            }
+            let error = match tried? {
+                Ok(reply) => match unusable(&reply) {
+                    None => return Ok(Answer::Given(reply)),
+                    Some(error) => error,
+                },
+                Err(error) => error,
+            };
+            let now = self.driver.ports.clock.now();
+            let spent = Spent {
+                tries,
+                elapsed: now.since(begun),
+                deferrals: self.state().deferrals,
+            };
+            let verdict = policy.decide(&error, spent, self.driver.ports.entropy.bits());
+            let waits = match verdict {
+                Verdict::Again { after } => Some(after),
+                Verdict::Defer { .. } | Verdict::Final(_) => None,
+            };
+            failed.push(FailedTry {
+                code: code(error.kind()).to_owned(),
+                duration_ms: millis::of(now.since(started)),
+                model: candidate.model.name.clone(),
+                provider: candidate.provider().to_owned(),
+                replay_safe: retry::is_replay_safe(&error),
+                request_id: error.request_id.clone(),
+                status: error.status,
+                waited_ms: waits.map(millis::of),
+            });
+            match verdict {
+                Verdict::Again { after } => self.pause(after).await?,
+                Verdict::Defer { after } => {
+                    return Ok(Answer::Later(Later {
+                        until: now.plus(after),
+                        reason: WaitReason::ModelDeferred,
+                        error: Some(error),
+                    }));
+                }
+                Verdict::Final(why) => return Ok(Answer::Failed(Failure { error, why })),
             }
         }
     }
 
-    fn request(&mut self, agent: &Agent, cancel: Latch) -> ModelRequest {
-        ModelRequest {
-            model: agent.model.name.clone(),
-            instructions: Arc::clone(&agent.instructions),
-            messages: self.conversation_for(agent, &agent.model),
-            tools: Arc::clone(&agent.tools),
-            output_schema: None,
-            max_output_tokens: None,
-            idle_timeout: self.driver.settings.model.idle_timeout,
-            cancel,
+    /// Whether the limits of the candidate's alias let it be called now.
+    async fn leave(&mut self, candidate: &Candidate) -> Result<Leave, Stop> {
+        let longest = self
+            .driver
+            .settings
+            .model
+            .timeout
+            .saturating_add(PLACE_MARGIN);
+        limits::ask(&self.driver.ports, candidate, longest)
+            .await
+            .map_err(|error| match error {
+                LimitError::Store(error) => crate::log::LogError::from(error).into(),
+                LimitError::Id(error) => Stop::Corrupt {
+                    why: error.to_string(),
+                },
+            })
+    }
+
+    /// Comes back when its turn may have come: a little later than that, each run by another while.
+    fn out_of_turn(&self, after: Duration) -> Later {
+        let part = u32::try_from(self.driver.ports.entropy.bits() % 256).unwrap_or(0);
+        let after = after.saturating_add(after.saturating_mul(part) / 1024);
+        Later {
+            until: self.driver.ports.clock.now().plus(after),
+            reason: WaitReason::ModelLimit,
+            error: None,
         }
+    }
+
+    /// Waits in the turn, hearing what arrives, and makes sure afterwards that the run is still held.
+    async fn pause(&mut self, time: Duration) -> Result<(), Stop> {
+        let until = self.driver.ports.clock.now().plus(time);
+        self.wait_until(until).await?;
+        self.look().await
     }
 
     async fn record_reply(
         &mut self,
         agent: &Agent,
+        candidate: &Candidate,
         reply: ModelReply,
         duration: Duration,
-        tries: u32,
+        failed_tries: Vec<FailedTry>,
     ) -> Result<(), Stop> {
         // The conversation is on record already: its place in the log stands for it.
         let request = Asked {
             instructions: &agent.instructions,
             log: self.state().link,
             messages: self.state().messages.len(),
-            model: &agent.model.name,
+            model: &candidate.model.name,
         };
         let request_digest =
             Digest::of(&canonical_json::to_vec(&request).map_err(crate::log::LogError::from)?);
+        let price = candidate.settings.price.as_ref();
         let called = ModelCalled {
-            provider: agent.model.provider.info().id.to_owned(),
-            model: agent.model.name.clone(),
-            request_digest,
-            message: reply.message,
+            cost: price.and_then(|price| price.of(reply.usage)),
+            duration_ms: millis::of(duration),
+            tries: counted(&failed_tries).saturating_add(1),
+            failed_tries,
             finish: reply.finish,
-            usage: reply.usage,
+            message: reply.message,
+            model: candidate.model.name.clone(),
+            provider: candidate.provider().to_owned(),
+            request_digest,
             request_id: reply.request_id,
-            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            tries,
+            usage: reply.usage,
         };
         self.writer
             .record(Event::ModelCalled(Box::new(called)))
@@ -223,64 +303,25 @@ impl Held<'_> {
         Ok(())
     }
 
-    async fn record_failure(&mut self, error: &ModelError, tries: u32) -> Result<(), Stop> {
+    async fn record_failure(
+        &mut self,
+        error: &ModelError,
+        message: String,
+        failed_tries: Vec<FailedTry>,
+    ) -> Result<(), Stop> {
         let event = Event::ModelFailed {
             code: code(error.kind()).to_owned(),
-            message: error.to_string(),
-            tries,
+            message,
+            tries: counted(&failed_tries),
+            failed_tries,
         };
         self.writer.record(event).await?;
         Ok(())
     }
+}
 
-    /// How long to wait before the next try; `None`: trying again does not help.
-    fn delay(&self, error: &ModelError, tries: u32) -> Option<Duration> {
-        let settings = &self.driver.settings.model;
-        match error.retry() {
-            Retry::No => None,
-            Retry::After(delay) if delay > settings.longest_delay => Some(delay),
-            _ if error.response_started || tries >= settings.tries => None,
-            Retry::After(delay) => Some(delay),
-            Retry::Backoff => {
-                let factor = 1_u32
-                    .checked_shl(tries.saturating_sub(1))
-                    .unwrap_or(u32::MAX);
-                let full = settings
-                    .first_delay
-                    .saturating_mul(factor)
-                    .min(settings.longest_delay);
-                // Between half and all of it, so that many runs do not come back at once.
-                let jitter = u32::try_from(self.driver.ports.entropy.bits() % 512).unwrap_or(0);
-                Some(full / 2 + full * jitter / 1024)
-            }
-        }
-    }
-
-    fn observe_model_started(&self, agent: &Agent) {
-        self.driver.ports.observer.observe(&Fact::ModelCallStarted {
-            run: self.state().run().clone(),
-            attempt: self.state().attempt,
-            provider: agent.model.provider.info().id.into(),
-            model: agent.model.name.as_str().into(),
-        });
-    }
-
-    fn observe_model_ended(&self, agent: &Agent, tried: &Tried, duration: Duration) {
-        let (end, usage) = match tried {
-            Tried::Reply(reply) => (ModelCallEnd::Finished(reply.finish.reason), reply.usage),
-            Tried::Failed(error) => (ModelCallEnd::Failed(error.kind()), Default::default()),
-            Tried::Mail(_) => (ModelCallEnd::Failed(Kind::Cancelled), Default::default()),
-        };
-        self.driver.ports.observer.observe(&Fact::ModelCallEnded {
-            run: self.state().run().clone(),
-            attempt: self.state().attempt,
-            provider: agent.model.provider.info().id.into(),
-            model: agent.model.name.as_str().into(),
-            usage,
-            end,
-            duration,
-        });
-    }
+fn counted(tries: &[FailedTry]) -> u32 {
+    u32::try_from(tries.len()).unwrap_or(u32::MAX)
 }
 
 /// The error that a reply amounts to, if it cannot be put on record as an answer.
@@ -313,6 +354,7 @@ fn unusable(reply: &ModelReply) -> Option<ModelError> {
     };
     let mut error: ModelError = PortError::new(kind, "model", "stream", why).into();
     error.request_id.clone_from(&reply.request_id);
+    error.response_started = !reply.message.blocks.is_empty();
     Some(error)
 }
 

@@ -156,6 +156,7 @@ fn behind(state: &RunState, covered: Covered) -> RunState {
         messages: Arc::new(messages.to_vec()),
         context: state.context.clone(),
         turns: state.turns,
+        deferrals: state.deferrals,
         reopened: state.reopened,
         calls: calls
             .map(|(number, call)| (*number, call.clone()))

@@ -17,25 +17,6 @@ pub struct Settings {
     /// Whether a person must agree.
     pub approval: ApprovalRule,
     /// How long a call may take; kept in milliseconds.
-    #[serde(rename = "timeout_ms", with = "millis")]
+    #[serde(rename = "timeout_ms", with = "crate::millis")]
     pub timeout: Duration,
-}
-
-mod millis {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        duration: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
-        u64::deserialize(deserializer).map(Duration::from_millis)
-    }
 }

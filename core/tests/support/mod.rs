@@ -57,8 +57,10 @@ pub fn compacted(own: u64, session: u64) -> Event {
             digest: Digest::of(b"summary"),
             seq: Seq(3),
         },
+        cost: None,
         duration_ms: 1,
         estimated: true,
+        failed_tries: Vec::new(),
         model: "fake".to_owned(),
         provider: "fake".to_owned(),
         request_id: None,
@@ -78,6 +80,8 @@ pub fn not_compacted(cause: Cause) -> Event {
     Event::ContextNotCompacted(Box::new(NotCompacted {
         cause,
         code: "no_reduction".to_owned(),
+        cost: None,
+        failed_tries: Vec::new(),
         message: "the summary saves nothing".to_owned(),
         tokens: 100,
         usage: Usage::default(),
@@ -212,6 +216,8 @@ impl Run {
             })
         }));
         let called = ModelCalled {
+            cost: None,
+            failed_tries: Vec::new(),
             provider: "fake".to_owned(),
             model: "fake".to_owned(),
             request_digest: Digest::of(b"request"),

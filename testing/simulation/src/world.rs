@@ -89,6 +89,8 @@ pub struct World {
     clock: FakeClock,
     outside: Arc<Outside>,
     model: Arc<dyn ModelProvider>,
+    /// Who answers to other names than the first model's.
+    others: BTreeMap<String, Arc<dyn ModelProvider>>,
     descriptor: Materialised,
     run: RunId,
 }
@@ -184,6 +186,7 @@ impl World {
             clock: FakeClock::jumping(),
             outside,
             model: Arc::new(TableModel::new(turns)),
+            others: BTreeMap::new(),
             descriptor,
             run: RunId::new("simulated").map_err(|error| error.to_string())?,
         })
@@ -207,6 +210,26 @@ impl World {
     #[must_use]
     pub fn checkpoints(&self) -> &MemoryCheckpointStore {
         &self.checkpoints
+    }
+
+    /// The same world with another section of models: in YAML, with `main` among its aliases.
+    ///
+    /// # Errors
+    ///
+    /// In words, what is wrong with the section.
+    pub fn with_aliases(mut self, section: &str) -> Result<Self, String> {
+        let text = DESCRIPTOR.replace("  main: { provider: openai, model: table }", section);
+        self.descriptor = Descriptor::parse(&text, "simulated.yaml")
+            .and_then(|descriptor| descriptor.materialise(|_path| Err("no files".to_owned())))
+            .map_err(|errors| errors.to_string())?;
+        Ok(self)
+    }
+
+    /// The same world, in which `model` answers to this provider's name of a model.
+    #[must_use]
+    pub fn with_other(mut self, name: &str, model: Arc<dyn ModelProvider>) -> Self {
+        self.others.insert(name.to_owned(), model);
+        self
     }
 
     /// The same world in the time of `clock`, wake-ups included.
@@ -251,7 +274,17 @@ impl World {
     ///
     /// In words, what is wrong with the simulation itself.
     pub fn process(&self, number: u64, faults: Faults) -> Result<Process, String> {
-        let model = FaultyModel::new(Arc::clone(&self.model), faults.clone());
+        let faulty = |model: &Arc<dyn ModelProvider>| -> Arc<dyn ModelProvider> {
+            Arc::new(FaultyModel::new(Arc::clone(model), faults.clone()))
+        };
+        let models = ByName {
+            first: faulty(&self.model),
+            others: self
+                .others
+                .iter()
+                .map(|(name, model)| (name.clone(), faulty(model)))
+                .collect(),
+        };
         let ports = Ports {
             state_store: Arc::new(FaultyLogs::new(Arc::new(self.logs.clone()), faults.clone())),
             durable_runtime: Arc::new(FaultyRuntime::new(
@@ -270,10 +303,7 @@ impl World {
                 Arc::new(self.sandbox.clone()),
                 faults.clone(),
             )),
-            models: Arc::new(OneModel(Model {
-                provider: Arc::new(model),
-                name: "table".to_owned(),
-            })),
+            models: Arc::new(models),
             clock: Arc::new(FaultyClock::new(
                 Arc::new(self.clock.clone()),
                 faults.clone(),
@@ -565,10 +595,16 @@ impl Process {
 }
 
 #[derive(Debug)]
-struct OneModel(Model);
+struct ByName {
+    first: Arc<dyn ModelProvider>,
+    others: BTreeMap<String, Arc<dyn ModelProvider>>,
+}
 
-impl Models for OneModel {
-    fn find(&self, _spec: &ModelSpec) -> Result<Model, NoModel> {
-        Ok(self.0.clone())
+impl Models for ByName {
+    fn find(&self, spec: &ModelSpec) -> Result<Model, NoModel> {
+        Ok(Model {
+            provider: Arc::clone(self.others.get(spec.name()).unwrap_or(&self.first)),
+            name: spec.name().to_owned(),
+        })
     }
 }

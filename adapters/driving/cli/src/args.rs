@@ -57,6 +57,8 @@ pub(crate) struct Common {
 pub(crate) enum Command {
     /// Run an agent to its end, or continue the run of that id
     Run(RunArgs),
+    /// Talk to an agent: one run for each message of a session, approvals where they come up
+    Chat(ChatArgs),
     /// Continue a run
     Resume(ResumeArgs),
     /// Serve all runs of the store until stopped; SIGTERM and Ctrl-C let live turns finish
@@ -132,6 +134,25 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) detach: bool,
     /// The queue in which the run waits for a worker [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    /// The agent's descriptor
+    #[arg(value_name = "AGENT.yaml")]
+    pub(crate) agent: PathBuf,
+    /// The session to go on with [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// Use another model for an alias of the descriptor; may be repeated
+    #[arg(long, value_name = "ALIAS=PROVIDER:MODEL")]
+    pub(crate) model: Vec<String>,
+    /// Grant every approval; the log says that it was granted this way
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// The queue of the session's runs [default: default]
     #[arg(long, value_name = "NAME")]
     pub(crate) queue: Option<String>,
 }

@@ -1,6 +1,5 @@
 //! Advances one run, or follows whoever does, until it ends or waits for a person; then says how it stands.
 
-use std::io::BufRead as _;
 use std::time::Duration;
 
 use seaworthy::agent::Agent;
@@ -18,6 +17,7 @@ use crate::progress::{Follower, POLL, Shown};
 use crate::stack::Stack;
 use crate::stop::Stop;
 use crate::store::{Store, flag_for};
+use crate::typed::{Typed, typed};
 
 /// How long a live turn may take after Ctrl-C: an answer that is nearly there should count.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -51,22 +51,40 @@ pub(crate) fn check_agent(stack: &Stack, descriptor: &Materialised) -> Result<()
         .map_err(|error| CliError::Usage(error.to_string()))
 }
 
-/// Advances `run` and shows it. The exit is its outcome.
+/// Where advancing a run ended.
+pub(crate) enum Driven {
+    /// The process was asked to stop.
+    Stopped(Exit),
+    /// The run has ended, or waits for a person.
+    Rests(Box<View>, Shown),
+}
+
+impl Driven {
+    /// Says how the run stands. The exit is its outcome.
+    pub(crate) fn conclude(self, stack: &Stack, output: Output) -> Result<Exit, CliError> {
+        match self {
+            Self::Stopped(exit) => Ok(exit),
+            Self::Rests(view, shown) => conclude(stack, output, &view, &shown),
+        }
+    }
+}
+
+/// Advances `run` and shows it.
 pub(crate) async fn drive(
     stack: &Stack,
     output: Output,
     run: &RunId,
-    drive: Drive,
+    drive: &Drive,
+    stop: &Stop,
     mut shown: Shown,
-) -> Result<Exit, CliError> {
-    let stop = Stop::listen()?;
+) -> Result<Driven, CliError> {
     let mut idle = (seaworthy::ports::state_store::Seq::ZERO, 0_u32);
     loop {
         let follower = Follower::start(&stack.harness, &stack.observer, run, output, shown);
-        shown = serve(stack, run, &stop, follower).await?;
+        shown = serve(stack, run, stop, follower).await?;
         let view = stack.harness.view(run).await?;
-        if let Some(exit) = stopped(stack, output, &view, &stop) {
-            return Ok(exit);
+        if let Some(exit) = stopped(stack, output, &view, stop) {
+            return Ok(Driven::Stopped(exit));
         }
         let head = view.state.link.seq;
         idle = if idle.0 == head {
@@ -74,13 +92,13 @@ pub(crate) async fn drive(
         } else {
             (head, 0)
         };
-        let need = need(stack, output, &view, &drive, &stop).await?;
-        if let Some(exit) = stopped(stack, output, &view, &stop) {
-            return Ok(exit);
+        let need = need(stack, output, &view, drive, stop).await?;
+        if let Some(exit) = stopped(stack, output, &view, stop) {
+            return Ok(Driven::Stopped(exit));
         }
         match need {
-            Need::Nothing | Need::Person => return conclude(stack, output, &view, &shown),
-            Need::Time => wait(stack, &view.state, &stop).await?,
+            Need::Nothing | Need::Person => return Ok(Driven::Rests(Box::new(view), shown)),
+            Need::Time => wait(stack, &view.state, stop).await?,
             Need::Serve if idle.1 > MAX_IDLE => {
                 return Err(CliError::Usage(format!(
                     "run {run} does not go on, and its log does not say why; `seaworthy verify {run}` checks it"
@@ -161,7 +179,10 @@ async fn need(
     let Some(waiting) = state.waiting else {
         return Ok(Need::Serve);
     };
-    if waiting.reason == WaitReason::ModelDeferred {
+    if matches!(
+        waiting.reason,
+        WaitReason::ModelDeferred | WaitReason::ModelLimit
+    ) {
         return Ok(Need::Time);
     }
     let open: Vec<&Call> = open_approvals(state).collect();
@@ -215,29 +236,14 @@ async fn ask(output: Output, call: &Call, stop: &Stop) -> Result<Option<bool>, C
     ));
     loop {
         say("[y]es, [n]o, [q]uit and decide later: ");
-        let line = tokio::task::spawn_blocking(|| {
-            let mut line = String::new();
-            std::io::stdin()
-                .lock()
-                .read_line(&mut line)
-                .map(|read| (read > 0).then_some(line))
-        });
-        let line = tokio::select! {
-            line = line => line,
-            () = stop.latch.wait() => return Ok(None),
+        let Typed::Line(line) = typed(stop).await? else {
+            return Ok(None);
         };
-        let line = line
-            .map_err(|error| CliError::io("ask", std::io::Error::other(error)))?
-            .map_err(|source| CliError::io("read the answer", source))?;
-        match line
-            .as_deref()
-            .map(|line| line.trim().to_ascii_lowercase())
-            .as_deref()
-        {
-            Some("y" | "yes") => return Ok(Some(true)),
-            Some("n" | "no") => return Ok(Some(false)),
-            Some("q" | "quit") | None => return Ok(None),
-            Some(_) => {}
+        match line.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => return Ok(Some(true)),
+            "n" | "no" => return Ok(Some(false)),
+            "q" | "quit" => return Ok(None),
+            _ => {}
         }
     }
 }
@@ -364,7 +370,7 @@ fn say_outcome(output: Output, state: &RunState, shown: &Shown) -> Result<(), Cl
 }
 
 /// How to go on with a run that waits.
-fn advise(output: Output, state: &RunState, flag: &str) {
+pub(crate) fn advise(output: Output, state: &RunState, flag: &str) {
     for call in open_approvals(state) {
         let proposal = &call.proposal;
         output.note(&format!(

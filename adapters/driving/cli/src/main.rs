@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod descriptor;
 mod drive;
 mod environment;
 mod error;
@@ -14,6 +15,7 @@ mod progress;
 mod stack;
 mod stop;
 mod store;
+mod typed;
 mod work;
 
 use std::process::ExitCode;

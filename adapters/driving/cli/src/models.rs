@@ -188,7 +188,7 @@ impl fmt::Display for Chosen {
 pub(crate) fn chosen(descriptor: &Value) -> Option<Chosen> {
     let descriptor: Materialised = serde_json::from_value(descriptor.clone()).ok()?;
     let alias = &descriptor.entry().ok()?.model;
-    let spec = descriptor.model(alias).ok()?;
+    let spec = &descriptor.model(alias).ok()?.model;
     Some(Chosen {
         alias: alias.clone(),
         provider: spec.provider(),

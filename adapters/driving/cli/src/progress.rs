@@ -287,7 +287,6 @@ impl Printer {
             Event::AttemptStarted { .. }
             | Event::RunSubmitted(_)
             | Event::SessionLoaded { .. }
-            | Event::ModelCalled(_)
             | Event::ToolDecided { .. }
             | Event::SignalReceived { .. }
             // How the run ended is said by whoever started showing it.
@@ -301,7 +300,12 @@ impl Printer {
                 let why = format!("the conversation, which is not shortened: {}: {}", kept.code, text::message(&kept.message));
                 self.fact(Paint::Attention, "keeps", &why);
             }
-            Event::ModelFailed { code, message, tries } => {
+            Event::ModelCalled(called) => {
+                if !called.failed_tries.is_empty() {
+                    self.fact(Paint::Attention, "tried", &text::tries(&called.failed_tries));
+                }
+            }
+            Event::ModelFailed { code, message, tries, .. } => {
                 let why = format!("model: {code} after {tries} tries: {}", text::message(&message));
                 self.fact(Paint::Bad, "failed", &why);
             }

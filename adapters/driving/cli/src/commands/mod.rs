@@ -2,6 +2,7 @@
 
 mod approvals;
 mod cancel;
+mod chat;
 #[cfg(feature = "conform")]
 mod conform;
 mod decide;
@@ -128,6 +129,7 @@ fn id<T: FromStr<Err = InvalidId>>(text: &str) -> Result<T, CliError> {
 pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, CliError> {
     match command {
         Command::Run(args) => Box::pin(run::run(context, args)).await,
+        Command::Chat(args) => Box::pin(chat::chat(context, args)).await,
         Command::Resume(args) => Box::pin(resume::resume(context, &args)).await,
         Command::Worker(args) => worker::worker(context, &args).await,
         Command::Runs(args) => runs::runs(context, &args).await,

@@ -10,6 +10,7 @@ use crate::drive::{Drive, check_agent, conclude, drive};
 use crate::error::{CliError, Exit};
 use crate::progress::Shown;
 use crate::stack::Stack;
+use crate::stop::Stop;
 
 /// Who grants approvals of a run continued with `--yes`.
 const GRANTED_BY: &str = "resume --yes";
@@ -45,5 +46,8 @@ async fn advance(
         grants_all: args.yes.then_some(GRANTED_BY),
         user: context.environment.user.clone(),
     };
-    drive(stack, context.output, run, how, Shown::before(&view.state)).await
+    let stop = Stop::listen()?;
+    let shown = Shown::before(&view.state);
+    let driven = drive(stack, context.output, run, &how, &stop, shown).await?;
+    driven.conclude(stack, context.output)
 }

@@ -1,31 +1,29 @@
 //! `run`: starts an agent, or continues the run of that id.
 
 use std::fs::File;
-use std::io::{Read as _, stdin};
-use std::path::{Path, PathBuf};
+use std::io::stdin;
 
 use seaworthy::Start;
-use seaworthy::descriptor::{Descriptor, Materialised, ModelOverride};
 use seaworthy::harness::{HarnessError, View};
 use seaworthy::ports::{QueueName, RunId, SessionId};
 use serde_json::json;
 
 use super::{Context, id};
 use crate::args::RunArgs;
+use crate::descriptor::{bounded, load, utf8};
 use crate::drive::{Drive, check_agent, conclude, drive};
 use crate::error::{CliError, Exit};
 use crate::models::chosen;
 use crate::output::{Paint, clean};
 use crate::progress::Shown;
 use crate::stack::Stack;
+use crate::stop::Stop;
 use crate::store::{Store, flag_for};
 
 /// What an agent is asked when nobody asks anything.
 const DEFAULT_INPUT: &str = "Begin.";
 /// The most bytes of an input.
 const MAX_INPUT: u64 = 1024 * 1024;
-/// The most bytes of a descriptor, and of each file it names.
-const MAX_FILE: u64 = 1024 * 1024;
 /// Who grants approvals of a run started with `--yes`.
 const GRANTED_BY: &str = "run --yes";
 
@@ -33,7 +31,7 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, CliErr
     let run: Option<RunId> = args.run_id.as_deref().map(id).transpose()?;
     let session: Option<SessionId> = args.session.as_deref().map(id).transpose()?;
     let queue: Option<QueueName> = args.queue.as_deref().map(id).transpose()?;
-    let (descriptor, base_dir) = descriptor(&args)?;
+    let (descriptor, base_dir) = load(&args.agent, &args.model)?;
     let input = input(args.input.as_deref())?;
     let workspace = utf8(&context.workspace()?, "the workspace")?;
     let store = context.store()?;
@@ -129,75 +127,8 @@ async fn advance(
         grants_all: args.yes.then_some(GRANTED_BY),
         user: context.environment.user.clone(),
     };
-    drive(stack, output, run, how, shown).await
-}
-
-/// The descriptor with its overrides, and the folder it lies in.
-fn descriptor(args: &RunArgs) -> Result<(Materialised, PathBuf), CliError> {
-    let overrides: Vec<ModelOverride> = args
-        .model
-        .iter()
-        .map(|text| {
-            ModelOverride::parse(text).map_err(|error| CliError::Usage(format!("--model {error}")))
-        })
-        .collect::<Result<_, _>>()?;
-    let path = &args.agent;
-    let name = path.display().to_string();
-    let text = read_file(path)
-        .map_err(|why| CliError::Usage(format!("the descriptor {name} cannot be read: {why}")))?;
-    let folder = path
-        .canonicalize()
-        .map_err(|source| CliError::io(format!("find {name}"), source))?
-        .parent()
-        .map(Path::to_path_buf)
-        .unwrap_or_default();
-    let faults =
-        |errors: seaworthy::descriptor::DescriptorErrors| CliError::Descriptor(errors.to_string());
-    let mut descriptor = Descriptor::parse(&text, &name)
-        .map_err(faults)?
-        .materialise(|file| read_beside(&folder, file))
-        .map_err(faults)?;
-    for ModelOverride { alias, spec } in overrides {
-        descriptor = descriptor
-            .with_model(&alias, spec)
-            .map_err(|error| CliError::Usage(format!("--model: {error}")))?;
-    }
-    Ok((descriptor, folder))
-}
-
-/// A file that the descriptor in `folder` names. A link must not lead out of the folder.
-fn read_beside(folder: &Path, file: &str) -> Result<String, String> {
-    let path = folder
-        .join(file)
-        .canonicalize()
-        .map_err(|error| error.to_string())?;
-    if !path.starts_with(folder) {
-        return Err("it is a link out of the descriptor's folder".to_owned());
-    }
-    read_file(&path)
-}
-
-/// A small text file, or in words why it is none.
-fn read_file(path: &Path) -> Result<String, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    bounded(file, MAX_FILE)
-}
-
-fn bounded(reader: impl std::io::Read, limit: u64) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    reader
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > limit {
-        return Err(format!("it has more than {limit} bytes"));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        format!(
-            "it is not UTF-8 (byte {})",
-            error.utf8_error().valid_up_to()
-        )
-    })
+    let driven = drive(stack, output, run, &how, &Stop::listen()?, shown).await?;
+    driven.conclude(stack, output)
 }
 
 /// What the agent is asked.
@@ -220,13 +151,4 @@ fn input(given: Option<&str>) -> Result<String, CliError> {
             None => Ok(text.to_owned()),
         },
     }
-}
-
-fn utf8(path: &Path, what: &str) -> Result<String, CliError> {
-    path.to_str().map(str::to_owned).ok_or_else(|| {
-        CliError::Usage(format!(
-            "{what} {} has a name that is not UTF-8; rename it",
-            path.display()
-        ))
-    })
 }

@@ -262,6 +262,7 @@ pub(crate) fn live(event: &Live) -> Value {
         }
         Live::Trouble { message } => json!({ "type": "trouble", "data": { "message": message } }),
         Live::Missed { events } => json!({ "type": "missed", "data": { "events": events } }),
+        Live::Ended { status } => json!({ "type": "ended", "data": { "status": status } }),
     }
 }
 

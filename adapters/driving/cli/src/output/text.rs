@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use seaworthy::context::Compacted;
-use seaworthy::event::{Decision, Event, Resolution, WaitReason};
+use seaworthy::event::{Decision, Event, FailedTry, Resolution, WaitReason};
 use seaworthy::log::Loaded;
 use serde_json::Value;
 
@@ -41,6 +41,7 @@ pub(crate) const fn wait(reason: WaitReason) -> &'static str {
         WaitReason::Approval => "an approval",
         WaitReason::InDoubt => "somebody who knows what became of a call in doubt",
         WaitReason::ModelDeferred => "the model's provider, which said to come back later",
+        WaitReason::ModelLimit => "its turn to ask the model, whose limits are reached",
     }
 }
 
@@ -158,6 +159,13 @@ pub(crate) fn record(loaded: &Loaded) -> String {
     .to_owned()
 }
 
+/// What became of tries that failed, each with its model.
+pub(crate) fn tries(failed: &[FailedTry]) -> String {
+    let each = |one: &FailedTry| format!("{} {}", clean(&one.model), clean(&one.code));
+    let all: Vec<String> = failed.iter().map(each).collect();
+    format!("after {}", all.join(", "))
+}
+
 fn about(event: &Event) -> String {
     let text = match event {
         Event::RunSubmitted(run) => format!("agent {}, input {}", run.agent, message(&run.input)),
@@ -166,7 +174,10 @@ fn about(event: &Event) -> String {
         Event::ModelCalled(called) => {
             let asks = called.message.tool_calls().count();
             let said = message(&called.message.text());
-            let took = duration(called.duration_ms);
+            let mut took = duration(called.duration_ms);
+            if !called.failed_tries.is_empty() {
+                took = format!("{took} ({})", tries(&called.failed_tries));
+            }
             if asks == 0 {
                 format!("{} answered in {took}: {said}", called.model)
             } else {
@@ -185,6 +196,7 @@ fn about(event: &Event) -> String {
             code,
             message: why,
             tries,
+            ..
         } => format!("{code} after {tries} tries: {}", message(why)),
         Event::ToolProposed(call) => {
             format!("{} {} {}", call.call, call.tool, arguments(&call.arguments))

@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod chat;
 #[cfg(feature = "conform")]
 mod conform;
 mod crash;

@@ -1,0 +1,167 @@
+//! One try of a model call: streamed, shown, watched for silence, heard over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use seaworthy_ports::model_provider::{
+    BlockKind, Kind, Message, ModelError, ModelEvent, ModelReply, ModelRequest, assemble,
+};
+use seaworthy_ports::observer::{Fact, ModelCallEnd};
+use seaworthy_ports::{Latch, PortError};
+
+use super::context::summary_instructions;
+use super::{Held, Stop};
+use crate::agent::{Agent, Candidate};
+use crate::live::Live;
+
+/// What a model is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asking<'a> {
+    /// What comes next in the conversation. It is shown live.
+    Answer,
+    /// A summary of what is told in these messages.
+    Summary(&'a Arc<Vec<Message>>),
+}
+
+impl Held<'_> {
+    /// One try; mail that arrives meanwhile is heard, and ends the turn where it ends the run.
+    pub(super) async fn try_model(
+        &mut self,
+        agent: &Agent,
+        candidate: &Candidate,
+        asking: Asking<'_>,
+    ) -> Result<Result<ModelReply, ModelError>, Stop> {
+        self.observe_model_started(candidate);
+        let started = self.driver.ports.clock.now();
+        let tried = self.stream_model(agent, candidate, asking).await;
+        let duration = self.driver.ports.clock.now().since(started);
+        self.observe_model_ended(candidate, tried.as_ref().ok(), duration);
+        tried
+    }
+
+    async fn stream_model(
+        &mut self,
+        agent: &Agent,
+        candidate: &Candidate,
+        asking: Asking<'_>,
+    ) -> Result<Result<ModelReply, ModelError>, Stop> {
+        let timeout = self.driver.settings.model.timeout;
+        let clock = Arc::clone(&self.driver.ports.clock);
+        let (stop, cancel) = Latch::new();
+        let request = self.request(agent, candidate, asking, cancel);
+        let relay = self.driver.relay.clone();
+        let run = self.state().run().clone();
+        let stream = candidate.model.provider.stream(request);
+        let streamed = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&streamed);
+        let is_shown = matches!(asking, Asking::Answer);
+        let mut shown = BTreeMap::new();
+        let mut call = Box::pin(assemble(stream, move |event| match event {
+            ModelEvent::BlockStarted { block, kind } => {
+                shown.insert(*block, kind.clone());
+            }
+            ModelEvent::BlockDelta { block, delta } => {
+                seen.store(true, Ordering::Relaxed);
+                if !is_shown {
+                    return;
+                }
+                let delta = delta.clone();
+                match shown.get(block) {
+                    Some(BlockKind::Text | BlockKind::Refusal) => {
+                        relay.show(&run, &Live::Text { delta });
+                    }
+                    Some(BlockKind::Reasoning) => relay.show(&run, &Live::Reasoning { delta }),
+                    Some(BlockKind::ToolCall { .. }) | None => {}
+                }
+            }
+            _ => {}
+        }));
+        let mut late = clock.sleep_until(clock.now().plus(timeout));
+        loop {
+            let signal = {
+                let mail = std::pin::pin!(self.mail());
+                match select(select(&mut call, &mut late), mail).await {
+                    Either::Left((Either::Left((outcome, _late)), _mail)) => return Ok(outcome),
+                    Either::Left((Either::Right(((), _call)), _mail)) => {
+                        stop.set();
+                        let why = format!("no complete answer within {} s", timeout.as_secs());
+                        let mut error: ModelError =
+                            PortError::new(Kind::Timeout, candidate.provider(), "stream", why)
+                                .with_unknown_effect()
+                                .into();
+                        error.response_started = streamed.load(Ordering::Relaxed);
+                        return Ok(Err(error));
+                    }
+                    Either::Right((signal, _call)) => signal,
+                }
+            };
+            self.hear(signal).await?;
+        }
+    }
+
+    fn request(
+        &mut self,
+        agent: &Agent,
+        candidate: &Candidate,
+        asking: Asking<'_>,
+        cancel: Latch,
+    ) -> ModelRequest {
+        let request = ModelRequest {
+            model: candidate.model.name.clone(),
+            instructions: Arc::clone(&agent.instructions),
+            messages: Arc::default(),
+            tools: Arc::clone(&agent.tools),
+            output_schema: None,
+            max_output_tokens: candidate.settings.max_output_tokens,
+            idle_timeout: self.driver.settings.model.idle_timeout,
+            cancel,
+        };
+        match asking {
+            Asking::Answer => ModelRequest {
+                messages: self.conversation_for(agent, candidate),
+                ..request
+            },
+            Asking::Summary(transcript) => ModelRequest {
+                instructions: summary_instructions(),
+                messages: Arc::clone(transcript),
+                tools: Arc::default(),
+                ..request
+            },
+        }
+    }
+
+    fn observe_model_started(&self, candidate: &Candidate) {
+        self.driver.ports.observer.observe(&Fact::ModelCallStarted {
+            run: self.state().run().clone(),
+            attempt: self.state().attempt,
+            provider: candidate.provider().into(),
+            model: candidate.model.name.as_str().into(),
+        });
+    }
+
+    /// `tried` is `None` where the turn ended before the call did.
+    fn observe_model_ended(
+        &self,
+        candidate: &Candidate,
+        tried: Option<&Result<ModelReply, ModelError>>,
+        duration: Duration,
+    ) {
+        let (end, usage) = match tried {
+            Some(Ok(reply)) => (ModelCallEnd::Finished(reply.finish.reason), reply.usage),
+            Some(Err(error)) => (ModelCallEnd::Failed(error.kind()), Default::default()),
+            None => (ModelCallEnd::Failed(Kind::Cancelled), Default::default()),
+        };
+        self.driver.ports.observer.observe(&Fact::ModelCallEnded {
+            run: self.state().run().clone(),
+            attempt: self.state().attempt,
+            provider: candidate.provider().into(),
+            model: candidate.model.name.as_str().into(),
+            usage,
+            end,
+            duration,
+        });
+    }
+}
