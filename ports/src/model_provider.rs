@@ -44,7 +44,7 @@ pub use message::{Block, FileBlock, Message, OpaqueItem, Role, ToolCallBlock, To
 /// * **MP-11** A history that a real provider would refuse (a tool call without its result, a result without its call,
 ///   two answers in a row to one call; all of [`check_history`]) is refused with [`Kind::InvalidRequest`] by every
 ///   provider, and never sent.
-/// * **MP-12** Counting tokens, where a provider does it, counts all of the request: instructions, messages and tools. A
+/// * **MP-14** Counting tokens, where a provider does it, counts all of the request: instructions, messages and tools. A
 ///   longer request never has fewer tokens, nothing is generated, and a guess is called one ([`Tokens::estimated`]).
 ///
 /// # Cancellation

@@ -153,8 +153,8 @@ macro_rules! __model_provider_scenarios {
             "MP-10" no_prompt_is_in_an_error_or_in_debug
             "MP-11" a_conversation_that_nobody_would_continue_is_refused
             "MP-11" a_conversation_that_is_whole_is_taken
-            "MP-12" everything_of_a_request_is_counted
-            "MP-12" what_the_backend_counts_is_told_and_is_no_guess
+            "MP-14" everything_of_a_request_is_counted
+            "MP-14" what_the_backend_counts_is_told_and_is_no_guess
         ] }
     };
 }

@@ -170,8 +170,8 @@ breaks! { model_provider, models;
     a_key_in_debug: SHOWS_KEY => ["MP-10"];
     an_error_that_quotes: QUOTES => ["MP-10"];
     a_history_that_is_not_checked: ANY_HISTORY => ["MP-11"];
-    tools_that_are_not_counted: COUNTS_MESSAGES_ALONE => ["MP-12"];
-    a_count_that_is_called_a_guess: COUNTS_ARE_GUESSES => ["MP-12"];
+    tools_that_are_not_counted: COUNTS_MESSAGES_ALONE => ["MP-14"];
+    a_count_that_is_called_a_guess: COUNTS_ARE_GUESSES => ["MP-14"];
 }
 
 #[cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! MP-12: counting the tokens of requests.
+//! MP-14: counting the tokens of requests.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ fn longer<H: Harness>(harness: &H) -> [(&'static str, ModelRequest); 3] {
     ]
 }
 
-/// MP-12.
+/// MP-14.
 pub async fn everything_of_a_request_is_counted<H: Harness>(harness: H) -> Outcome {
     let _told = harness.count(1000).await;
     let hello = count(&harness, &request(&harness), "counted a hello").await?;
@@ -81,7 +81,7 @@ pub async fn everything_of_a_request_is_counted<H: Harness>(harness: H) -> Outco
     Ok(())
 }
 
-/// MP-12.
+/// MP-14.
 pub async fn what_the_backend_counts_is_told_and_is_no_guess<H: Harness>(harness: H) -> Outcome {
     const COUNTED: u64 = 1234;
     let told = harness.count(COUNTED).await;
