@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use seaworthy_ports::Digest;
 use seaworthy_ports::model_provider::ToolSpec;
 
-use crate::descriptor::{AliasSettings, AliasSpec, Materialised, Support};
+use crate::descriptor::{AliasSettings, AliasSpec, CompactionSpec, Materialised, Support};
 use crate::event::RunSubmitted;
 use crate::gateway::Gateway;
+use crate::history::Window;
 use crate::stack::{Model, Models, NoModel};
 
 /// An agent ready to run.
@@ -24,6 +25,34 @@ pub struct Agent {
     pub tools: Arc<Vec<ToolSpec>>,
     /// The way to the tools.
     pub gateway: Gateway,
+    /// How much of its session's conversation it sees.
+    pub window: Window,
+    /// When the older part of its conversation is replaced by a summary, if ever.
+    pub compaction: Option<Compaction>,
+}
+
+/// When and by whom the older part of a conversation is summed up.
+#[derive(Clone, Debug)]
+pub struct Compaction {
+    /// When a call would have more tokens.
+    pub at_tokens: u64,
+    /// How many of the newest answers stay as they are.
+    pub keep_turns: u32,
+    /// Who writes the summary; `None`: the agent's model.
+    pub model: Option<Candidate>,
+}
+
+impl Compaction {
+    fn new(
+        spec: &CompactionSpec,
+        find: impl Fn(&str) -> Result<Candidate, NoAgent>,
+    ) -> Result<Self, NoAgent> {
+        Ok(Self {
+            at_tokens: u64::from(spec.at_tokens),
+            keep_turns: spec.keep_turns,
+            model: spec.model.as_deref().map(find).transpose()?,
+        })
+    }
 }
 
 /// A model that may answer for an agent.
@@ -89,6 +118,12 @@ impl Agent {
     pub fn new(descriptor: &Materialised, models: &dyn Models) -> Result<Self, NoAgent> {
         let no = |why: &dyn std::fmt::Display| NoAgent::Broken(why.to_string());
         let agent = descriptor.entry().map_err(|error| no(&error))?;
+        let compaction = agent.compaction.as_ref().map(|spec| {
+            Compaction::new(spec, |alias| {
+                let spec = descriptor.model(alias).map_err(|error| no(&error))?;
+                Ok(Candidate::new(alias, spec, models)?)
+            })
+        });
         let spec = descriptor.model(&agent.model).map_err(|error| no(&error))?;
         let model = Candidate::new(&agent.model, spec, models)?;
         let toolbox = descriptor.toolbox(agent).map_err(|error| no(&error))?;
@@ -116,6 +151,8 @@ impl Agent {
             fallback,
             tools,
             gateway,
+            window: agent.history,
+            compaction: compaction.transpose()?,
         })
     }
 }

@@ -6,6 +6,7 @@
 
 mod alias;
 mod aliases;
+mod context;
 mod error;
 mod fields;
 mod materialised;
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use seaworthy_ports::ToolName;
 
 pub use alias::{AliasSettings, AliasSpec, Cost, Fallback, Limits, Price, Support};
+pub use context::CompactionSpec;
 pub use error::{DescriptorError, DescriptorErrors, codes};
 pub use materialised::{
     AgentSpec, Format, Materialised, Metadata, Runtime, ToolSource, UnknownName,

@@ -10,11 +10,11 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use futures_util::{FutureExt as _, StreamExt as _};
 use seaworthy_ports::durable_runtime::{Advance, Next, Signal, Then, Turn};
-use seaworthy_ports::model_provider::Message;
 use seaworthy_ports::observer::{Fact, ParkReason, RunEnd};
 use seaworthy_ports::sandbox::{Kind as SandboxKind, Owner, Policy, SandboxSession, SandboxSpec};
 use seaworthy_ports::{BoxStream, Effect, Latch, Retry, RunId, SignalId, Timestamp, async_trait};
 
+use self::context::Conversation;
 use crate::agent::{Agent, Agents, NoAgent};
 use crate::event::{Event, WaitReason};
 use crate::live::{Live, Relay};
@@ -25,6 +25,7 @@ use crate::signal::Told;
 use crate::stack::Ports;
 use crate::state::{CallStatus, Outcome, RunState};
 
+mod context;
 mod model_call;
 mod model_try;
 mod tool_call;
@@ -206,9 +207,7 @@ struct Held<'a> {
     /// Signals whose events are recorded and not committed yet.
     heard: Vec<SignalId>,
     consumed: &'a mut Vec<SignalId>,
-    /// The session's messages, then the run's own as far as `synced`; empty for a run that continues no messages.
-    conversation: Arc<Vec<Message>>,
-    synced: usize,
+    conversation: Conversation,
     sandbox: Option<Arc<dyn SandboxSession>>,
     /// Set when the turn ends, however it ends: what it started stops.
     cancel: Latch,
@@ -271,8 +270,7 @@ impl<'a> Held<'a> {
             mail_open: true,
             heard: Vec::new(),
             consumed,
-            conversation: Arc::new(before),
-            synced: 0,
+            conversation: Conversation::after(before),
             sandbox: None,
             cancel,
             _cancel_on_drop: CancelOnDrop(setter),
@@ -578,21 +576,5 @@ impl<'a> Held<'a> {
                 Ok(None)
             }
         }
-    }
-
-    /// The conversation as the model gets it. What is new since the last call is added to the session's; what has no
-    /// session is lent as it is.
-    fn conversation(&mut self) -> Arc<Vec<Message>> {
-        let own = Arc::clone(&self.writer.state.messages);
-        if self.conversation.is_empty() {
-            return own;
-        }
-        if let Some(new) = own.get(self.synced..)
-            && !new.is_empty()
-        {
-            Arc::make_mut(&mut self.conversation).extend_from_slice(new);
-            self.synced = own.len();
-        }
-        Arc::clone(&self.conversation)
     }
 }

@@ -6,6 +6,7 @@ use seaworthy_ports::{CallId, Digest, QueueName, RunId, SessionId, SignalId, Tim
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::context::{Compacted, NotCompacted};
 use crate::descriptor::Cost;
 use crate::tool::{Risk, SideEffect};
 
@@ -31,6 +32,10 @@ pub enum Event {
     },
     /// The model answered.
     ModelCalled(Box<ModelCalled>),
+    /// The older part of the conversation was replaced by a summary.
+    ContextCompacted(Box<Compacted>),
+    /// The conversation was to be shortened, and stays as it is.
+    ContextNotCompacted(Box<NotCompacted>),
     /// The model could not be asked.
     ModelFailed {
         /// The stable name of the error's kind.

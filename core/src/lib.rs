@@ -6,11 +6,13 @@
 
 pub mod agent;
 pub mod canonical_json;
+pub mod context;
 pub mod descriptor;
 pub mod driver;
 pub mod event;
 pub mod gateway;
 pub mod harness;
+pub mod history;
 mod limits;
 pub mod live;
 pub mod log;

@@ -9,6 +9,7 @@ use seaworthy_ports::{CallId, Digest, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::context::Context;
 use crate::event::{
     Decision, Event, ModelCalled, Resolution, RunSubmitted, ToolProposed, WaitReason,
 };
@@ -35,6 +36,9 @@ pub struct RunState {
     pub session_through: Option<Seq>,
     /// Its own conversation: always one that a provider accepts.
     pub messages: Arc<Vec<Message>>,
+    /// What of the conversation the model is shown.
+    #[serde(default, skip_serializing_if = "Context::is_untouched")]
+    pub context: Context,
     /// Model turns since it was submitted or reopened.
     pub turns: u32,
     /// How often in a row its model call was put off to a later time.
@@ -264,6 +268,7 @@ impl RunState {
             barren: 0,
             session_through: None,
             messages: Arc::new(vec![input]),
+            context: Context::default(),
             turns: 0,
             deferrals: 0,
             reopened: 0,
@@ -300,6 +305,22 @@ impl RunState {
             }
             Event::SessionLoaded { through } => self.session_through = Some(through),
             Event::ModelCalled(called) => self.model_called(*called).map_err(|why| refuse(&why))?,
+            Event::ContextCompacted(compacted) => {
+                self.thinks().map_err(refuse)?;
+                let input = &self.submitted.input;
+                let usage = compacted.usage;
+                self.context
+                    .compacted(*compacted, input, &self.messages)
+                    .map_err(|why| refuse(&why))?;
+                add_usage(&mut self.usage, usage);
+                self.barren = 0;
+            }
+            Event::ContextNotCompacted(event) => {
+                self.thinks().map_err(refuse)?;
+                self.context.not_compacted(&event, &self.messages);
+                add_usage(&mut self.usage, event.usage);
+                self.barren = 0;
+            }
             Event::ModelFailed { .. } | Event::SignalReceived { .. } => self.barren = 0,
             Event::ToolProposed(proposed) => self.proposed(proposed).map_err(|why| refuse(&why))?,
             Event::RunWaiting { reason, until } => {
@@ -315,6 +336,7 @@ impl RunState {
                 }
                 self.outcome = None;
                 self.turns = 0;
+                self.context.tried = None;
                 self.deferrals = 0;
                 self.barren = 0;
                 self.reopened = self.reopened.saturating_add(1);
@@ -336,6 +358,15 @@ impl RunState {
         self.link = stamp.link;
         self.updated_at = stamp.at;
         Ok(())
+    }
+
+    /// A conversation is only shortened while the model has the word.
+    fn thinks(&self) -> Result<(), &'static str> {
+        if self.phase == Phase::Thinking {
+            Ok(())
+        } else {
+            Err("the conversation was shortened while calls were open")
+        }
     }
 
     fn model_called(&mut self, called: ModelCalled) -> Result<(), String> {

@@ -552,3 +552,62 @@ fn every_mistake_of_a_model_is_reported_at_once() {
     let keys = "price: { input: -1, output: -1 }, limits: { concurrent: 0 }, fallback: 7";
     assert_eq!(problems(&with_model(keys)).len(), 4);
 }
+
+/// [`GOOD`] with another line at the end of its agent.
+fn with_agent_line(line: &str) -> String {
+    format!("{GOOD}    {line}\n")
+}
+
+#[test]
+fn settings_of_the_context_are_taken() {
+    for line in [
+        "history: all",
+        "history: none",
+        "history: { newest: 3 }",
+        "history: { newest_messages: 20 }",
+        "compaction: { at_tokens: 1000 }",
+        "compaction: { at_tokens: 100000, keep_turns: 64, model: main }",
+    ] {
+        assert_eq!(problems(&with_agent_line(line)), [], "{line}");
+    }
+}
+
+#[test]
+fn wrong_settings_of_the_context_are_reported_where_they_are() {
+    for (line, code, column) in [
+        ("history: some", codes::INVALID_VALUE, 14),
+        ("history: 3", codes::WRONG_TYPE, 14),
+        ("history: {}", codes::INVALID_VALUE, 14),
+        ("history: { newest: 0 }", codes::OUT_OF_RANGE, 24),
+        (
+            "history: { newest: 1, newest_messages: 2 }",
+            codes::INVALID_VALUE,
+            14,
+        ),
+        ("history: { oldest: 1, newest: 1 }", codes::UNKNOWN_KEY, 16),
+        ("compaction: {}", codes::MISSING_KEY, 17),
+        ("compaction: { at_tokens: 999 }", codes::OUT_OF_RANGE, 30),
+        ("compaction: { at_tokens: many }", codes::WRONG_TYPE, 30),
+        (
+            "compaction: { at_tokens: 1000, keep_turns: 0 }",
+            codes::OUT_OF_RANGE,
+            48,
+        ),
+        (
+            "compaction: { at_tokens: 1000, model: mian }",
+            codes::UNKNOWN_NAME,
+            43,
+        ),
+        (
+            "compaction: { at_tokens: 1000, keep: 1 }",
+            codes::UNKNOWN_KEY,
+            36,
+        ),
+    ] {
+        assert_eq!(
+            problems(&with_agent_line(line)),
+            [(code, 21, column)],
+            "{line}"
+        );
+    }
+}

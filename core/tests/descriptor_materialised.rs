@@ -8,6 +8,7 @@ use seaworthy_core::descriptor::{
     Descriptor, Fallback, InvalidOverride, Materialised, ModelOverride, ModelSpec, Price, Support,
     UnknownName, codes,
 };
+use seaworthy_core::history::Window;
 use seaworthy_core::tool::{ApprovalRule, Risk, SideEffect};
 use serde_json::json;
 
@@ -396,4 +397,30 @@ fn a_price_is_for_a_million_tokens_and_caches_have_their_own() {
         micros(usage(Some(u64::MAX), None, Some(u64::MAX))),
         Some(u64::MAX)
     );
+}
+
+#[test]
+fn an_agent_sees_all_and_is_never_summed_up_unless_its_descriptor_says_so() {
+    let form = materialised(TEXT, "turns: []");
+    let agent = form.entry().unwrap();
+    assert_eq!((agent.history, &agent.compaction), (Window::All, &None));
+    let text = TEXT.replace(
+        "    tools: [list, shell",
+        "    history: { newest: 3 }\n    compaction: { at_tokens: 90000, model: other }\n    tools: [list, shell",
+    );
+    let said = materialised(&text, "turns: []");
+    let agent = said.entry().unwrap();
+    assert_eq!(agent.history, Window::Newest(3));
+    let compaction = agent.compaction.as_ref().unwrap();
+    assert_eq!(
+        (
+            compaction.at_tokens,
+            compaction.keep_turns,
+            compaction.model.as_deref()
+        ),
+        (90_000, 4, Some("other"))
+    );
+    assert_ne!(said.digest(), form.digest());
+    let read: Materialised = serde_json::from_str(&serde_json::to_string(&said).unwrap()).unwrap();
+    assert_eq!(read, said);
 }

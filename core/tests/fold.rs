@@ -2,6 +2,7 @@
 
 mod support;
 
+use seaworthy_core::context::Cause;
 use seaworthy_core::event::{Decision, Event, Resolution, WaitReason};
 use seaworthy_core::machine::{self, MAX_BARREN_ATTEMPTS, Step, Work};
 use seaworthy_core::state::{CallStatus, Phase, RunState, Status};
@@ -306,4 +307,118 @@ fn the_conversation_is_one_a_provider_accepts_whenever_the_model_has_the_word() 
             seaworthy_ports::model_provider::check_history(&state.messages).unwrap();
         }
     }
+}
+
+/// A run that called two tools, one after the other, and has the word again.
+fn worked() -> Run {
+    let mut run = Run::submitted();
+    run.attempt();
+    for number in 1..=2 {
+        run.model("more", &[ReadOnly]);
+        run.propose(number, ReadOnly, Decision::Allow);
+        run.apply(Event::ToolStarted {
+            call: call_id(number),
+        })
+        .unwrap();
+        run.succeed(number, json!(null));
+    }
+    run
+}
+
+#[test]
+fn a_summary_stands_for_the_older_messages_and_the_task_stays_word_for_word() {
+    let mut run = worked();
+    let whole = run.state.conversation(&[]);
+    assert!(whole == *run.state.messages);
+    run.apply(support::compacted(3, 0)).unwrap();
+    let shown = run.state.conversation(&[]);
+    assert_eq!(shown.len(), 3);
+    assert!(shown[1..] == whole[3..]);
+    let head = shown[0].text();
+    assert!(
+        head.contains("so far, so good") && head.ends_with("go"),
+        "{head}"
+    );
+    assert!(
+        whole == *run.state.messages,
+        "the run's own messages are whole"
+    );
+    assert_eq!(run.state.usage.input_tokens, Some(2 + 7));
+}
+
+#[test]
+fn a_summary_of_the_session_alone_leaves_the_run_as_it_is() {
+    let mut run = worked();
+    run.apply(support::compacted(0, 1)).unwrap();
+    let session = [
+        seaworthy_ports::model_provider::Message::user("old"),
+        seaworthy_ports::model_provider::Message::user("newer"),
+    ];
+    let shown = run.state.conversation(&session);
+    assert_eq!(shown.len(), 2 + run.state.messages.len());
+    assert!(
+        !shown[0].text().ends_with("go"),
+        "the task is not told twice"
+    );
+}
+
+#[test]
+fn a_summary_parts_no_call_from_its_result_and_stands_for_what_there_is() {
+    let run = worked();
+    for own in [2, 4, 6, u64::MAX] {
+        assert!(
+            run.clone().apply(support::compacted(own, 0)).is_err(),
+            "{own} messages"
+        );
+    }
+    assert!(run.clone().apply(support::compacted(0, 0)).is_err());
+    let mut run = run;
+    run.apply(support::compacted(3, 0)).unwrap();
+    assert!(run.apply(support::compacted(1, 0)).is_err(), "it goes back");
+    assert!(
+        run.apply(support::compacted(3, 0)).is_err(),
+        "it is the same"
+    );
+}
+
+#[test]
+fn a_conversation_is_only_shortened_while_the_model_has_the_word() {
+    let mut run = Run::acting(&[ReadOnly]);
+    assert!(run.apply(support::compacted(1, 0)).is_err());
+    assert!(run.apply(support::not_compacted(Cause::Limit)).is_err());
+}
+
+#[test]
+fn after_a_try_the_conversation_grows_by_a_quarter_before_the_next() {
+    let mut run = worked();
+    let due = |run: &Run, tokens| run.state.context.is_due(50, tokens);
+    assert!(!due(&run, 50));
+    assert!(due(&run, 51));
+    run.apply(support::not_compacted(Cause::Limit)).unwrap();
+    assert!(!due(&run, 125));
+    assert!(due(&run, 126));
+}
+
+#[test]
+fn a_refused_conversation_is_shortened_once_for_each_length() {
+    let mut run = worked();
+    let may = |run: &Run| run.state.context.may_be_refused(run.state.messages.len());
+    assert!(may(&run));
+    run.apply(support::not_compacted(Cause::Limit)).unwrap();
+    assert!(may(&run), "that was for another reason");
+    run.apply(support::not_compacted(Cause::Refused)).unwrap();
+    assert!(!may(&run));
+    let mut longer = run.clone();
+    longer.model("done", &[]);
+    assert!(may(&longer));
+    run.apply(Event::RunFailed {
+        code: "model_context_length".to_owned(),
+        message: String::new(),
+    })
+    .unwrap();
+    run.apply(Event::RunReopened {
+        by: "me".to_owned(),
+    })
+    .unwrap();
+    assert!(may(&run), "whoever reopens it wants it tried again");
 }

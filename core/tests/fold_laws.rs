@@ -10,11 +10,13 @@ mod support;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use seaworthy_core::context::Cause;
 use seaworthy_core::event::{Decision, Event, Resolution, WaitReason};
+use seaworthy_core::history::cut;
 use seaworthy_core::machine::{self, Step, Work};
 use seaworthy_core::state::{CallStatus, RunState, Stamp};
 use seaworthy_core::tool::SideEffect;
-use seaworthy_ports::model_provider::check_history;
+use seaworthy_ports::model_provider::{Message, Role, check_history};
 use seaworthy_ports::state_store::Seq;
 use seaworthy_ports::{CallId, Digest, SignalId, WorkerId};
 use serde_json::json;
@@ -58,7 +60,7 @@ fn hostile(run: &Run, choices: &mut Choices) -> Event {
         .of(&[right, Some(Digest::of(b"another")), right])
         .unwrap_or(Digest::of(b"none"));
     let text = || "text".to_owned();
-    match choices.below(19) {
+    match choices.below(22) {
         0 => run.events[0].0.clone(),
         1 => Event::AttemptStarted {
             worker: WorkerId::new("w").unwrap(),
@@ -139,6 +141,11 @@ fn hostile(run: &Run, choices: &mut Choices) -> Event {
             until: None,
         },
         17 => Event::RunReopened { by: text() },
+        18 | 19 => {
+            let counts = [0, 1, 2, 3, 5, u64::MAX];
+            support::compacted(choices.of(&counts), choices.of(&counts))
+        }
+        20 => support::not_compacted(choices.of(&[Cause::Limit, Cause::Refused])),
         _ => choices.of(&[
             Event::RunFailed {
                 code: text(),
@@ -184,6 +191,8 @@ fn lawful(run: &mut Run, choices: &mut Choices) {
                 .unwrap();
             }
         }
+        // What a driver may do before it calls the model.
+        Step::CallModel if choices.below(4) == 0 => shorten(run, choices),
         Step::CallModel => {
             let asked: Vec<_> = (0..choices.below(4))
                 .map(|_| choices.of(&EFFECTS))
@@ -222,6 +231,33 @@ fn lawful(run: &mut Run, choices: &mut Choices) {
         }
         Step::Answer(output) => run.apply(Event::RunSucceeded { output }).unwrap(),
     }
+}
+
+/// A summary of all but the newest answers, of a session of four messages or without one.
+fn shorten(run: &mut Run, choices: &mut Choices) {
+    let shown = run.state.conversation(&session());
+    let before = run.state.context.through();
+    let Some(at) = cut(&shown, 1 + choices.below(3) as u32) else {
+        return run.apply(support::not_compacted(Cause::Limit)).unwrap();
+    };
+    let more = at as u64 - u64::from(run.state.context.summary.is_some());
+    let of_session = more.min(session().len() as u64 - before.session);
+    let event = support::compacted(before.own + more - of_session, before.session + of_session);
+    run.apply(event).unwrap();
+}
+
+/// What the session has before the run.
+fn session() -> Vec<Message> {
+    let said = |text: &str| Message {
+        role: Role::Assistant,
+        ..Message::user(text)
+    };
+    vec![
+        Message::user("one"),
+        said("1"),
+        Message::user("two"),
+        said("2"),
+    ]
 }
 
 fn propose(run: &mut Run, choices: &mut Choices) {
@@ -384,11 +420,43 @@ proptest! {
         for _step in 0..60 {
             if machine::next(&run.state) == Step::CallModel {
                 prop_assert_eq!(check_history(&run.state.messages), Ok(()));
+                prop_assert_eq!(check_history(&run.state.conversation(&session())), Ok(()));
             }
             if run.state.outcome.is_some() {
                 break;
             }
             lawful(&mut run, &mut choices);
+        }
+    }
+
+    #[test]
+    fn a_summary_takes_no_message_away_and_the_rest_is_shown_as_it_is(numbers in numbers()) {
+        let mut choices = Choices(numbers.into_iter());
+        let mut run = Run::submitted();
+        run.attempt();
+        for _step in 0..60 {
+            if run.state.outcome.is_some() {
+                break;
+            }
+            let before = run.state.messages.clone();
+            lawful(&mut run, &mut choices);
+            prop_assert!(run.state.messages.starts_with(&before));
+            let shown = run.state.conversation(&session());
+            let through = run.state.context.through();
+            let all: Vec<Message> = session().into_iter().chain(run.state.messages.iter().cloned()).collect();
+            let rest = all.len() - (through.own + through.session) as usize;
+            prop_assert!(shown[shown.len() - rest..] == all[all.len() - rest..]);
+            let heads = usize::from(run.state.context.summary.is_some());
+            prop_assert_eq!(shown.len() - rest, heads);
+        }
+    }
+
+    #[test]
+    fn whatever_the_fold_lets_pass_it_shows_a_conversation_of_its_own(numbers in numbers()) {
+        let mut choices = Choices(numbers.into_iter());
+        let run = attacked_run(&mut choices, 40);
+        if machine::next(&run.state) == Step::CallModel && run.state.context.summary.is_some() {
+            prop_assert_eq!(check_history(&run.state.conversation(&[])), Ok(()));
         }
     }
 

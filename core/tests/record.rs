@@ -5,6 +5,7 @@
 mod support;
 
 use bytes::Bytes;
+use seaworthy_core::context::Cause;
 use seaworthy_core::event::{Event, WaitReason};
 use seaworthy_core::record::{self, Link, RecordError};
 use seaworthy_ports::state_store::Seq;
@@ -164,6 +165,8 @@ fn every_event() -> Vec<Event> {
             by: "me".to_owned(),
             reason: Some("enough".to_owned()),
         },
+        support::compacted(3, 2),
+        support::not_compacted(Cause::Refused),
     ]);
     events
 }
@@ -191,5 +194,5 @@ fn the_golden_log_holds_every_type_of_event() {
         .iter()
         .map(|event| record::data_of(event).unwrap().0)
         .collect();
-    assert_eq!(types.len(), 20, "{types:?}");
+    assert_eq!(types.len(), 22, "{types:?}");
 }

@@ -13,11 +13,13 @@ use crate::capability::flags;
 use crate::{AdapterInfo, ErrorKind, Latch, PortError, Retry, ToolName};
 
 mod assemble;
+mod count;
 mod history;
 mod message;
 mod vectors;
 
 pub use assemble::{ModelProviderExt, ModelReply, assemble};
+pub use count::{CountTokens, Tokens};
 pub use history::{HistoryFault, check_history};
 pub use message::{Block, FileBlock, Message, OpaqueItem, Role, ToolCallBlock, ToolResultBlock};
 pub use vectors::{EmbedRequest, Embedded, Embeddings, Rerank, RerankRequest, Reranked};
@@ -48,6 +50,8 @@ pub use vectors::{EmbedRequest, Embedded, Embeddings, Rerank, RerankRequest, Rer
 ///   of one length, and of the length that was asked for; an answer that is anything else is [`Kind::Decode`].
 /// * **MP-13** *(declares `rerank`)* Every document gets its score, in the documents' order, whatever order the provider
 ///   answers in; an answer that leaves one out or names another is [`Kind::Decode`].
+/// * **MP-14** Counting tokens, where a provider does it, counts all of the request: instructions, messages and tools. A
+///   longer request never has fewer tokens, nothing is generated, and a guess is called one ([`Tokens::estimated`]).
 ///
 /// MP-5, MP-6, MP-9 and MP-10 hold for vectors and scores too.
 ///
@@ -70,6 +74,9 @@ pub trait ModelProvider: fmt::Debug + Send + Sync + 'static {
 
     /// Ordering of documents by a query, where the provider has it.
     fn rerank(&self) -> Option<&dyn Rerank>;
+
+    /// Counting the tokens of a request before it is sent, where the provider does it.
+    fn tokens(&self) -> Option<&dyn CountTokens>;
 }
 
 flags! {
@@ -89,6 +96,8 @@ flags! {
         embeddings / with_embeddings,
         /// `rerank` is there.
         rerank / with_rerank,
+        /// It takes only calls that it has signed: those of other models must reach it as text.
+        signed_calls / with_signed_calls,
     }
 }
 

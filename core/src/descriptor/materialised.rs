@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::alias::AliasSpec;
+use super::context::CompactionSpec;
+use crate::history::Window;
 use crate::tool::{Builtin, Command, Settings, Tool, ToolDefinition, Toolbox};
 
 /// The version of what [`Materialised`] looks like in a log.
@@ -52,6 +54,12 @@ pub struct AgentSpec {
     pub model: String,
     /// The tools it may call, in the order of the descriptor.
     pub tools: Vec<ToolName>,
+    /// How much of its session's conversation it sees.
+    #[serde(default, skip_serializing_if = "Window::is_all")]
+    pub history: Window,
+    /// When the older part of its conversation is replaced by a summary, if ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compaction: Option<CompactionSpec>,
 }
 
 /// A tool that agents may list.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use seaworthy_ports::ToolName;
 
+use super::context::{self, ContextSettings};
 use super::error::{Position, Reporter, codes};
 use super::fields::{Fields, ROOT, duration, integer, sequence, shown, text};
 use super::materialised::{AgentSpec, Metadata, Runtime, ToolSource};
@@ -401,12 +402,14 @@ fn agents(
         agents.names.push(key.text.clone());
         let name = plain_name(&key.text, key.at, "agents", reporter);
         let agent = agent(node, &fields.path(&key.text), models, tools, reporter);
-        if let (Some(name), Some((instructions, model, tools))) = (name, agent) {
+        if let (Some(name), Some((instructions, model, tools, context))) = (name, agent) {
             let agent = AgentSpec {
                 name: name.clone(),
                 instructions,
                 model,
                 tools,
+                history: context.history,
+                compaction: context.compaction,
             };
             agents.parsed.insert(name, agent);
         }
@@ -420,8 +423,9 @@ fn agent(
     models: Option<&Models>,
     tools: Option<&Tools>,
     reporter: &mut Reporter<'_>,
-) -> Option<(String, String, Vec<ToolName>)> {
-    let fields = Fields::known(node, path, &["instructions", "model", "tools"], reporter)?;
+) -> Option<(String, String, Vec<ToolName>, ContextSettings)> {
+    let known = ["instructions", "model", "tools", "history", "compaction"];
+    let fields = Fields::known(node, path, &known, reporter)?;
     let instructions = fields.required_text("instructions", "instructions: What to do.", reporter);
     let model = fields.required_text("model", "model: main", reporter);
     if let (Some((model, at)), Some(models)) = (model, models)
@@ -439,7 +443,14 @@ fn agent(
         Some(node) => tool_names(node, &fields.path("tools"), tools, reporter),
         None => Some(Vec::new()),
     };
-    Some((instructions?.0.to_owned(), model?.0.to_owned(), listed?))
+    let aliases = models.map(|models| models.names.as_slice());
+    let context = context::read(&fields, aliases, reporter);
+    Some((
+        instructions?.0.to_owned(),
+        model?.0.to_owned(),
+        listed?,
+        context?,
+    ))
 }
 
 fn tool_names(

@@ -7,6 +7,7 @@ use seaworthy_ports::model_provider::{FinishReason, Kind, ModelError, ModelReply
 use seaworthy_ports::{Digest, PortError, Timestamp};
 use serde::Serialize;
 
+use super::model_try::Asking;
 use super::{Held, Stop};
 use crate::agent::{Agent, Candidate};
 use crate::canonical_json;
@@ -50,22 +51,22 @@ struct Asked<'a> {
 }
 
 /// What one candidate came to.
-enum Answer {
+pub(super) enum Answer {
     Given(ModelReply),
     Later(Later),
     Failed(Failure),
 }
 
 /// A call that is made again later.
-struct Later {
+pub(super) struct Later {
     until: Timestamp,
     reason: WaitReason,
     error: Option<ModelError>,
 }
 
 /// A call that is not made again.
-struct Failure {
-    error: ModelError,
+pub(super) struct Failure {
+    pub(super) error: ModelError,
     why: Final,
 }
 
@@ -76,7 +77,7 @@ impl Failure {
             && (!self.error.response_started || agent.model.settings.fallback.after_first_chunk)
     }
 
-    fn message(&self) -> String {
+    pub(super) fn message(&self) -> String {
         match self.why {
             Final::Permanent => self.error.to_string(),
             why => format!("{}; {why}", self.error),
@@ -92,12 +93,16 @@ impl Held<'_> {
         };
         // From here on the attempt must be on record: a crash in the call counts.
         self.commit().await?;
+        self.fit_context(&agent).await?;
         let begun = self.driver.ports.clock.now();
         let mut failed = Vec::new();
         let mut soonest: Option<Later> = None;
         let mut first: Option<Failure> = None;
         for candidate in agent.candidates() {
-            match self.ask(&agent, candidate, &mut failed).await? {
+            match self
+                .ask(&agent, candidate, Asking::Answer, &mut failed)
+                .await?
+            {
                 Answer::Given(reply) => {
                     let duration = self.driver.ports.clock.now().since(begun);
                     self.record_reply(&agent, candidate, reply, duration, failed)
@@ -130,6 +135,11 @@ impl Held<'_> {
             return self.park(later.reason, Some(later.until)).await.map(Some);
         }
         if let Some(failure) = first {
+            if failure.error.kind() == Kind::ContextLength
+                && self.fit_refused_context(&agent, &failed).await?
+            {
+                return Ok(None);
+            }
             let message = failure.message();
             self.record_failure(&failure.error, message.clone(), failed)
                 .await?;
@@ -142,10 +152,11 @@ impl Held<'_> {
     }
 
     /// Asks one candidate, as often as its policy says.
-    async fn ask(
+    pub(super) async fn ask(
         &mut self,
         agent: &Agent,
         candidate: &Candidate,
+        asking: Asking<'_>,
         failed: &mut Vec<FailedTry>,
     ) -> Result<Answer, Stop> {
         let policy = candidate
@@ -169,7 +180,7 @@ impl Held<'_> {
             };
             tries = tries.saturating_add(1);
             let started = self.driver.ports.clock.now();
-            let tried = self.try_model(agent, candidate).await;
+            let tried = self.try_model(agent, candidate, asking).await;
             if let Some(permit) = permit {
                 let usage = match &tried {
                     Ok(Ok(reply)) => reply.usage,
@@ -348,7 +359,7 @@ fn unusable(reply: &ModelReply) -> Option<ModelError> {
 }
 
 /// The stable name of a kind.
-fn code(kind: Kind) -> &'static str {
+pub(super) fn code(kind: Kind) -> &'static str {
     match kind {
         Kind::Authentication => "authentication",
         Kind::Permission => "permission",

@@ -7,14 +7,24 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use seaworthy_ports::model_provider::{
-    BlockKind, Kind, ModelError, ModelEvent, ModelReply, ModelRequest, assemble,
+    BlockKind, Kind, Message, ModelError, ModelEvent, ModelReply, ModelRequest, assemble,
 };
 use seaworthy_ports::observer::{Fact, ModelCallEnd};
 use seaworthy_ports::{Latch, PortError};
 
+use super::context::summary_instructions;
 use super::{Held, Stop};
 use crate::agent::{Agent, Candidate};
 use crate::live::Live;
+
+/// What a model is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asking<'a> {
+    /// What comes next in the conversation. It is shown live.
+    Answer,
+    /// A summary of what is told in these messages.
+    Summary(&'a Arc<Vec<Message>>),
+}
 
 impl Held<'_> {
     /// One try; mail that arrives meanwhile is heard, and ends the turn where it ends the run.
@@ -22,10 +32,11 @@ impl Held<'_> {
         &mut self,
         agent: &Agent,
         candidate: &Candidate,
+        asking: Asking<'_>,
     ) -> Result<Result<ModelReply, ModelError>, Stop> {
         self.observe_model_started(candidate);
         let started = self.driver.ports.clock.now();
-        let tried = self.stream_model(agent, candidate).await;
+        let tried = self.stream_model(agent, candidate, asking).await;
         let duration = self.driver.ports.clock.now().since(started);
         self.observe_model_ended(candidate, tried.as_ref().ok(), duration);
         tried
@@ -35,16 +46,18 @@ impl Held<'_> {
         &mut self,
         agent: &Agent,
         candidate: &Candidate,
+        asking: Asking<'_>,
     ) -> Result<Result<ModelReply, ModelError>, Stop> {
         let timeout = self.driver.settings.model.timeout;
         let clock = Arc::clone(&self.driver.ports.clock);
         let (stop, cancel) = Latch::new();
-        let request = self.request(agent, candidate, cancel);
+        let request = self.request(agent, candidate, asking, cancel);
         let relay = self.driver.relay.clone();
         let run = self.state().run().clone();
         let stream = candidate.model.provider.stream(request);
         let streamed = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&streamed);
+        let is_shown = matches!(asking, Asking::Answer);
         let mut shown = BTreeMap::new();
         let mut call = Box::pin(assemble(stream, move |event| match event {
             ModelEvent::BlockStarted { block, kind } => {
@@ -52,6 +65,9 @@ impl Held<'_> {
             }
             ModelEvent::BlockDelta { block, delta } => {
                 seen.store(true, Ordering::Relaxed);
+                if !is_shown {
+                    return;
+                }
                 let delta = delta.clone();
                 match shown.get(block) {
                     Some(BlockKind::Text | BlockKind::Refusal) => {
@@ -86,16 +102,34 @@ impl Held<'_> {
         }
     }
 
-    fn request(&mut self, agent: &Agent, candidate: &Candidate, cancel: Latch) -> ModelRequest {
-        ModelRequest {
+    fn request(
+        &mut self,
+        agent: &Agent,
+        candidate: &Candidate,
+        asking: Asking<'_>,
+        cancel: Latch,
+    ) -> ModelRequest {
+        let request = ModelRequest {
             model: candidate.model.name.clone(),
             instructions: Arc::clone(&agent.instructions),
-            messages: self.conversation(),
+            messages: Arc::default(),
             tools: Arc::clone(&agent.tools),
             output_schema: None,
             max_output_tokens: candidate.settings.max_output_tokens,
             idle_timeout: self.driver.settings.model.idle_timeout,
             cancel,
+        };
+        match asking {
+            Asking::Answer => ModelRequest {
+                messages: self.conversation_for(agent, candidate),
+                ..request
+            },
+            Asking::Summary(transcript) => ModelRequest {
+                instructions: summary_instructions(),
+                messages: Arc::clone(transcript),
+                tools: Arc::default(),
+                ..request
+            },
         }
     }
 

@@ -154,6 +154,7 @@ fn behind(state: &RunState, covered: Covered) -> RunState {
         barren: state.barren,
         session_through: state.session_through,
         messages: Arc::new(messages.to_vec()),
+        context: state.context.clone(),
         turns: state.turns,
         deferrals: state.deferrals,
         reopened: state.reopened,

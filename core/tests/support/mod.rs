@@ -14,6 +14,7 @@
 
 use std::ops::RangeTo;
 
+use seaworthy_core::context::{Cause, CheckpointRef, Compacted, NotCompacted, Through};
 use seaworthy_core::event::{Decision, Event, ModelCalled, RunSubmitted, ToolProposed, WaitReason};
 use seaworthy_core::record::Link;
 use seaworthy_core::state::{FoldError, RunState, Stamp};
@@ -46,6 +47,45 @@ pub fn answer(number: u32, proposal: Digest, granted: bool) -> Event {
         by,
         reason: None,
     }
+}
+
+/// A summary that stands for so many messages.
+pub fn compacted(own: u64, session: u64) -> Event {
+    Event::ContextCompacted(Box::new(Compacted {
+        cause: Cause::Limit,
+        checkpoint: CheckpointRef {
+            digest: Digest::of(b"summary"),
+            seq: Seq(3),
+        },
+        cost: None,
+        duration_ms: 1,
+        estimated: true,
+        failed_tries: Vec::new(),
+        model: "fake".to_owned(),
+        provider: "fake".to_owned(),
+        request_id: None,
+        summary: "so far, so good".to_owned(),
+        through: Through { own, session },
+        tokens_after: 10,
+        tokens_before: 100,
+        usage: Usage {
+            input_tokens: Some(7),
+            ..Usage::default()
+        },
+    }))
+}
+
+/// A conversation that was not shortened.
+pub fn not_compacted(cause: Cause) -> Event {
+    Event::ContextNotCompacted(Box::new(NotCompacted {
+        cause,
+        code: "no_reduction".to_owned(),
+        cost: None,
+        failed_tries: Vec::new(),
+        message: "the summary saves nothing".to_owned(),
+        tokens: 100,
+        usage: Usage::default(),
+    }))
 }
 
 impl Run {

@@ -7,8 +7,8 @@ use futures_util::stream::{self, BoxStream};
 use seaworthy::descriptor::ModelSpec;
 use seaworthy::ports::AdapterInfo;
 use seaworthy::ports::model_provider::{
-    BlockKind, Embeddings, Finish, FinishReason, ModelCapabilities, ModelError, ModelEvent,
-    ModelProvider, ModelRequest, Rerank, Usage,
+    BlockKind, CountTokens, Embeddings, Finish, FinishReason, ModelCapabilities, ModelError,
+    ModelEvent, ModelProvider, ModelRequest, Rerank, Usage,
 };
 use seaworthy::{Model, Models, NoModel};
 
@@ -89,6 +89,10 @@ impl ModelProvider for Steady {
     }
 
     fn rerank(&self) -> Option<&dyn Rerank> {
+        None
+    }
+
+    fn tokens(&self) -> Option<&dyn CountTokens> {
         None
     }
 }

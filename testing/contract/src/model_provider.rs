@@ -13,6 +13,7 @@ use crate::Adapter;
 mod bounds;
 mod calls;
 mod cancelling;
+mod counting;
 mod endings;
 mod failures;
 mod history;
@@ -26,6 +27,7 @@ mod vectors;
 pub use bounds::*;
 pub use calls::*;
 pub use cancelling::*;
+pub use counting::*;
 pub use endings::*;
 pub use failures::*;
 pub use history::*;
@@ -53,6 +55,12 @@ pub trait Harness: Sized + Send + Sync + 'static {
     /// Has the backend treat every call from now on like this. `None`: it has no words for a part of it.
     async fn answer(&self, answer: &Answer) -> Option<Said> {
         let _unspeakable = answer;
+        None
+    }
+
+    /// Has the backend say of every request from now on that it has so many tokens. `None`: it counts none, or as it likes.
+    async fn count(&self, tokens: u64) -> Option<()> {
+        let _uncounted = tokens;
         None
     }
 
@@ -153,6 +161,8 @@ macro_rules! __model_provider_scenarios {
             "MP-13" every_document_gets_its_score_in_order
             "MP-13" scores_that_are_not_one_for_each_document_are_no_answer
             "MP-13" a_call_for_scores_fails_like_any_other
+            "MP-14" everything_of_a_request_is_counted
+            "MP-14" what_the_backend_counts_is_told_and_is_no_guess
         ] }
     };
 }

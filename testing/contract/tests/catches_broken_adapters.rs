@@ -179,6 +179,8 @@ breaks! { model_provider, models;
     scores_in_the_order_they_come: SCORES_AS_THEY_COME => ["MP-13"];
     scores_that_nobody_counts: ANY_SCORES => ["MP-13"];
     scores_that_cannot_be_cancelled: DEAF_TO_SCORES => ["MP-13"];
+    tools_that_are_not_counted: COUNTS_MESSAGES_ALONE => ["MP-14"];
+    a_count_that_is_called_a_guess: COUNTS_ARE_GUESSES => ["MP-14"];
 }
 
 #[cfg(target_os = "linux")]

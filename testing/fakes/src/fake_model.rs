@@ -9,8 +9,8 @@ use futures_util::future::{Either, select};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::model_provider::{
-    Block, BlockKind, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError,
-    ModelEvent, ModelProvider, ModelRequest, Rerank, Role, Usage, check_history,
+    Block, BlockKind, CountTokens, Embeddings, Finish, FinishReason, Kind, ModelCapabilities,
+    ModelError, ModelEvent, ModelProvider, ModelRequest, Rerank, Role, Usage, check_history,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, PortError, Retry};
 use serde_json::Value;
@@ -386,6 +386,10 @@ impl ModelProvider for FakeModel {
     }
 
     fn rerank(&self) -> Option<&dyn Rerank> {
+        None
+    }
+
+    fn tokens(&self) -> Option<&dyn CountTokens> {
         None
     }
 }

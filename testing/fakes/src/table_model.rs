@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use seaworthy_ports::model_provider::{
-    BlockKind, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError, ModelEvent,
-    ModelProvider, ModelRequest, Rerank, Role, Usage, check_history,
+    BlockKind, CountTokens, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError,
+    ModelEvent, ModelProvider, ModelRequest, Rerank, Role, Usage, check_history,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, PortError};
 use serde_json::Value;
@@ -107,6 +107,10 @@ impl ModelProvider for TableModel {
     }
 
     fn rerank(&self) -> Option<&dyn Rerank> {
+        None
+    }
+
+    fn tokens(&self) -> Option<&dyn CountTokens> {
         None
     }
 }

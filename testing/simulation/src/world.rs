@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{Either, select};
-use seaworthy_core::descriptor::{Descriptor, Materialised, ModelSpec};
+use seaworthy_core::descriptor::{AgentSpec, Descriptor, Materialised, ModelSpec};
 use seaworthy_core::driver::{Driver, Settings};
 use seaworthy_core::event::{Resolution, WaitReason};
 use seaworthy_core::harness::{Harness, HarnessError, Start, Verified, View};
@@ -197,6 +197,19 @@ impl World {
     pub fn with_model(mut self, model: Arc<dyn ModelProvider>) -> Self {
         self.model = model;
         self
+    }
+
+    /// The same world with another agent.
+    #[must_use]
+    pub fn with_agent(mut self, change: impl Fn(&mut AgentSpec)) -> Self {
+        self.descriptor.agents.values_mut().for_each(change);
+        self
+    }
+
+    /// The store of checkpoints that all processes share.
+    #[must_use]
+    pub fn checkpoints(&self) -> &MemoryCheckpointStore {
+        &self.checkpoints
     }
 
     /// The same world with another section of models: in YAML, with `main` among its aliases.

@@ -12,8 +12,8 @@ use futures_util::future::{Either, select};
 use seaworthy_core::state::Status;
 use seaworthy_fakes::{FakeClock, Fault, Faults, TableModel, TableTurn};
 use seaworthy_ports::model_provider::{
-    Embeddings, HistoryFault, ModelCapabilities, ModelError, ModelEvent, ModelProvider,
-    ModelRequest, Rerank, check_history,
+    CountTokens, Embeddings, HistoryFault, ModelCapabilities, ModelError, ModelEvent,
+    ModelProvider, ModelRequest, Rerank, check_history,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream};
 use seaworthy_simulation::{World, turn};
@@ -50,6 +50,10 @@ impl ModelProvider for Strict {
     }
 
     fn rerank(&self) -> Option<&dyn Rerank> {
+        None
+    }
+
+    fn tokens(&self) -> Option<&dyn CountTokens> {
         None
     }
 }

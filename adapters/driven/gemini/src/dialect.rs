@@ -33,13 +33,21 @@ impl Dialect for GeminiConfig {
         }
     }
 
-    fn capabilities(&self, _model: &str) -> ModelCapabilities {
-        ModelCapabilities::NONE
+    fn capabilities(&self, model: &str) -> ModelCapabilities {
+        let capabilities = ModelCapabilities::NONE
             .with_tool_use()
             .with_structured_output()
             .with_vision_input()
             .with_audio_input()
-            .with_file_input()
+            .with_file_input();
+        // From the third generation on a call without its signature is refused.
+        let name = model.rsplit('/').next().unwrap_or(model);
+        let is_old = name.starts_with("gemini-1") || name.starts_with("gemini-2");
+        if is_old || !name.starts_with("gemini-") {
+            capabilities
+        } else {
+            capabilities.with_signed_calls()
+        }
     }
 
     fn outgoing(

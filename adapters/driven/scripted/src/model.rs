@@ -9,8 +9,8 @@ use futures_util::future::{Either, select};
 use futures_util::{StreamExt as _, stream};
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::model_provider::{
-    BlockKind, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError, ModelEvent,
-    ModelProvider, ModelRequest, Rerank, Usage, check_history,
+    BlockKind, CountTokens, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError,
+    ModelEvent, ModelProvider, ModelRequest, Rerank, Usage, check_history,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, Latch, PortError};
 use serde_json::Value;
@@ -366,6 +366,10 @@ impl ModelProvider for ScriptedModel {
     }
 
     fn rerank(&self) -> Option<&dyn Rerank> {
+        None
+    }
+
+    fn tokens(&self) -> Option<&dyn CountTokens> {
         None
     }
 }

@@ -293,6 +293,13 @@ impl Printer {
             | Event::RunSucceeded { .. }
             | Event::RunFailed { .. }
             | Event::RunCancelled { .. } => {}
+            Event::ContextCompacted(compacted) => {
+                self.fact(Paint::Faint, "shortens", &text::shortened(&compacted));
+            }
+            Event::ContextNotCompacted(kept) => {
+                let why = format!("the conversation, which is not shortened: {}: {}", kept.code, text::message(&kept.message));
+                self.fact(Paint::Attention, "keeps", &why);
+            }
             Event::ModelCalled(called) => {
                 if !called.failed_tries.is_empty() {
                     self.fact(Paint::Attention, "tried", &text::tries(&called.failed_tries));

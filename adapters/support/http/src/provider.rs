@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use seaworthy_ports::model_provider::{
-    EmbedRequest, Embedded, Embeddings, Kind, ModelCapabilities, ModelError, ModelEvent,
-    ModelProvider, ModelRequest, Rerank, RerankRequest, Reranked,
+    CountTokens, EmbedRequest, Embedded, Embeddings, Kind, ModelCapabilities, ModelError,
+    ModelEvent, ModelProvider, ModelRequest, Rerank, RerankRequest, Reranked,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream};
 use serde_json::Value;
@@ -121,6 +121,10 @@ impl<D: Dialect> ModelProvider for Provider<D> {
 
     fn rerank(&self) -> Option<&dyn Rerank> {
         self.line.dialect.scoring().map(|_there| self as _)
+    }
+
+    fn tokens(&self) -> Option<&dyn CountTokens> {
+        None
     }
 }
 

@@ -16,8 +16,9 @@ use seaworthy_contract::model_provider::{
     Answer, Failure, Flood, Harness, Owner, RetryAfter, Said, Script, Step,
 };
 use seaworthy_ports::model_provider::{
-    Block, BlockKind, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError,
-    ModelEvent, ModelProvider, ModelRequest, OpaqueItem, RateLimits, Rerank, Usage, check_history,
+    Block, BlockKind, CountTokens, Embeddings, Finish, FinishReason, Kind, ModelCapabilities,
+    ModelError, ModelEvent, ModelProvider, ModelRequest, OpaqueItem, RateLimits, Rerank, Tokens,
+    Usage, check_history,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, PortError, Retry, async_trait};
 use serde_json::{Value, json};
@@ -66,6 +67,8 @@ pub(crate) const SECRET_VECTORS: u8 = 40;
 pub(crate) const SCORES_AS_THEY_COME: u8 = 41;
 pub(crate) const ANY_SCORES: u8 = 42;
 pub(crate) const DEAF_TO_SCORES: u8 = 43;
+pub(crate) const COUNTS_MESSAGES_ALONE: u8 = 44;
+pub(crate) const COUNTS_ARE_GUESSES: u8 = 45;
 
 const ADAPTER: &str = "broken";
 const KEY: &str = "key-0123456789";
@@ -78,6 +81,8 @@ struct Backend {
     answer: Mutex<Answer>,
     requests: Mutex<Vec<String>>,
     hang_ups: AtomicUsize,
+    /// What it says of every request, unless it looks at it.
+    count: Mutex<Option<u64>>,
 }
 
 #[async_trait]
@@ -87,6 +92,7 @@ impl Harness for Broken {
             answer: Mutex::new(Answer::HangUp),
             requests: Mutex::default(),
             hang_ups: AtomicUsize::new(0),
+            count: Mutex::default(),
         };
         Self(Model {
             bug: super::chosen(),
@@ -117,6 +123,11 @@ impl Harness for Broken {
             }
         }
         Some(said)
+    }
+
+    async fn count(&self, tokens: u64) -> Option<()> {
+        *self.0.backend.count.lock().unwrap() = Some(tokens);
+        Some(())
     }
 
     fn requests(&self) -> Option<Vec<String>> {
@@ -247,6 +258,29 @@ impl ModelProvider for Model {
 
     fn rerank(&self) -> Option<&dyn Rerank> {
         Some(self)
+    }
+
+    fn tokens(&self) -> Option<&dyn CountTokens> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl CountTokens for Model {
+    async fn count(&self, request: &ModelRequest) -> Result<Tokens, ModelError> {
+        let mut words = sent(self.bug, request);
+        if self.bug != COUNTS_MESSAGES_ALONE {
+            for tool in request.tools.iter() {
+                words.push_str(&tool.description);
+            }
+        }
+        let guess = u64::try_from(words.len()).unwrap();
+        self.backend.requests.lock().unwrap().push(words);
+        let told = *self.backend.count.lock().unwrap();
+        Ok(Tokens {
+            count: told.unwrap_or(guess),
+            estimated: self.bug == COUNTS_ARE_GUESSES,
+        })
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use seaworthy_ports::model_provider::{
-    Embeddings, Kind, ModelCapabilities, ModelError, ModelEvent, ModelProvider, ModelRequest,
-    Rerank,
+    CountTokens, Embeddings, Kind, ModelCapabilities, ModelError, ModelEvent, ModelProvider,
+    ModelRequest, Rerank,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, PortError};
 
@@ -56,5 +56,9 @@ impl ModelProvider for FaultyModel {
 
     fn rerank(&self) -> Option<&dyn Rerank> {
         self.inner.rerank()
+    }
+
+    fn tokens(&self) -> Option<&dyn CountTokens> {
+        self.inner.tokens()
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use seaworthy::context::Compacted;
 use seaworthy::event::{Decision, Event, FailedTry, Resolution, WaitReason};
 use seaworthy::log::Loaded;
 use serde_json::Value;
@@ -187,6 +188,10 @@ fn about(event: &Event) -> String {
                 )
             }
         }
+        Event::ContextCompacted(compacted) => shortened(compacted),
+        Event::ContextNotCompacted(kept) => {
+            format!("{}: {}", kept.code, message(&kept.message))
+        }
         Event::ModelFailed {
             code,
             message: why,
@@ -261,6 +266,18 @@ fn about(event: &Event) -> String {
         }
     };
     clean(&text)
+}
+
+/// How much shorter a conversation got.
+pub(crate) fn shortened(compacted: &Compacted) -> String {
+    format!(
+        "{}{} tokens instead of {}, summed up by {} in {}",
+        if compacted.estimated { "about " } else { "" },
+        compacted.tokens_after,
+        compacted.tokens_before,
+        clean(&compacted.model),
+        duration(compacted.duration_ms)
+    )
 }
 
 /// What policy says.

@@ -1,0 +1,213 @@
+//! A conversation as a certain model takes it.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use seaworthy_ports::model_provider::{Block, FileBlock, Message, OpaqueItem, Role};
+
+use super::{call_note, file_note, result_note, text};
+
+/// Who gets the conversation, and what it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// The adapter's id, as opaque items name it.
+    pub provider: &'a str,
+    /// Which files it takes.
+    pub files: Files,
+    /// Which calls it takes.
+    pub calls: Calls,
+}
+
+/// Which files a model takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// All, or nobody knows: the provider refuses what it does not take.
+    Any,
+    /// Only those of these kinds.
+    Only {
+        /// `image/…`.
+        images: bool,
+        /// `audio/…`.
+        audio: bool,
+        /// All others.
+        others: bool,
+    },
+}
+
+impl Files {
+    fn takes(self, file: &FileBlock) -> bool {
+        let Self::Only {
+            images,
+            audio,
+            others,
+        } = self
+        else {
+            return true;
+        };
+        match file.media_type.split_once('/') {
+            Some((kind, _)) if kind.eq_ignore_ascii_case("image") => images,
+            Some((kind, _)) if kind.eq_ignore_ascii_case("audio") => audio,
+            _ => others,
+        }
+    }
+}
+
+/// Which calls in a history a model takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calls {
+    /// Those of every model.
+    Any,
+    /// Only its own, which it has signed: a call in a message without any item of its provider becomes text, and its
+    /// result too. Google's newest models refuse such calls.
+    Signed,
+}
+
+/// The conversation as `target` takes it; itself, where that is all the same.
+///
+/// * Opaque items of other providers are removed: nobody else gets them.
+/// * The reasoning of other providers is removed. Reasoning that nobody marked stays in messages that nobody else
+///   marked: it may be the target's own.
+/// * Files that it does not take become a note that says so.
+/// * Calls that it does not take become text, with their results.
+///
+/// A message of the model of which nothing is left goes too.
+#[must_use]
+pub fn project<'a>(messages: &'a [Message], target: &Target<'_>) -> Cow<'a, [Message]> {
+    let mut projected: Option<Vec<Message>> = None;
+    // The calls of the newest answer that are text now.
+    let mut told: BTreeSet<&str> = BTreeSet::new();
+    for (index, message) in messages.iter().enumerate() {
+        let becomes = match message.role {
+            Role::Assistant => {
+                told.clear();
+                let author = author(message, target.provider);
+                let tells = target.calls == Calls::Signed && author != Author::Target;
+                if tells {
+                    told.extend(message.tool_calls().map(|call| call.id.as_str()));
+                }
+                answer(message, author, tells, target)
+            }
+            Role::User => user(message, &told, target),
+        };
+        match (becomes, &mut projected) {
+            (Becomes::Same, None) => {}
+            (Becomes::Same, Some(projected)) => projected.push(message.clone()),
+            (Becomes::Other(other), None) => {
+                let mut all = messages.get(..index).unwrap_or_default().to_vec();
+                all.extend(other);
+                projected = Some(all);
+            }
+            (Becomes::Other(other), Some(projected)) => projected.extend(other),
+        }
+    }
+    projected.map_or(Cow::Borrowed(messages), Cow::Owned)
+}
+
+enum Becomes {
+    Same,
+    Other(Option<Message>),
+}
+
+/// Who wrote a message of the model, as far as its items say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Author {
+    Target,
+    Other,
+    Unknown,
+}
+
+fn opaque(block: &Block) -> Option<&OpaqueItem> {
+    match block {
+        Block::Text { opaque, .. } | Block::Reasoning { opaque, .. } => opaque.as_ref(),
+        Block::ToolCall(call) => call.opaque.as_ref(),
+        Block::ToolResult(_) | Block::Refusal { .. } | Block::File(_) => None,
+    }
+}
+
+fn author(message: &Message, provider: &str) -> Author {
+    let mut author = Author::Unknown;
+    for item in message.blocks.iter().filter_map(opaque) {
+        if item.provider == provider {
+            return Author::Target;
+        }
+        author = Author::Other;
+    }
+    author
+}
+
+fn is_foreign(block: &Block, provider: &str) -> bool {
+    opaque(block).is_some_and(|item| item.provider != provider)
+}
+
+fn answer(message: &Message, author: Author, tells: bool, target: &Target<'_>) -> Becomes {
+    let changes = |block: &Block| {
+        is_foreign(block, target.provider)
+            || match block {
+                Block::ToolCall(_) => tells,
+                Block::Reasoning { opaque: None, .. } => author == Author::Other,
+                _ => false,
+            }
+    };
+    if !message.blocks.iter().any(changes) {
+        return Becomes::Same;
+    }
+    let mut blocks = Vec::new();
+    for block in &message.blocks {
+        match block {
+            Block::ToolCall(call) if tells => {
+                blocks.push(text(call_note(&call.name, &call.arguments)));
+            }
+            block if !changes(block) => blocks.push(block.clone()),
+            // An empty text was only there for its item.
+            Block::Text { text: said, .. } if !said.is_empty() => blocks.push(text(said.clone())),
+            Block::ToolCall(call) => {
+                let mut call = call.clone();
+                call.opaque = None;
+                blocks.push(Block::ToolCall(call));
+            }
+            _ => {}
+        }
+    }
+    let is_left = !blocks.is_empty();
+    Becomes::Other(is_left.then_some(Message {
+        role: Role::Assistant,
+        blocks,
+    }))
+}
+
+fn user(message: &Message, told: &BTreeSet<&str>, target: &Target<'_>) -> Becomes {
+    let changes = |block: &Block| match block {
+        Block::ToolResult(result) => told.contains(result.id.as_str()),
+        Block::File(file) => !target.files.takes(file),
+        block => is_foreign(block, target.provider),
+    };
+    if !message.blocks.iter().any(changes) {
+        return Becomes::Same;
+    }
+    let blocks = message.blocks.iter().map(|block| {
+        if !changes(block) {
+            return block.clone();
+        }
+        match block {
+            Block::ToolResult(result) => {
+                text(result_note(&result.name, &result.content, result.is_error))
+            }
+            Block::File(file) => text(file_note(file)),
+            // A user's message is never dropped, so neither is what is in it.
+            Block::Text { text: said, .. } | Block::Reasoning { text: said, .. } => {
+                text(said.clone())
+            }
+            // No provider continues that, but it gets no other's item either.
+            Block::ToolCall(call) => {
+                let mut call = call.clone();
+                call.opaque = None;
+                Block::ToolCall(call)
+            }
+            block @ Block::Refusal { .. } => block.clone(),
+        }
+    });
+    Becomes::Other(Some(Message {
+        role: Role::User,
+        blocks: blocks.collect(),
+    }))
+}
