@@ -12,7 +12,7 @@ use seaworthy_contract::http::{self, Dialect, Refusal};
 use seaworthy_contract::model_provider::{Failure, Flood, Step};
 use seaworthy_contract::suite::block_on;
 use seaworthy_ports::model_provider::{
-    Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError, ModelEvent,
+    CountTokens, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError, ModelEvent,
     ModelProvider, ModelRequest, RateLimits, Rerank,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, PortError};
@@ -100,6 +100,10 @@ impl<const BUG: u8> ModelProvider for Faulty<BUG> {
 
     fn rerank(&self) -> Option<&dyn Rerank> {
         None
+    }
+
+    fn tokens(&self) -> Option<&dyn CountTokens> {
+        self.0.tokens()
     }
 }
 
