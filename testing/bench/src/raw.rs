@@ -144,7 +144,7 @@ pub(crate) fn read_and_parse(database: &Path, run: &str) -> Result<(Duration, us
     let began = Instant::now();
     let mut rows = connection.prepare(
         "SELECT lengths, bodies FROM appends
-        WHERE log = (SELECT id FROM logs WHERE kind = 'run' AND name = ?) ORDER BY last",
+        WHERE log = (SELECT id FROM logs WHERE kind = 'run' AND name = ?) ORDER BY id",
     )?;
     let mut rows = rows.query([run])?;
     let mut records = 0_usize;
