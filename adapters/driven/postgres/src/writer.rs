@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::PostgresConfig;
-use crate::append::{self, MAX_APPEND_BYTES, Outcome};
+use crate::append::{self, KnownLogs, Learned, MAX_APPEND_BYTES, Outcome, Route};
 use crate::database::{Database, FRESH, is_alive, one};
 use crate::error::{Class, Failure};
 
@@ -59,6 +59,10 @@ struct Member {
     pauses: u32,
     /// Whether it may have been what failed a batch: then it travels alone.
     alone: bool,
+    /// How its log is found; `None`: by its name.
+    route: Option<Route>,
+    /// Whether it was tried by number in vain.
+    by_name: bool,
     _units: OwnedSemaphorePermit,
 }
 
@@ -74,6 +78,7 @@ impl Writer {
             patience: config.statement_timeout,
             waiting: VecDeque::new(),
             travelling: HashSet::new(),
+            known: KnownLogs::default(),
             batches: JoinSet::new(),
         };
         database.home.spawn(dispatcher.run());
@@ -101,6 +106,8 @@ impl Writer {
             not_before: None,
             pauses: 0,
             alone: false,
+            route: None,
+            by_name: false,
             _units,
         };
         self.queue
@@ -130,12 +137,19 @@ struct Kept {
     used: Instant,
 }
 
-/// What a batch leaves: its lane, which logs it was about, and the members that must travel again.
+/// What a batch leaves: its lane, what became of the logs that it was about, and the members that must travel again.
 struct Done {
     lane: Lane,
-    logs: Vec<LogId>,
+    /// Whether the lane has another connection than before: the server may be another one, too.
+    is_new: bool,
+    logs: Vec<(LogId, Option<Learned>)>,
     again: Vec<Member>,
 }
+
+/// What became of the members, and the numbers of their logs where those were asked for.
+type Outcomes = (Vec<Option<Outcome>>, Vec<Option<i64>>);
+/// What is known of the logs, and the members that must travel again.
+type Left = (Vec<(LogId, Option<Learned>)>, Vec<Member>);
 
 struct Dispatcher {
     messages: mpsc::Receiver<Message>,
@@ -148,6 +162,7 @@ struct Dispatcher {
     waiting: VecDeque<Member>,
     /// The logs that a batch is about: the next append of each waits for its outcome.
     travelling: HashSet<LogId>,
+    known: KnownLogs,
     batches: JoinSet<Done>,
 }
 
@@ -170,6 +185,7 @@ impl Dispatcher {
                         tracing::error!(%error, "a batch of appends broke");
                         self.lanes.push(Lane::default());
                         self.travelling.clear();
+                        self.known.clear();
                     }
                 },
                 count = self.messages.recv_many(&mut arrived, room), if is_open && room > 0 => {
@@ -229,14 +245,15 @@ impl Dispatcher {
         }
     }
 
-    /// Takes what can travel together: at most one append of a log, none of a log that travels, none before its elders.
+    /// Takes what can travel together: at most one append of a log, none of a log that travels, none before its elders, and
+    /// either all by name or all by number.
     fn next_batch(&mut self) -> (Vec<Member>, Option<Instant>) {
         let now = Instant::now();
         let mut members: Vec<Member> = Vec::new();
         let mut left_behind: HashSet<LogId> = HashSet::new();
         let (mut bytes, mut wake) = (0_usize, None::<Instant>);
         let mut kept = VecDeque::with_capacity(self.waiting.len());
-        while let Some(member) = self.waiting.pop_front() {
+        while let Some(mut member) = self.waiting.pop_front() {
             if member.reply.is_closed() {
                 // Its caller has gone, and nothing was sent.
                 continue;
@@ -249,7 +266,15 @@ impl Dispatcher {
             let log = &member.append.log;
             let is_blocked = self.travelling.contains(log) || left_behind.contains(log);
             let is_early = member.not_before.is_some_and(|not_before| not_before > now);
-            if is_full || is_blocked || is_early {
+            if !is_full && !is_blocked && !is_early {
+                let known = self.known.get(log).filter(|_known| !member.by_name);
+                member.route = known.and_then(|known| known.route(&member.append));
+            }
+            let goes_elsewhere = members
+                .first()
+                .is_some_and(|first| first.route.is_some() != member.route.is_some());
+            let log = &member.append.log;
+            if is_full || is_blocked || is_early || goes_elsewhere {
                 if is_early && !is_blocked {
                     wake = match (wake, member.not_before) {
                         (Some(one), Some(other)) => Some(one.min(other)),
@@ -276,8 +301,12 @@ impl Dispatcher {
 
     fn take_back(&mut self, done: Done) {
         self.lanes.push(done.lane);
-        for log in &done.logs {
-            self.travelling.remove(log);
+        if done.is_new {
+            self.known.clear();
+        }
+        for (log, learned) in done.logs {
+            self.travelling.remove(&log);
+            self.known.learn(log, learned);
         }
         // They came before all that wait.
         for member in done.again.into_iter().rev() {
@@ -298,88 +327,137 @@ impl Batch {
         // All batches take heads in this order, so none waits in a circle with another.
         self.members
             .sort_unstable_by(|one, other| one.append.log.cmp(&other.append.log));
-        let logs = self
-            .members
-            .iter()
-            .map(|member| member.append.log.clone())
-            .collect();
-        let (lane, again) = self.travel(lane).await;
-        Done { lane, logs, again }
+        let (connection, since, is_new) = match self.board(lane).await {
+            Ok(boarded) => boarded,
+            Err(failure) => {
+                let (logs, again) = self.fail(&failure);
+                return Done {
+                    lane: Lane::default(),
+                    is_new: true,
+                    logs,
+                    again,
+                };
+            }
+        };
+        if is_new {
+            // What is known may be of another server.
+            for member in &mut self.members {
+                member.route = None;
+            }
+        }
+        let (connection, outcomes) = self.travel(connection).await;
+        let (logs, again) = match outcomes {
+            Ok(outcomes) => self.succeed(outcomes),
+            Err(failure) => self.fail(&failure),
+        };
+        let kept = connection.map(|connection| Kept {
+            connection,
+            since,
+            used: Instant::now(),
+        });
+        Done {
+            is_new: is_new || kept.is_none(),
+            lane: Lane(kept),
+            logs,
+            again,
+        }
     }
 
-    async fn travel(self, lane: Lane) -> (Lane, Vec<Member>) {
+    /// What became of each member, and the connection if it is still good.
+    async fn travel(
+        &self,
+        connection: PoolConnection<Postgres>,
+    ) -> (Option<PoolConnection<Postgres>>, Result<Outcomes, Failure>) {
         let appends = self.members.iter().map(|member| &member.append);
-        let statement = match append::statement(appends) {
-            Ok(statement) => statement,
-            Err(error) => return (lane, self.fail(&Failure::without_effect(error))),
+        let routes: Option<Vec<Route>> = self.members.iter().map(|member| member.route).collect();
+        let statement = match &routes {
+            Some(routes) => append::by_number(appends.clone().zip(routes.iter().copied())),
+            None => append::by_name(appends.clone()),
         };
-        let (connection, since) = match self.board(lane).await {
-            Ok(boarded) => boarded,
-            Err(failure) => return (Lane::default(), self.fail(&failure)),
+        let statement = match statement {
+            Ok(statement) => statement,
+            Err(error) => return (Some(connection), Err(Failure::without_effect(error))),
         };
         let (connection, rows) = self
             .database
             .ask(connection, statement, Effect::Unknown)
             .await;
-        let lane = Lane(connection.map(|connection| Kept {
-            connection,
-            since,
-            used: Instant::now(),
-        }));
         let outcomes = rows.and_then(|rows| {
             let row = one(rows)?;
             // Whatever it says, it was committed.
-            let appends = self.members.iter().map(|member| &member.append);
-            append::outcomes(&row, appends).map_err(Failure::of_write)
+            let outcomes = match routes {
+                Some(_) => append::outcomes_by_number(&row, appends)
+                    .map(|outcomes| (outcomes, Vec::new())),
+                None => append::outcomes_by_name(&row, appends),
+            };
+            outcomes.map_err(Failure::of_write)
         });
-        let again = match outcomes {
-            Ok(outcomes) => self.succeed(outcomes),
-            Err(failure) => self.fail(&failure),
-        };
-        (lane, again)
+        (connection, outcomes)
     }
 
-    /// The lane's connection, if it is still good, or another.
-    async fn board(&self, lane: Lane) -> Result<(PoolConnection<Postgres>, Instant), Failure> {
+    /// The lane's connection, if it is still good, or another; since when it is the lane's, and whether it is another.
+    async fn board(&self, lane: Lane) -> Result<(PoolConnection<Postgres>, Instant, bool), Failure> {
         if let Lane(Some(mut kept)) = lane {
             if kept.since.elapsed() > LANE_LIFETIME {
                 drop(kept.connection);
             } else if kept.used.elapsed() < FRESH || is_alive(&mut kept.connection).await {
-                return Ok((kept.connection, kept.since));
+                return Ok((kept.connection, kept.since, false));
             } else {
                 drop(kept.connection.detach());
             }
         }
         let connection = self.database.pool.acquire().await;
         connection
-            .map(|connection| (connection, Instant::now()))
+            .map(|connection| (connection, Instant::now(), true))
             .map_err(Failure::without_effect)
     }
 
-    /// Tells everybody; returns those whose heads somebody else had.
-    fn succeed(self, outcomes: Vec<Option<Outcome>>) -> Vec<Member> {
+    /// Tells everybody; returns what is known of the logs now, and those whose heads somebody else had or has moved.
+    fn succeed(self, (outcomes, numbers): Outcomes) -> Left {
         let now = Instant::now();
-        let mut again = Vec::new();
+        let mut numbers = numbers.into_iter();
+        let (mut logs, mut again) = (Vec::with_capacity(self.members.len()), Vec::new());
         for (mut member, outcome) in self.members.into_iter().zip(outcomes) {
+            let number = numbers.next().flatten();
+            let log = member.append.log.clone();
             let reply = match outcome {
-                Some(outcome) => Ok(outcome),
+                Some(Ok(appended)) => {
+                    let learned = Learned::of(&mut member.append, member.route, number);
+                    logs.push((log, learned));
+                    let _gone = member.reply.send(Ok(Ok(appended)));
+                    continue;
+                }
+                Some(Err(refusal)) => Ok(Err(refusal)),
+                None if member.route.is_some() => {
+                    member.route = None;
+                    member.by_name = true;
+                    logs.push((log, None));
+                    again.push(member);
+                    continue;
+                }
                 None if now >= member.deadline => Err(Failure::of(Class::Locked)),
                 None => {
                     let pause = FIRST_PAUSE * 2_u32.pow(member.pauses.min(5));
                     member.not_before = Some(now + pause.min(LONGEST_PAUSE));
                     member.pauses += 1;
+                    logs.push((log, None));
                     again.push(member);
                     continue;
                 }
             };
+            logs.push((log, None));
             // The caller may have gone; the outcome stands all the same.
             let _gone = member.reply.send(reply);
         }
-        again
+        (logs, again)
     }
 
     /// Tells everybody, or, where one may have failed the others, lets each travel alone.
-    fn fail(self, failure: &Failure) -> Vec<Member> {
+    fn fail(self, failure: &Failure) -> Left {
+        let logs = self.members.iter();
+        let logs = logs
+            .map(|member| (member.append.log.clone(), None))
+            .collect();
         let was_undone = failure.effect() == Effect::None;
         if self.members.len() > 1 && was_undone && failure.class.may_be_one_members_fault() {
             let alone = |mut member: Member| {
@@ -388,11 +466,11 @@ impl Batch {
                 member.deadline = Instant::now() + self.patience;
                 member
             };
-            return self.members.into_iter().map(alone).collect();
+            return (logs, self.members.into_iter().map(alone).collect());
         }
         for member in self.members {
             let _gone = member.reply.send(Err(failure.clone()));
         }
-        Vec::new()
+        (logs, Vec::new())
     }
 }
