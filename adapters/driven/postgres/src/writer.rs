@@ -28,6 +28,10 @@ const BATCH_BYTES: usize = MAX_APPEND_BYTES;
 /// How long an append is left alone whose head somebody else has: longer each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
+/// How long a few appends wait at most for a batch to come back.
+const HOLD: Duration = Duration::from_millis(2);
+/// How long those who were just answered are waited for at most.
+const MAX_PAUSE: Duration = Duration::from_millis(1);
 /// How long a lane keeps its connection.
 const LANE_LIFETIME: Duration = Duration::from_secs(30 * 60);
 
@@ -51,6 +55,7 @@ enum Message {
 struct Member {
     append: Append,
     bytes: usize,
+    arrived: Instant,
     reply: oneshot::Sender<Reply>,
     /// When it is told that its log is held by somebody else.
     deadline: Instant,
@@ -80,6 +85,8 @@ impl Writer {
             travelling: HashSet::new(),
             known: KnownLogs::default(),
             batches: JoinSet::new(),
+            last: Last::default(),
+            closing: Vec::new(),
         };
         database.home.spawn(dispatcher.run());
         Self {
@@ -98,11 +105,13 @@ impl Writer {
             .await
             .map_err(|_closed| Failure::of(Class::Closed))?;
         let (reply, outcome) = oneshot::channel();
+        let arrived = Instant::now();
         let member = Member {
             append,
             bytes,
+            arrived,
             reply,
-            deadline: Instant::now() + self.patience,
+            deadline: arrived + self.patience,
             not_before: None,
             pauses: 0,
             alone: false,
@@ -140,6 +149,7 @@ struct Kept {
 /// What a batch leaves: its lane, what became of the logs that it was about, and the members that must travel again.
 struct Done {
     lane: Lane,
+    took: Duration,
     /// Whether the lane has another connection than before: the server may be another one, too.
     is_new: bool,
     logs: Vec<(LogId, Option<Learned>)>,
@@ -164,14 +174,27 @@ struct Dispatcher {
     travelling: HashSet<LogId>,
     known: KnownLogs,
     batches: JoinSet<Done>,
+    last: Last,
+    /// Who waits for the end.
+    closing: Vec<oneshot::Sender<()>>,
+}
+
+/// The batch that came back last.
+#[derive(Default)]
+struct Last {
+    members: usize,
+    took: Duration,
+    back: Option<Instant>,
 }
 
 impl Dispatcher {
     async fn run(mut self) {
-        let mut closing = Vec::new();
         let mut arrived = Vec::new();
         let mut is_open = true;
         loop {
+            if !self.waiting.is_empty() && !self.lanes.is_empty() {
+                self.gather().await;
+            }
             let wake = self.start_batches();
             if !is_open && self.waiting.is_empty() && self.batches.is_empty() {
                 break;
@@ -190,17 +213,8 @@ impl Dispatcher {
                 },
                 count = self.messages.recv_many(&mut arrived, room), if is_open && room > 0 => {
                     is_open = count > 0;
-                    if !self.lanes.is_empty() {
-                        self.gather(&mut arrived, room).await;
-                    }
                     for message in arrived.drain(..) {
-                        match message {
-                            Message::Append(member) => self.waiting.push_back(*member),
-                            Message::Close(reply) => closing.push(reply),
-                        }
-                    }
-                    if !closing.is_empty() {
-                        self.messages.close();
+                        self.take(message);
                     }
                 }
                 () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
@@ -208,20 +222,40 @@ impl Dispatcher {
         }
         // Lanes first: whoever waits for the end may wait for the connections, too.
         drop(self.lanes);
-        for reply in closing {
+        for reply in self.closing {
             // Whoever asked may have gone.
             let _gone = reply.send(());
         }
     }
 
-    /// Waits for its turn behind the tasks that can run now, and takes what they have sent. The outcomes of a batch let many
-    /// appends be made at once; without this, the first of them would travel alone.
-    async fn gather(&mut self, arrived: &mut Vec<Message>, room: usize) {
+    /// Lets other tasks run, and takes what they send, until most of those who were just answered have come again, but no
+    /// longer than their batch took. Without this the first of them would travel alone, and the server would sync for each
+    /// few. Whoever appends alone never waits.
+    async fn gather(&mut self) {
+        let enough = self.last.members - self.last.members.div_ceil(4);
+        let patience = self.last.took.min(MAX_PAUSE);
         tokio::task::yield_now().await;
-        while arrived.len() < room
-            && let Ok(message) = self.messages.try_recv()
-        {
-            arrived.push(message);
+        loop {
+            while self.waiting.len() < WAITING
+                && let Ok(message) = self.messages.try_recv()
+            {
+                self.take(message);
+            }
+            let is_over = self.last.back.is_none_or(|back| back.elapsed() >= patience);
+            if is_over || self.waiting.len() >= enough || !self.closing.is_empty() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Append(member) => self.waiting.push_back(*member),
+            Message::Close(reply) => {
+                self.closing.push(reply);
+                self.messages.close();
+            }
         }
     }
 
@@ -230,6 +264,9 @@ impl Dispatcher {
         loop {
             if self.waiting.is_empty() || self.lanes.is_empty() {
                 return None;
+            }
+            if let Some(until) = self.hold() {
+                return Some(until);
             }
             let (members, wake) = self.next_batch();
             if members.is_empty() {
@@ -243,6 +280,15 @@ impl Dispatcher {
             };
             self.batches.spawn(batch.send(lane));
         }
+    }
+
+    /// Until when the waiting appends are held back, because they are few beside those that travel: they leave with the ones
+    /// that follow as soon as a batch comes back.
+    fn hold(&self) -> Option<Instant> {
+        let oldest = self.waiting.front()?;
+        let until = oldest.arrived + HOLD;
+        let are_few = self.waiting.len().saturating_mul(2) < self.travelling.len();
+        (are_few && until > Instant::now()).then_some(until)
     }
 
     /// Takes what can travel together: at most one append of a log, none of a log that travels, none before its elders, and
@@ -300,6 +346,11 @@ impl Dispatcher {
     }
 
     fn take_back(&mut self, done: Done) {
+        self.last = Last {
+            members: done.logs.len() - done.again.len(),
+            took: done.took,
+            back: Some(Instant::now()),
+        };
         self.lanes.push(done.lane);
         if done.is_new {
             self.known.clear();
@@ -324,6 +375,7 @@ struct Batch {
 
 impl Batch {
     async fn send(mut self, lane: Lane) -> Done {
+        let began = Instant::now();
         // All batches take heads in this order, so none waits in a circle with another.
         self.members
             .sort_unstable_by(|one, other| one.append.log.cmp(&other.append.log));
@@ -333,6 +385,7 @@ impl Batch {
                 let (logs, again) = self.fail(&failure);
                 return Done {
                     lane: Lane::default(),
+                    took: began.elapsed(),
                     is_new: true,
                     logs,
                     again,
@@ -358,6 +411,7 @@ impl Batch {
         Done {
             is_new: is_new || kept.is_none(),
             lane: Lane(kept),
+            took: began.elapsed(),
             logs,
             again,
         }

@@ -61,3 +61,52 @@ BEGIN
     END IF;
     RETURN coalesce(answered, '{}');
 END $$;
+
+-- claim_runs, and of each run whether signals wait for it: whoever has claimed a run without any need not look for them.
+CREATE FUNCTION claim_signalled(
+    a_worker text, a_queues text[], a_run text, a_limit bigint, a_ttl bigint,
+    OUT now bigint, OUT next_due bigint,
+    OUT runs text[], OUT fences bigint[], OUT deliveries integer[], OUT expiries bigint[], OUT signalled boolean[]
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+    SELECT c.now, c.next_due, c.runs, c.fences, c.deliveries, c.expiries
+    INTO now, next_due, runs, fences, deliveries, expiries
+    FROM claim_runs(a_worker, a_queues, a_run, a_limit, a_ttl) c;
+    signalled := '{}';
+    IF cardinality(runs) > 0 THEN
+        signalled := ARRAY(SELECT coalesce(r.waiting > 0, true)
+            FROM unnest(runs) WITH ORDINALITY AS u (run, n) LEFT JOIN runs r ON r.run = u.run ORDER BY u.n);
+    END IF;
+END $$;
+
+-- Ends many leases of turns that consumed nothing and did not fail: a_thens and a_times are those of settle_run. Runs that
+-- somebody else holds at the moment are left alone. Returns the ordinals of the members whose run was looked at, and of those
+-- whose lease was ended; a lease that was looked at and not ended was gone.
+CREATE FUNCTION settle_runs(
+    a_runs text[], a_fences bigint[], a_seens bigint[], a_thens integer[], a_times bigint[],
+    OUT now bigint, OUT looked bigint[], OUT settled bigint[]
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+    looked := ARRAY(SELECT m.ord FROM unnest(a_runs) WITH ORDINALITY AS m (run, ord) JOIN runs r ON r.run = m.run
+        FOR UPDATE OF r SKIP LOCKED);
+    now := seaworthy_now();
+    -- A statement of its own: it sees what was committed before the rows were ours.
+    WITH ended AS (
+        UPDATE runs r SET worker = NULL, fence = NULL, failures = 0,
+            state = CASE WHEN m.next IN (2, 3) AND NOT (m.next = 2 AND EXISTS (
+                SELECT 1 FROM signals s WHERE s.run_id = r.id AND s.id > m.seen AND s.payload IS NOT NULL))
+                THEN m.next ELSE 0 END,
+            at = CASE
+                WHEN m.next = 0 THEN now + least(m.time, 9000000000000000)
+                WHEN m.next = 2 AND EXISTS (
+                    SELECT 1 FROM signals s WHERE s.run_id = r.id AND s.id > m.seen AND s.payload IS NOT NULL) THEN now
+                WHEN m.next = 2 THEN m.time
+            END
+        FROM unnest(a_runs, a_fences, a_seens, a_thens, a_times) WITH ORDINALITY AS m (run, fence, seen, next, time, ord)
+        WHERE r.run = m.run AND r.fence = m.fence AND r.state = 1 AND m.ord = ANY (looked)
+        RETURNING m.ord
+    )
+    SELECT coalesce(array_agg(e.ord), '{}') INTO settled FROM ended e;
+END $$;
