@@ -1,6 +1,5 @@
 //! Appends as the database takes them: many in one statement, and what became of each.
 
-
 use std::collections::HashMap;
 
 use bytes::Bytes;
@@ -89,7 +88,11 @@ pub(crate) struct Learned {
 
 impl Learned {
     /// What `append`, which was made, leaves; `number` is asked for where the append had no route.
-    pub(crate) fn of(append: &mut Append, route: Option<Route>, number: Option<i64>) -> Option<Self> {
+    pub(crate) fn of(
+        append: &mut Append,
+        route: Option<Route>,
+        number: Option<i64>,
+    ) -> Option<Self> {
         let keeps_labels = route.is_some_and(|route| !route.relabels);
         Some(Self {
             number: route.map(|route| route.number).or(number)?,

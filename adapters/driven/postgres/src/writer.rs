@@ -1,5 +1,5 @@
-//! Appends on their way: whatever waits travels as one statement. An append lets tasks that can run now make theirs, and
-//! waits for nothing else to come.
+//! Appends on their way: whatever waits travels as one statement. What is sent soon after an answer waits for the appends of
+//! others who were answered at the same time; an append that is alone waits for nothing.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -440,8 +440,9 @@ impl Batch {
             let row = one(rows)?;
             // Whatever it says, it was committed.
             let outcomes = match routes {
-                Some(_) => append::outcomes_by_number(&row, appends)
-                    .map(|outcomes| (outcomes, Vec::new())),
+                Some(_) => {
+                    append::outcomes_by_number(&row, appends).map(|outcomes| (outcomes, Vec::new()))
+                }
                 None => append::outcomes_by_name(&row, appends),
             };
             outcomes.map_err(Failure::of_write)
@@ -450,7 +451,10 @@ impl Batch {
     }
 
     /// The lane's connection, if it is still good, or another; since when it is the lane's, and whether it is another.
-    async fn board(&self, lane: Lane) -> Result<(PoolConnection<Postgres>, Instant, bool), Failure> {
+    async fn board(
+        &self,
+        lane: Lane,
+    ) -> Result<(PoolConnection<Postgres>, Instant, bool), Failure> {
         if let Lane(Some(mut kept)) = lane {
             if kept.since.elapsed() > LANE_LIFETIME {
                 drop(kept.connection);

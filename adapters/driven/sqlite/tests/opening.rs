@@ -235,7 +235,11 @@ async fn a_store_of_version_3_loses_nothing_and_is_read_from_any_place() {
         .await
         .expect("connected");
     let store = sqlite.state_store();
-    for (name, head, sealed) in [("long", LONG, false), ("ended", 12, true), ("one", 1, false)] {
+    for (name, head, sealed) in [
+        ("long", LONG, false),
+        ("ended", 12, true),
+        ("one", 1, false),
+    ] {
         let log = support::log(name);
         let found = store.head(&log).await.expect("readable").expect("a head");
         assert_eq!((found.seq, found.sealed), (Seq(head), sealed), "{name}");
@@ -293,7 +297,8 @@ async fn a_log_that_version_3_left_goes_on_and_can_be_deleted() {
 /// fewer than a block has sequences.
 #[tokio::test]
 async fn a_migrated_log_has_the_marks_that_a_new_one_would_have() {
-    const MARKS: &str = "SELECT group_concat(last) FROM marks m JOIN logs l ON l.id = m.log WHERE l.name = 'long'";
+    const MARKS: &str =
+        "SELECT group_concat(last) FROM marks m JOIN logs l ON l.id = m.log WHERE l.name = 'long'";
     let marks = |path: &std::path::Path| -> String {
         raw(path)
             .query_row(MARKS, [], |row| row.get(0))
