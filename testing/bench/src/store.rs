@@ -23,6 +23,8 @@ pub(crate) const BYTES: usize = 400;
 struct Round {
     appends_a_second: f64,
     raw: f64,
+    /// The same in the adapter's own layout.
+    chained: f64,
     group: f64,
     cost: Cost,
 }
@@ -67,6 +69,9 @@ pub(crate) async fn measure(
                 median.group
             )),
         );
+        let what = "SQLite by hand in the adapter's own layout, which is not the usual one";
+        let chained = Raw::of(what, median.appends_a_second, median.chained);
+        report.add(Row::new("  the same", median.appends_a_second, "/s").beside(chained));
     }
     single(folder, quick, report).await
 }
@@ -85,9 +90,11 @@ async fn one(folder: &Path, logs: usize, appends: usize) -> Result<Round, Failur
     let (appends_a_second, cost, group) = together(folder, shape, appends).await?;
     let shape = Shape { group, ..shape };
     let raw = raw::appends(folder, shape, appends)?;
+    let chained = raw::chained(folder, shape, appends)?;
     Ok(Round {
         appends_a_second,
         raw,
+        chained,
         group,
         cost,
     })

@@ -409,11 +409,13 @@ impl LeaseStorage for Storage {
             };
             entry.deliveries = entry.deliveries.saturating_add(1);
             let delivery = entry.deliveries;
+            let has_signals = !entry.waiting.is_empty();
             claimed.leases.push(Lease {
                 run,
                 fence,
                 delivery,
                 expires,
+                has_signals,
             });
         }
         if claimed.leases.is_empty() {

@@ -17,6 +17,7 @@ use sqlx::postgres::PgRow;
 
 use crate::error::{self, Failure, undecodable};
 use crate::read::unsigned;
+use crate::settle::Ending;
 use crate::store::Shared;
 
 /// The most bytes of signals that one run brings along at once; what is left comes as mail.
@@ -27,7 +28,7 @@ const DELAYS: u32 = 12;
 const LONGEST: i64 = i64::MAX / 4;
 
 const CLAIM: &str = "
-SELECT now, next_due, runs, fences, deliveries, expiries FROM claim_runs($1, $2, $3, $4, $5)";
+SELECT now, next_due, runs, fences, deliveries, expiries, signalled FROM claim_signalled($1, $2, $3, $4, $5)";
 const RENEW: &str = "SELECT now, fences, expiries FROM renew_runs($1, $2, $3)";
 const SETTLE: &str = "SELECT now, settled FROM settle_run($1, $2, $3, $4, $5, $6, $7)";
 const DESCRIBE: &str = "SELECT state, at, worker, deliveries, waiting FROM runs WHERE run = $1";
@@ -70,6 +71,49 @@ impl Leases {
         let now: i64 = row.try_get(0).map_err(Failure::of_write).map_err(serving)?;
         self.0.clock.learn(asked, Timestamp::from_millis(now));
         Ok(row)
+    }
+
+    /// Ends the lease of a turn that consumed nothing and did not fail in one statement with others. `None`: it is to be
+    /// ended alone.
+    async fn settle_together(
+        &self,
+        settle: &Settle<'_>,
+        then: i32,
+        time: Option<i64>,
+        consumed: &[SignalId],
+    ) -> Result<Option<bool>, RuntimeError> {
+        if !consumed.is_empty() || !matches!(settle.settlement, Settlement::Next(_)) {
+            return Ok(None);
+        }
+        let ending = Ending {
+            lease: settle.lease.clone(),
+            seen: signed(settle.seen),
+            then,
+            time,
+        };
+        self.0.settler.settle(ending).await.map_err(serving)
+    }
+
+    async fn settle_alone(
+        &self,
+        settle: &Settle<'_>,
+        then: i32,
+        time: Option<i64>,
+        consumed: &[SignalId],
+    ) -> Result<bool, RuntimeError> {
+        let delays: Vec<i64> = (1..=DELAYS)
+            .map(|failures| millis(redelivery_delay(failures)))
+            .collect();
+        let statement = sqlx::query(SETTLE)
+            .bind(settle.lease.run.as_str().to_owned())
+            .bind(signed(settle.lease.fence))
+            .bind(signed(settle.seen))
+            .bind(then)
+            .bind(time)
+            .bind(texts(consumed.iter().map(SignalId::as_str)))
+            .bind(delays);
+        let row = self.timed(statement).await?;
+        row.try_get(1).map_err(Failure::of_write).map_err(serving)
     }
 }
 
@@ -127,19 +171,10 @@ impl LeaseStorage for Leases {
             Settlement::Failed => (4, None, &none),
             Settlement::Released => (5, None, &none),
         };
-        let delays: Vec<i64> = (1..=DELAYS)
-            .map(|failures| millis(redelivery_delay(failures)))
-            .collect();
-        let statement = sqlx::query(SETTLE)
-            .bind(settle.lease.run.as_str().to_owned())
-            .bind(signed(settle.lease.fence))
-            .bind(signed(settle.seen))
-            .bind(then)
-            .bind(time)
-            .bind(texts(consumed.iter().map(SignalId::as_str)))
-            .bind(delays);
-        let row = self.timed(statement).await?;
-        let settled = row.try_get(1).map_err(Failure::of_write).map_err(serving)?;
+        let settled = match self.settle_together(&settle, then, time, consumed).await? {
+            Some(settled) => settled,
+            None => self.settle_alone(&settle, then, time, consumed).await?,
+        };
         if settled {
             self.0.hints.due.give();
         }
@@ -199,13 +234,16 @@ fn claimed(row: &PgRow) -> Result<Claimed, sqlx::Error> {
     let fences: Vec<i64> = row.try_get(3)?;
     let deliveries: Vec<i32> = row.try_get(4)?;
     let expiries: Vec<i64> = row.try_get(5)?;
-    let granted = runs.into_iter().zip(fences).zip(deliveries).zip(expiries);
-    let leases = granted.map(|(((run, number), delivery), expires)| {
+    let signalled: Vec<bool> = row.try_get(6)?;
+    let granted = runs.into_iter().zip(fences).zip(deliveries);
+    let granted = granted.zip(expiries).zip(signalled);
+    let leases = granted.map(|((((run, number), delivery), expires), has_signals)| {
         Ok(Lease {
             run: RunId::new(run).map_err(|_invalid| undecodable("a run's id"))?,
             fence: fence(number)?,
             delivery: small(delivery),
             expires: Timestamp::from_millis(expires),
+            has_signals,
         })
     });
     Ok(Claimed {

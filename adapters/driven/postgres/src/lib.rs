@@ -34,6 +34,7 @@ mod notify;
 mod read;
 mod schema;
 mod settings;
+mod settle;
 mod state_store;
 mod store;
 mod writer;

@@ -7,11 +7,14 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
 /// Each step makes the schema of the next version; the first makes version 1. A released step is never changed: the
 /// database keeps the digest of what was done to it.
-const STEPS: &[&str] = &[concat!(
-    include_str!("schema/1_tables.sql"),
-    include_str!("schema/2_logs.sql"),
-    include_str!("schema/3_runs.sql"),
-)];
+const STEPS: &[&str] = &[
+    concat!(
+        include_str!("schema/1_tables.sql"),
+        include_str!("schema/2_logs.sql"),
+        include_str!("schema/3_runs.sql"),
+    ),
+    include_str!("schema/4_numbers.sql"),
+];
 
 const MIGRATIONS: &str = "
 CREATE TABLE seaworthy_migrations (

@@ -24,6 +24,7 @@ use crate::error::{ADAPTER, Class, Failure, state_store};
 use crate::notify::{self, Announcer};
 use crate::schema::{self, Unusable};
 use crate::settings::{self, Server, Unfit};
+use crate::settle::Settler;
 use crate::state_store::PostgresStateStore;
 use crate::writer::Writer;
 
@@ -46,6 +47,7 @@ pub struct Postgres {
 pub(crate) struct Shared {
     pub(crate) database: Database,
     pub(crate) writer: Writer,
+    pub(crate) settler: Settler,
     pub(crate) clock: Arc<DatabaseClock>,
     pub(crate) hints: Hints,
     pub(crate) announcer: Announcer,
@@ -213,12 +215,14 @@ impl Postgres {
         };
         // Short enough for a channel's name: the schema's was checked.
         let channel = format!("seaworthy_{}", config.schema);
+        let clock = Arc::new(DatabaseClock::new(clock, asked, now, answered));
         Ok(Self {
             shared: Arc::new(Shared {
                 writer: Writer::start(&database, &config),
+                settler: Settler::start(&database, &clock),
                 announcer: Announcer::start(&database, channel.clone(), handle),
                 database,
-                clock: Arc::new(DatabaseClock::new(clock, asked, now, answered)),
+                clock,
                 hints: Hints::default(),
                 durability: server.durability,
                 listening: Mutex::default(),

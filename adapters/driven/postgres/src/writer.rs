@@ -1,5 +1,5 @@
-//! Appends on their way: whatever waits travels as one statement. An append lets tasks that can run now make theirs, and
-//! waits for nothing else to come.
+//! Appends on their way: whatever waits travels as one statement. What is sent soon after an answer waits for the appends of
+//! others who were answered at the same time; an append that is alone waits for nothing.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::PostgresConfig;
-use crate::append::{self, MAX_APPEND_BYTES, Outcome};
+use crate::append::{self, KnownLogs, Learned, MAX_APPEND_BYTES, Outcome, Route};
 use crate::database::{Database, FRESH, is_alive, one};
 use crate::error::{Class, Failure};
 
@@ -28,6 +28,10 @@ const BATCH_BYTES: usize = MAX_APPEND_BYTES;
 /// How long an append is left alone whose head somebody else has: longer each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
+/// How long a few appends wait at most for a batch to come back.
+const HOLD: Duration = Duration::from_millis(2);
+/// How long those who were just answered are waited for at most.
+const MAX_PAUSE: Duration = Duration::from_millis(1);
 /// How long a lane keeps its connection.
 const LANE_LIFETIME: Duration = Duration::from_secs(30 * 60);
 
@@ -51,6 +55,7 @@ enum Message {
 struct Member {
     append: Append,
     bytes: usize,
+    arrived: Instant,
     reply: oneshot::Sender<Reply>,
     /// When it is told that its log is held by somebody else.
     deadline: Instant,
@@ -59,6 +64,10 @@ struct Member {
     pauses: u32,
     /// Whether it may have been what failed a batch: then it travels alone.
     alone: bool,
+    /// How its log is found; `None`: by its name.
+    route: Option<Route>,
+    /// Whether it was tried by number in vain.
+    by_name: bool,
     _units: OwnedSemaphorePermit,
 }
 
@@ -74,7 +83,10 @@ impl Writer {
             patience: config.statement_timeout,
             waiting: VecDeque::new(),
             travelling: HashSet::new(),
+            known: KnownLogs::default(),
             batches: JoinSet::new(),
+            last: Last::default(),
+            closing: Vec::new(),
         };
         database.home.spawn(dispatcher.run());
         Self {
@@ -93,14 +105,18 @@ impl Writer {
             .await
             .map_err(|_closed| Failure::of(Class::Closed))?;
         let (reply, outcome) = oneshot::channel();
+        let arrived = Instant::now();
         let member = Member {
             append,
             bytes,
+            arrived,
             reply,
-            deadline: Instant::now() + self.patience,
+            deadline: arrived + self.patience,
             not_before: None,
             pauses: 0,
             alone: false,
+            route: None,
+            by_name: false,
             _units,
         };
         self.queue
@@ -130,12 +146,20 @@ struct Kept {
     used: Instant,
 }
 
-/// What a batch leaves: its lane, which logs it was about, and the members that must travel again.
+/// What a batch leaves: its lane, what became of the logs that it was about, and the members that must travel again.
 struct Done {
     lane: Lane,
-    logs: Vec<LogId>,
+    took: Duration,
+    /// Whether the lane has another connection than before: the server may be another one, too.
+    is_new: bool,
+    logs: Vec<(LogId, Option<Learned>)>,
     again: Vec<Member>,
 }
+
+/// What became of the members, and the numbers of their logs where those were asked for.
+type Outcomes = (Vec<Option<Outcome>>, Vec<Option<i64>>);
+/// What is known of the logs, and the members that must travel again.
+type Left = (Vec<(LogId, Option<Learned>)>, Vec<Member>);
 
 struct Dispatcher {
     messages: mpsc::Receiver<Message>,
@@ -148,15 +172,29 @@ struct Dispatcher {
     waiting: VecDeque<Member>,
     /// The logs that a batch is about: the next append of each waits for its outcome.
     travelling: HashSet<LogId>,
+    known: KnownLogs,
     batches: JoinSet<Done>,
+    last: Last,
+    /// Who waits for the end.
+    closing: Vec<oneshot::Sender<()>>,
+}
+
+/// The batch that came back last.
+#[derive(Default)]
+struct Last {
+    members: usize,
+    took: Duration,
+    back: Option<Instant>,
 }
 
 impl Dispatcher {
     async fn run(mut self) {
-        let mut closing = Vec::new();
         let mut arrived = Vec::new();
         let mut is_open = true;
         loop {
+            if !self.waiting.is_empty() && !self.lanes.is_empty() {
+                self.gather().await;
+            }
             let wake = self.start_batches();
             if !is_open && self.waiting.is_empty() && self.batches.is_empty() {
                 break;
@@ -170,21 +208,13 @@ impl Dispatcher {
                         tracing::error!(%error, "a batch of appends broke");
                         self.lanes.push(Lane::default());
                         self.travelling.clear();
+                        self.known.clear();
                     }
                 },
                 count = self.messages.recv_many(&mut arrived, room), if is_open && room > 0 => {
                     is_open = count > 0;
-                    if !self.lanes.is_empty() {
-                        self.gather(&mut arrived, room).await;
-                    }
                     for message in arrived.drain(..) {
-                        match message {
-                            Message::Append(member) => self.waiting.push_back(*member),
-                            Message::Close(reply) => closing.push(reply),
-                        }
-                    }
-                    if !closing.is_empty() {
-                        self.messages.close();
+                        self.take(message);
                     }
                 }
                 () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
@@ -192,20 +222,40 @@ impl Dispatcher {
         }
         // Lanes first: whoever waits for the end may wait for the connections, too.
         drop(self.lanes);
-        for reply in closing {
+        for reply in self.closing {
             // Whoever asked may have gone.
             let _gone = reply.send(());
         }
     }
 
-    /// Waits for its turn behind the tasks that can run now, and takes what they have sent. The outcomes of a batch let many
-    /// appends be made at once; without this, the first of them would travel alone.
-    async fn gather(&mut self, arrived: &mut Vec<Message>, room: usize) {
+    /// Lets other tasks run, and takes what they send, until most of those who were just answered have come again, but no
+    /// longer than their batch took. Without this the first of them would travel alone, and the server would sync for each
+    /// few. Whoever appends alone never waits.
+    async fn gather(&mut self) {
+        let enough = self.last.members - self.last.members.div_ceil(4);
+        let patience = self.last.took.min(MAX_PAUSE);
         tokio::task::yield_now().await;
-        while arrived.len() < room
-            && let Ok(message) = self.messages.try_recv()
-        {
-            arrived.push(message);
+        loop {
+            while self.waiting.len() < WAITING
+                && let Ok(message) = self.messages.try_recv()
+            {
+                self.take(message);
+            }
+            let is_over = self.last.back.is_none_or(|back| back.elapsed() >= patience);
+            if is_over || self.waiting.len() >= enough || !self.closing.is_empty() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Append(member) => self.waiting.push_back(*member),
+            Message::Close(reply) => {
+                self.closing.push(reply);
+                self.messages.close();
+            }
         }
     }
 
@@ -214,6 +264,9 @@ impl Dispatcher {
         loop {
             if self.waiting.is_empty() || self.lanes.is_empty() {
                 return None;
+            }
+            if let Some(until) = self.hold() {
+                return Some(until);
             }
             let (members, wake) = self.next_batch();
             if members.is_empty() {
@@ -229,14 +282,24 @@ impl Dispatcher {
         }
     }
 
-    /// Takes what can travel together: at most one append of a log, none of a log that travels, none before its elders.
+    /// Until when the waiting appends are held back, because they are few beside those that travel: they leave with the ones
+    /// that follow as soon as a batch comes back.
+    fn hold(&self) -> Option<Instant> {
+        let oldest = self.waiting.front()?;
+        let until = oldest.arrived + HOLD;
+        let are_few = self.waiting.len().saturating_mul(2) < self.travelling.len();
+        (are_few && until > Instant::now()).then_some(until)
+    }
+
+    /// Takes what can travel together: at most one append of a log, none of a log that travels, none before its elders, and
+    /// either all by name or all by number.
     fn next_batch(&mut self) -> (Vec<Member>, Option<Instant>) {
         let now = Instant::now();
         let mut members: Vec<Member> = Vec::new();
         let mut left_behind: HashSet<LogId> = HashSet::new();
         let (mut bytes, mut wake) = (0_usize, None::<Instant>);
         let mut kept = VecDeque::with_capacity(self.waiting.len());
-        while let Some(member) = self.waiting.pop_front() {
+        while let Some(mut member) = self.waiting.pop_front() {
             if member.reply.is_closed() {
                 // Its caller has gone, and nothing was sent.
                 continue;
@@ -249,7 +312,15 @@ impl Dispatcher {
             let log = &member.append.log;
             let is_blocked = self.travelling.contains(log) || left_behind.contains(log);
             let is_early = member.not_before.is_some_and(|not_before| not_before > now);
-            if is_full || is_blocked || is_early {
+            if !is_full && !is_blocked && !is_early {
+                let known = self.known.get(log).filter(|_known| !member.by_name);
+                member.route = known.and_then(|known| known.route(&member.append));
+            }
+            let goes_elsewhere = members
+                .first()
+                .is_some_and(|first| first.route.is_some() != member.route.is_some());
+            let log = &member.append.log;
+            if is_full || is_blocked || is_early || goes_elsewhere {
                 if is_early && !is_blocked {
                     wake = match (wake, member.not_before) {
                         (Some(one), Some(other)) => Some(one.min(other)),
@@ -275,9 +346,18 @@ impl Dispatcher {
     }
 
     fn take_back(&mut self, done: Done) {
+        self.last = Last {
+            members: done.logs.len() - done.again.len(),
+            took: done.took,
+            back: Some(Instant::now()),
+        };
         self.lanes.push(done.lane);
-        for log in &done.logs {
-            self.travelling.remove(log);
+        if done.is_new {
+            self.known.clear();
+        }
+        for (log, learned) in done.logs {
+            self.travelling.remove(&log);
+            self.known.learn(log, learned);
         }
         // They came before all that wait.
         for member in done.again.into_iter().rev() {
@@ -295,91 +375,147 @@ struct Batch {
 
 impl Batch {
     async fn send(mut self, lane: Lane) -> Done {
+        let began = Instant::now();
         // All batches take heads in this order, so none waits in a circle with another.
         self.members
             .sort_unstable_by(|one, other| one.append.log.cmp(&other.append.log));
-        let logs = self
-            .members
-            .iter()
-            .map(|member| member.append.log.clone())
-            .collect();
-        let (lane, again) = self.travel(lane).await;
-        Done { lane, logs, again }
+        let (connection, since, is_new) = match self.board(lane).await {
+            Ok(boarded) => boarded,
+            Err(failure) => {
+                let (logs, again) = self.fail(&failure);
+                return Done {
+                    lane: Lane::default(),
+                    took: began.elapsed(),
+                    is_new: true,
+                    logs,
+                    again,
+                };
+            }
+        };
+        if is_new {
+            // What is known may be of another server.
+            for member in &mut self.members {
+                member.route = None;
+            }
+        }
+        let (connection, outcomes) = self.travel(connection).await;
+        let (logs, again) = match outcomes {
+            Ok(outcomes) => self.succeed(outcomes),
+            Err(failure) => self.fail(&failure),
+        };
+        let kept = connection.map(|connection| Kept {
+            connection,
+            since,
+            used: Instant::now(),
+        });
+        Done {
+            is_new: is_new || kept.is_none(),
+            lane: Lane(kept),
+            took: began.elapsed(),
+            logs,
+            again,
+        }
     }
 
-    async fn travel(self, lane: Lane) -> (Lane, Vec<Member>) {
+    /// What became of each member, and the connection if it is still good.
+    async fn travel(
+        &self,
+        connection: PoolConnection<Postgres>,
+    ) -> (Option<PoolConnection<Postgres>>, Result<Outcomes, Failure>) {
         let appends = self.members.iter().map(|member| &member.append);
-        let statement = match append::statement(appends) {
-            Ok(statement) => statement,
-            Err(error) => return (lane, self.fail(&Failure::without_effect(error))),
+        let routes: Option<Vec<Route>> = self.members.iter().map(|member| member.route).collect();
+        let statement = match &routes {
+            Some(routes) => append::by_number(appends.clone().zip(routes.iter().copied())),
+            None => append::by_name(appends.clone()),
         };
-        let (connection, since) = match self.board(lane).await {
-            Ok(boarded) => boarded,
-            Err(failure) => return (Lane::default(), self.fail(&failure)),
+        let statement = match statement {
+            Ok(statement) => statement,
+            Err(error) => return (Some(connection), Err(Failure::without_effect(error))),
         };
         let (connection, rows) = self
             .database
             .ask(connection, statement, Effect::Unknown)
             .await;
-        let lane = Lane(connection.map(|connection| Kept {
-            connection,
-            since,
-            used: Instant::now(),
-        }));
         let outcomes = rows.and_then(|rows| {
             let row = one(rows)?;
             // Whatever it says, it was committed.
-            let appends = self.members.iter().map(|member| &member.append);
-            append::outcomes(&row, appends).map_err(Failure::of_write)
+            let outcomes = match routes {
+                Some(_) => {
+                    append::outcomes_by_number(&row, appends).map(|outcomes| (outcomes, Vec::new()))
+                }
+                None => append::outcomes_by_name(&row, appends),
+            };
+            outcomes.map_err(Failure::of_write)
         });
-        let again = match outcomes {
-            Ok(outcomes) => self.succeed(outcomes),
-            Err(failure) => self.fail(&failure),
-        };
-        (lane, again)
+        (connection, outcomes)
     }
 
-    /// The lane's connection, if it is still good, or another.
-    async fn board(&self, lane: Lane) -> Result<(PoolConnection<Postgres>, Instant), Failure> {
+    /// The lane's connection, if it is still good, or another; since when it is the lane's, and whether it is another.
+    async fn board(
+        &self,
+        lane: Lane,
+    ) -> Result<(PoolConnection<Postgres>, Instant, bool), Failure> {
         if let Lane(Some(mut kept)) = lane {
             if kept.since.elapsed() > LANE_LIFETIME {
                 drop(kept.connection);
             } else if kept.used.elapsed() < FRESH || is_alive(&mut kept.connection).await {
-                return Ok((kept.connection, kept.since));
+                return Ok((kept.connection, kept.since, false));
             } else {
                 drop(kept.connection.detach());
             }
         }
         let connection = self.database.pool.acquire().await;
         connection
-            .map(|connection| (connection, Instant::now()))
+            .map(|connection| (connection, Instant::now(), true))
             .map_err(Failure::without_effect)
     }
 
-    /// Tells everybody; returns those whose heads somebody else had.
-    fn succeed(self, outcomes: Vec<Option<Outcome>>) -> Vec<Member> {
+    /// Tells everybody; returns what is known of the logs now, and those whose heads somebody else had or has moved.
+    fn succeed(self, (outcomes, numbers): Outcomes) -> Left {
         let now = Instant::now();
-        let mut again = Vec::new();
+        let mut numbers = numbers.into_iter();
+        let (mut logs, mut again) = (Vec::with_capacity(self.members.len()), Vec::new());
         for (mut member, outcome) in self.members.into_iter().zip(outcomes) {
+            let number = numbers.next().flatten();
+            let log = member.append.log.clone();
             let reply = match outcome {
-                Some(outcome) => Ok(outcome),
+                Some(Ok(appended)) => {
+                    let learned = Learned::of(&mut member.append, member.route, number);
+                    logs.push((log, learned));
+                    let _gone = member.reply.send(Ok(Ok(appended)));
+                    continue;
+                }
+                Some(Err(refusal)) => Ok(Err(refusal)),
+                None if member.route.is_some() => {
+                    member.route = None;
+                    member.by_name = true;
+                    logs.push((log, None));
+                    again.push(member);
+                    continue;
+                }
                 None if now >= member.deadline => Err(Failure::of(Class::Locked)),
                 None => {
                     let pause = FIRST_PAUSE * 2_u32.pow(member.pauses.min(5));
                     member.not_before = Some(now + pause.min(LONGEST_PAUSE));
                     member.pauses += 1;
+                    logs.push((log, None));
                     again.push(member);
                     continue;
                 }
             };
+            logs.push((log, None));
             // The caller may have gone; the outcome stands all the same.
             let _gone = member.reply.send(reply);
         }
-        again
+        (logs, again)
     }
 
     /// Tells everybody, or, where one may have failed the others, lets each travel alone.
-    fn fail(self, failure: &Failure) -> Vec<Member> {
+    fn fail(self, failure: &Failure) -> Left {
+        let logs = self.members.iter();
+        let logs = logs
+            .map(|member| (member.append.log.clone(), None))
+            .collect();
         let was_undone = failure.effect() == Effect::None;
         if self.members.len() > 1 && was_undone && failure.class.may_be_one_members_fault() {
             let alone = |mut member: Member| {
@@ -388,11 +524,11 @@ impl Batch {
                 member.deadline = Instant::now() + self.patience;
                 member
             };
-            return self.members.into_iter().map(alone).collect();
+            return (logs, self.members.into_iter().map(alone).collect());
         }
         for member in self.members {
             let _gone = member.reply.send(Err(failure.clone()));
         }
-        Vec::new()
+        (logs, Vec::new())
     }
 }

@@ -26,9 +26,9 @@ async fn a_step_of_one_run_is_one_round_trip() {
     let (proxy, config) = proxied(&schema).await;
     let opened = Postgres::connect(config, Arc::new(RealClock)).await;
     let store = opened.expect("connected").state_store();
-    // The first two open the connections of both lanes and prepare the statement.
+    // The first two open the connections of both lanes and prepare the statements.
     let mut head = 0;
-    while head < 4 {
+    while head < 8 {
         store
             .append(append("a", head, &[b"x"]))
             .await

@@ -1,6 +1,5 @@
 //! One append, in the transaction of its group.
 
-use bytes::Bytes;
 use rusqlite::{CachedStatement, Connection, Result, params};
 use seaworthy_ports::LogId;
 use seaworthy_ports::state_store::{
@@ -16,14 +15,20 @@ use crate::sql;
 /// The last sequence a log can have.
 const MAX_SEQ: u64 = i64::MAX as u64;
 
-const CREATE: &str = "
-INSERT INTO logs (kind, name, seq, sealed, deleted, labels, append_id) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6)";
-const ADVANCE: &str = "UPDATE logs SET seq = ?2, sealed = ?3, append_id = ?4 WHERE id = ?1";
+const CREATE: &str = "INSERT INTO logs (kind, name, deleted, labels) VALUES (?1, ?2, 0, ?3)";
+/// The whole row is written: what it was is known, and SQLite need not read it.
+const ADVANCE: &str =
+    "REPLACE INTO heads (log, seq, newest, sealed, append_id) VALUES (?1, ?2, ?3, ?4, ?5)";
 const RELABEL: &str = "UPDATE logs SET labels = ?2 WHERE id = ?1";
-const INSERT: &str = "INSERT INTO appends (log, last, lengths, bodies) VALUES (?1, ?2, ?3, ?4)";
+const INSERT: &str =
+    "INSERT INTO appends (log, last, previous, lengths, bodies) VALUES (?1, ?2, ?3, ?4, ?5)";
+const MARK: &str = "INSERT INTO marks (log, last, append) VALUES (?1, ?2, ?3)";
 const ADD_LABEL: &str = "INSERT INTO labels (kind, name, value, log) VALUES (?1, ?2, ?3, ?4)";
 pub(crate) const REMOVE_LABEL: &str =
     "DELETE FROM labels WHERE kind = ?1 AND name = ?2 AND value = ?3 AND log = ?4";
+
+/// An append whose last record lies in another block of so many is one to begin reading at. Part of the schema.
+pub(crate) const MARK_EVERY: u64 = 64;
 
 /// The labels of a head as stored, or `None` if that is not what they are.
 pub(crate) fn parse_labels(text: &str) -> Option<Labels> {
@@ -54,10 +59,25 @@ impl<'c> Statements<'c> {
         })
     }
 
-    fn insert(&mut self, log: i64, last: u64, bodies: &[Bytes]) -> Result<()> {
-        let (lengths, bodies) = pack(bodies);
-        let append = params![log, stored(last), lengths, &*bodies];
-        self.insert.execute(append).map(drop)
+    /// Writes the append behind the row `previous`, whose last record is `before`, and moves the head there. Returns the
+    /// append's row.
+    fn write(
+        &mut self,
+        log: i64,
+        (previous, before): (Option<i64>, u64),
+        last: u64,
+        append: &Append,
+    ) -> Result<i64> {
+        let (lengths, bodies) = pack(&append.bodies);
+        let row = params![log, stored(last), previous, lengths, &*bodies];
+        self.insert.execute(row)?;
+        let row = self.connection.last_insert_rowid();
+        if last / MARK_EVERY > before / MARK_EVERY {
+            sql::execute(self.connection, MARK, [log, stored(last), row])?;
+        }
+        let head = params![log, stored(last), row, append.seal, append.id.as_str()];
+        self.advance.execute(head)?;
+        Ok(row)
     }
 }
 
@@ -125,8 +145,8 @@ fn repeat(
 fn has_bodies(append: &Append, head: &Head, connection: &Connection) -> Result<bool> {
     let stored = sql::one_if_any(
         connection,
-        "SELECT lengths, bodies FROM appends WHERE log = ?1 AND last = ?2",
-        [head.row, stored(head.seq)],
+        "SELECT lengths, bodies FROM appends WHERE id = ?3 AND log = ?1 AND last = ?2",
+        [head.log, stored(head.seq), head.append],
         |row| Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get::<_, Vec<u8>>(1)?)),
     )?;
     let bodies = stored.and_then(|(lengths, bodies)| unpack(lengths.as_deref(), bodies));
@@ -178,24 +198,18 @@ fn create(append: &Append, seq: u64, statements: &mut Statements<'_>) -> Result<
     sql::execute(
         connection,
         CREATE,
-        params![
-            kind.as_str(),
-            name.as_str(),
-            stored(seq),
-            append.seal,
-            labels,
-            append.id.as_str()
-        ],
+        params![kind.as_str(), name.as_str(), labels],
     )?;
-    let row = connection.last_insert_rowid();
+    let log = connection.last_insert_rowid();
     for (name, value) in &append.labels {
-        let label = params![kind.as_str(), name.as_bytes(), value.as_bytes(), row];
+        let label = params![kind.as_str(), name.as_bytes(), value.as_bytes(), log];
         sql::execute(connection, ADD_LABEL, label)?;
     }
-    statements.insert(row, seq, &append.bodies)?;
+    let row = statements.write(log, (None, 0), seq, append)?;
     Ok(Head {
-        row,
+        log,
         seq,
+        append: row,
         sealed: append.seal,
         deleted: false,
         labels: append.labels.clone(),
@@ -209,13 +223,8 @@ fn advance(
     seq: u64,
     statements: &mut Statements<'_>,
 ) -> Result<()> {
-    statements.insert(head.row, seq, &append.bodies)?;
-    statements.advance.execute(params![
-        head.row,
-        stored(seq),
-        append.seal,
-        append.id.as_str()
-    ])?;
+    let before = (Some(head.append), head.seq);
+    head.append = statements.write(head.log, before, seq, append)?;
     if head.labels != append.labels {
         relabel(append, head, statements.connection)?;
     }
@@ -229,18 +238,18 @@ fn advance(
 
 fn relabel(append: &Append, head: &mut Head, connection: &Connection) -> Result<()> {
     let labels = json!(append.labels).to_string();
-    sql::execute(connection, RELABEL, params![head.row, labels])?;
+    sql::execute(connection, RELABEL, params![head.log, labels])?;
     let kind = append.log.kind.as_str();
     let old = std::mem::replace(&mut head.labels, append.labels.clone());
     for (name, value) in &old {
         if append.labels.get(name) != Some(value) {
-            let label = params![kind, name.as_bytes(), value.as_bytes(), head.row];
+            let label = params![kind, name.as_bytes(), value.as_bytes(), head.log];
             sql::execute(connection, REMOVE_LABEL, label)?;
         }
     }
     for (name, value) in &append.labels {
         if old.get(name) != Some(value) {
-            let label = params![kind, name.as_bytes(), value.as_bytes(), head.row];
+            let label = params![kind, name.as_bytes(), value.as_bytes(), head.log];
             sql::execute(connection, ADD_LABEL, label)?;
         }
     }

@@ -13,14 +13,17 @@ use crate::append::parse_labels;
 use crate::sql;
 
 const FIND: &str = "
-SELECT id, seq, sealed, deleted, labels, append_id, (SELECT max(last) FROM appends WHERE log = logs.id)
-FROM logs WHERE kind = ?1 AND name = ?2";
+SELECT l.id, h.seq, h.sealed, l.deleted, l.labels, h.append_id, h.newest, a.last
+FROM logs l LEFT JOIN heads h ON h.log = l.id LEFT JOIN appends a ON a.id = h.newest AND a.log = l.id
+WHERE l.kind = ?1 AND l.name = ?2";
 
 /// A log's head, as far as appends need it.
 #[derive(Debug)]
 pub(crate) struct Head {
-    pub(crate) row: i64,
+    pub(crate) log: i64,
     pub(crate) seq: u64,
+    /// The row of the append that made it.
+    pub(crate) append: i64,
     pub(crate) sealed: bool,
     pub(crate) deleted: bool,
     pub(crate) labels: Labels,
@@ -91,14 +94,27 @@ impl Heads {
 
 /// `None` where the row cannot be one that we wrote.
 fn read(row: &Row<'_>) -> Option<Head> {
-    let seq = u64::try_from(row.get::<_, i64>(1).ok()?).ok()?;
-    let last = row.get::<_, Option<i64>>(6).ok()?.unwrap_or(0);
-    (u64::try_from(last).ok()? == seq).then_some(())?;
+    let (log, deleted) = (row.get(0).ok()?, row.get(3).ok()?);
+    if deleted {
+        return Some(Head {
+            log,
+            seq: 0,
+            append: 0,
+            sealed: false,
+            deleted,
+            labels: Labels::new(),
+            newest: None,
+        });
+    }
+    let seq: i64 = row.get(1).ok()?;
+    let last: i64 = row.get(7).ok()?;
+    (seq == last).then_some(())?;
     Some(Head {
-        row: row.get(0).ok()?,
-        seq,
+        log,
+        seq: u64::try_from(seq).ok()?,
+        append: row.get(6).ok()?,
         sealed: row.get(2).ok()?,
-        deleted: row.get(3).ok()?,
+        deleted,
         labels: parse_labels(&row.get::<_, String>(4).ok()?)?,
         newest: row.get(5).ok()?,
     })

@@ -81,7 +81,7 @@ const FENCES: &str = "UPDATE counters SET value = value + ?1 WHERE name = 'fence
 
 const GRANT: &str = "
 UPDATE runs SET state = 1, worker = ?2, at = ?3, deliveries = deliveries + 1, fence = ?4 WHERE id = ?1
-RETURNING deliveries";
+RETURNING deliveries, waiting > 0";
 
 const RENEW: &str = "
 UPDATE runs SET at = max(at, ?4) WHERE run = ?1 AND fence = ?2 AND state = 1 AND at > ?3 RETURNING at";
@@ -500,12 +500,16 @@ impl Grant {
                     expires.as_millis(),
                     fence
                 ];
-                let delivery: i64 = sql::one(connection, GRANT, parameters, |row| row.get(0))?;
+                let (delivery, has_signals): (i64, bool) =
+                    sql::one(connection, GRANT, parameters, |row| {
+                        Ok((row.get(0)?, row.get(1)?))
+                    })?;
                 Ok(Lease {
                     run: candidate.run,
                     fence: u64::try_from(fence).map_err(|_negative| undecodable("a fence"))?,
                     delivery: small(delivery),
                     expires,
+                    has_signals,
                 })
             })
             .collect()

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use seaworthy_ports::state_store::{Head, Labels, Record, Seq, StateStoreError};
 use seaworthy_ports::{BoxStream, LogId};
 
+use crate::append::MARK_EVERY;
 use crate::bodies::unpack;
 use crate::error::{self, Failure, undecodable};
 use crate::sql;
@@ -16,22 +17,29 @@ use crate::state_store::{contradiction, labels, unsigned};
 use crate::store::Shared;
 
 /// One page of a log read.
-const READ_APPENDS: i64 = 256;
+const READ_APPENDS: usize = 256;
 const READ_BYTES: usize = 4 * 1024 * 1024;
 
+/// A damaged log has nulls.
 const HEAD: &str = "
-SELECT id, seq, sealed, labels, (SELECT max(last) FROM appends WHERE log = l.id)
-FROM logs l WHERE kind = ?1 AND name = ?2 AND deleted = 0";
+SELECT l.id, h.seq, h.sealed, l.labels, h.newest, a.last
+FROM logs l LEFT JOIN heads h ON h.log = l.id LEFT JOIN appends a ON a.id = h.newest AND a.log = l.id
+WHERE l.kind = ?1 AND l.name = ?2 AND l.deleted = 0";
 
-const APPENDS: &str = "
-SELECT last, lengths, bodies FROM appends WHERE log = ?1 AND last > ?2 ORDER BY last LIMIT ?3";
+/// The first append behind ?2 that can be found without following others, unless it is the newest.
+const MARK: &str =
+    "SELECT last, append FROM marks WHERE log = ?1 AND last > ?2 ORDER BY last LIMIT 1";
+const STEP: &str = "SELECT last, previous FROM appends WHERE id = ?1 AND log = ?2";
+const BODIES: &str = "SELECT last, lengths, bodies FROM appends WHERE id = ?1 AND log = ?2";
 
 /// A head and whether its records agree with it.
 pub(crate) struct FoundHead {
-    row: i64,
+    log: i64,
     seq: u64,
     sealed: bool,
     labels: Labels,
+    /// The row of the newest append, and its last record: 0 where there is none.
+    newest: i64,
     last_record: u64,
 }
 
@@ -61,12 +69,13 @@ impl Shared {
                 let log = [log.kind.as_str(), log.name.as_str()];
                 sql::one_if_any(connection, HEAD, log, |row| {
                     Ok(FoundHead {
-                        row: row.get(0)?,
+                        log: row.get(0)?,
                         seq: unsigned(row, 1)?,
                         sealed: row.get(2)?,
                         labels: labels(row, 3)?,
+                        newest: row.get(4)?,
                         last_record: row
-                            .get::<_, Option<i64>>(4)?
+                            .get::<_, Option<i64>>(5)?
                             .unwrap_or(0)
                             .try_into()
                             .map_err(|_negative| undecodable("a sequence"))?,
@@ -111,10 +120,19 @@ struct Reader {
     page: VecDeque<Record>,
 }
 
+/// Up to where a log is read.
+#[derive(Clone, Copy)]
+struct End {
+    log: i64,
+    /// The append that was the newest, and its last record.
+    newest: i64,
+    last: u64,
+}
+
 #[derive(Clone, Copy)]
 enum Place {
     Start,
-    Within { row: i64, last: u64 },
+    Within(End),
     End,
 }
 
@@ -130,15 +148,16 @@ impl Reader {
                         Some(found) if found.last_record != found.seq => {
                             return Err(contradiction("read"));
                         }
-                        Some(found) => Place::Within {
-                            row: found.row,
+                        Some(found) => Place::Within(End {
+                            log: found.log,
+                            newest: found.newest,
                             last: found.seq,
-                        },
+                        }),
                         None => Place::End,
                     };
                 }
-                Place::Within { last, .. } if self.after >= last => self.place = Place::End,
-                Place::Within { row, last } => self.fill(row, last).await?,
+                Place::Within(end) if self.after >= end.last => self.place = Place::End,
+                Place::Within(end) => self.fill(end).await?,
                 Place::End => return Ok(None),
             }
         }
@@ -152,9 +171,9 @@ impl Reader {
     }
 
     /// Reads the next page and checks that nothing is missing from it.
-    async fn fill(&mut self, row: i64, last: u64) -> Result<(), StateStoreError> {
+    async fn fill(&mut self, until: End) -> Result<(), StateStoreError> {
         let page = self
-            .appends(row)
+            .appends(until)
             .await
             .map_err(|error| error::state_store("read", error))?;
         if page.is_empty() {
@@ -169,7 +188,7 @@ impl Reader {
             }
             let wanted = (first..)
                 .zip(bodies)
-                .filter(|(seq, _body)| (self.after + 1..=last).contains(seq));
+                .filter(|(seq, _body)| (self.after + 1..=until.last).contains(seq));
             self.page.extend(wanted.map(|(seq, body)| Record {
                 seq: Seq(seq),
                 body,
@@ -180,11 +199,11 @@ impl Reader {
     }
 
     /// The next appends that hold records behind `after`: the last sequence of each, and its bodies.
-    async fn appends(&self, row: i64) -> Result<Vec<(u64, Vec<Bytes>)>, Failure> {
-        let after = i64::try_from(self.after).unwrap_or(i64::MAX);
+    async fn appends(&self, until: End) -> Result<Vec<(u64, Vec<Bytes>)>, Failure> {
+        let after = self.after;
         self.shared
             .readers
-            .read(move |connection| page(row, after, connection))
+            .read(move |connection| page(until, after, connection))
             .await
     }
 
@@ -198,20 +217,67 @@ impl Reader {
     }
 }
 
-fn page(log: i64, after: i64, connection: &Connection) -> rusqlite::Result<Vec<(u64, Vec<Bytes>)>> {
-    let mut statement = connection.prepare_cached(APPENDS)?;
-    let mut rows = statement.query(params![log, after, READ_APPENDS])?;
+/// The next appends, as many as one page may hold. Rows are never changed, and never belong to another log than before but
+/// where theirs was deleted; what is missing shows as a gap, or as nothing at all.
+fn page(
+    until: End,
+    mut after: u64,
+    connection: &Connection,
+) -> rusqlite::Result<Vec<(u64, Vec<Bytes>)>> {
     let mut page = Vec::new();
     let mut bytes = 0;
-    while let Some(row) = rows.next()? {
-        let bodies: Vec<u8> = row.get(2)?;
-        bytes += bodies.len();
-        let bodies = unpack(row.get::<_, Option<Vec<u8>>>(1)?.as_deref(), bodies)
-            .ok_or_else(|| undecodable("the lengths of an append's bodies"))?;
-        page.push((unsigned(row, 0)?, bodies));
-        if bytes >= READ_BYTES {
+    let mut statement = connection.prepare_cached(BODIES)?;
+    while after < until.last && page.len() < READ_APPENDS {
+        let rows = behind(until, after, connection)?;
+        if rows.is_empty() {
             break;
+        }
+        for row in rows.into_iter().rev() {
+            let mut found = statement.query([row, until.log])?;
+            let Some(row) = found.next()? else {
+                return Ok(page);
+            };
+            let bodies: Vec<u8> = row.get(2)?;
+            bytes += bodies.len();
+            let bodies = unpack(row.get::<_, Option<Vec<u8>>>(1)?.as_deref(), bodies)
+                .ok_or_else(|| undecodable("the lengths of an append's bodies"))?;
+            after = unsigned(row, 0)?;
+            page.push((after, bodies));
+            if bytes >= READ_BYTES {
+                return Ok(page);
+            }
         }
     }
     Ok(page)
+}
+
+/// The rows of some appends behind `after`, beginning with the first: newest first, and no more than [`MARK_EVERY`].
+fn behind(until: End, after: u64, connection: &Connection) -> rusqlite::Result<Vec<i64>> {
+    let stored = i64::try_from(after).unwrap_or(i64::MAX);
+    let mark = sql::one_if_any(connection, MARK, [until.log, stored], |row| {
+        Ok((unsigned(row, 0)?, row.get(1)?))
+    })?;
+    // The log may have grown since.
+    let mut next = match mark {
+        Some((last, append)) if last < until.last => Some(append),
+        _ => Some(until.newest),
+    };
+    let mut step = connection.prepare_cached(STEP)?;
+    let mut rows = Vec::new();
+    while let Some(append) = next {
+        let mut found = step.query([append, until.log])?;
+        let Some(row) = found.next()? else {
+            return Ok(Vec::new());
+        };
+        if unsigned(row, 0)? <= after {
+            break;
+        }
+        // More are never without a mark.
+        if rows.len() as u64 >= MARK_EVERY {
+            return Ok(Vec::new());
+        }
+        rows.push(append);
+        next = row.get(1)?;
+    }
+    Ok(rows)
 }

@@ -10,7 +10,7 @@ use crate::error::{Class, classify};
 const APPLICATION_ID: i64 = 0x5357_5459;
 
 /// Each step makes the schema of the next version; the first makes version 1. A released step is never changed.
-const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 const VERSION_1: &str = "
 -- A log's head. Deleted logs keep their row as a tombstone. Ids rise in the order of creation.
@@ -127,6 +127,55 @@ CREATE TABLE queue_limits (
     queue TEXT PRIMARY KEY,
     most INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+const VERSION_4: &str = "
+-- What an append changes of a head, in rows so narrow that those of many logs share a page. A deleted log has none.
+-- `newest` is the row of the newest append.
+CREATE TABLE heads (
+    log INTEGER PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    newest INTEGER NOT NULL,
+    sealed INTEGER NOT NULL,
+    append_id TEXT
+) STRICT;
+INSERT INTO heads (log, seq, newest, sealed, append_id)
+SELECT id, seq, coalesce((SELECT a.id FROM appends a WHERE a.log = logs.id ORDER BY a.last DESC LIMIT 1), 0), sealed,
+    append_id
+FROM logs WHERE deleted = 0;
+
+-- Some appends of each log, to begin reading at: those whose records reach into another block of 64 sequences than the one
+-- before. The others are found from the next of them, or from the head, by following `previous`. An index of all would be
+-- a page to write for every append.
+CREATE TABLE marks (
+    log INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    append INTEGER NOT NULL,
+    PRIMARY KEY (log, last)
+) STRICT, WITHOUT ROWID;
+INSERT INTO marks (log, last, append)
+SELECT log, last, id FROM appends WHERE last >> 6 > coalesce(
+    (SELECT p.last FROM appends p WHERE p.log = appends.log AND p.last < appends.last ORDER BY p.last DESC LIMIT 1), 0) >> 6;
+
+-- `previous` is the row of the log's append before this one. It lies before the bodies, so that it is found without them.
+CREATE TABLE chained (
+    id INTEGER PRIMARY KEY,
+    log INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    previous INTEGER,
+    lengths BLOB,
+    bodies BLOB NOT NULL
+) STRICT;
+INSERT INTO chained (id, log, last, previous, lengths, bodies)
+SELECT id, log, last,
+    (SELECT p.id FROM appends p WHERE p.log = appends.log AND p.last < appends.last ORDER BY p.last DESC LIMIT 1),
+    lengths, bodies
+FROM appends ORDER BY id;
+DROP TABLE appends;
+ALTER TABLE chained RENAME TO appends;
+ALTER TABLE logs DROP COLUMN seq;
+ALTER TABLE logs DROP COLUMN sealed;
+ALTER TABLE logs DROP COLUMN append_id;
 ";
 
 /// Why a file is not a store that this version can use.

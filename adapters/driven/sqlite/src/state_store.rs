@@ -29,21 +29,25 @@ const MAX_APPEND_BYTES: usize = 8 * 1024 * 1024;
 const MAX_PAGE: u32 = 1000;
 
 const LIST_OLDEST: &str = "
-SELECT id, seq, sealed, labels, name FROM logs WHERE kind = ?1 AND deleted = 0 AND id > ?2 ORDER BY id LIMIT ?3";
+SELECT l.id, h.seq, h.sealed, l.labels, l.name FROM logs l LEFT JOIN heads h ON h.log = l.id
+WHERE l.kind = ?1 AND l.deleted = 0 AND l.id > ?2 ORDER BY l.id LIMIT ?3";
 
 const LIST_NEWEST: &str = "
-SELECT id, seq, sealed, labels, name FROM logs WHERE kind = ?1 AND deleted = 0 AND id < ?2 ORDER BY id DESC LIMIT ?3";
+SELECT l.id, h.seq, h.sealed, l.labels, l.name FROM logs l LEFT JOIN heads h ON h.log = l.id
+WHERE l.kind = ?1 AND l.deleted = 0 AND l.id < ?2 ORDER BY l.id DESC LIMIT ?3";
 
 /// The first label leads through its index in the order of creation; the others are looked up for each.
 const LIST_LABELLED_OLDEST: &str = "
-SELECT l.id, l.seq, l.sealed, l.labels, l.name FROM labels a CROSS JOIN logs l ON l.id = a.log
+SELECT l.id, h.seq, h.sealed, l.labels, l.name
+FROM labels a CROSS JOIN logs l ON l.id = a.log LEFT JOIN heads h ON h.log = l.id
 WHERE a.kind = ?1 AND a.name = ?4 AND a.value = ?5 AND a.log > ?2 AND l.deleted = 0
     AND NOT EXISTS (SELECT 1 FROM json_each(?6) w WHERE NOT EXISTS (SELECT 1 FROM labels b
         WHERE b.kind = ?1 AND b.name = unhex(w.value ->> 0) AND b.value = unhex(w.value ->> 1) AND b.log = a.log))
 ORDER BY a.log LIMIT ?3";
 
 const LIST_LABELLED_NEWEST: &str = "
-SELECT l.id, l.seq, l.sealed, l.labels, l.name FROM labels a CROSS JOIN logs l ON l.id = a.log
+SELECT l.id, h.seq, h.sealed, l.labels, l.name
+FROM labels a CROSS JOIN logs l ON l.id = a.log LEFT JOIN heads h ON h.log = l.id
 WHERE a.kind = ?1 AND a.name = ?4 AND a.value = ?5 AND a.log < ?2 AND l.deleted = 0
     AND NOT EXISTS (SELECT 1 FROM json_each(?6) w WHERE NOT EXISTS (SELECT 1 FROM labels b
         WHERE b.kind = ?1 AND b.name = unhex(w.value ->> 0) AND b.value = unhex(w.value ->> 1) AND b.log = a.log))
@@ -401,7 +405,9 @@ impl Work for Delete {
             |row| Ok((row.get::<_, i64>(0)?, labels(row, 1).ok())),
         )?;
         if let Some((row, labels)) = before {
-            sql::execute(connection, "DELETE FROM appends WHERE log = ?1", [row])?;
+            delete_appends(row, connection)?;
+            sql::execute(connection, "DELETE FROM marks WHERE log = ?1", [row])?;
+            sql::execute(connection, "DELETE FROM heads WHERE log = ?1", [row])?;
             match labels {
                 Some(labels) => {
                     for (name, value) in labels {
@@ -418,14 +424,33 @@ impl Work for Delete {
         }
         sql::execute(
             connection,
-            "INSERT INTO logs (kind, name, seq, sealed, deleted, labels) VALUES (?1, ?2, 0, 0, 1, '{}')
-            ON CONFLICT (kind, name) DO UPDATE SET
-                seq = 0, sealed = 0, deleted = 1, labels = '{}', append_id = NULL",
+            "INSERT INTO logs (kind, name, deleted, labels) VALUES (?1, ?2, 1, '{}')
+            ON CONFLICT (kind, name) DO UPDATE SET deleted = 1, labels = '{}'",
             log,
         )?;
         let documents = "DELETE FROM documents WHERE kind = ?1 AND name = ?2";
         sql::execute(connection, documents, log).map(drop)
     }
+}
+
+/// Deletes what a log holds, from its newest append to its first. Where the way is broken, all appends are looked through.
+fn delete_appends(log: i64, connection: &Connection) -> rusqlite::Result<()> {
+    let newest = "SELECT newest FROM heads WHERE log = ?1";
+    let mut next = sql::one_if_any(connection, newest, [log], |row| row.get(0))?;
+    let mut delete = connection
+        .prepare_cached("DELETE FROM appends WHERE id = ?1 AND log = ?2 RETURNING previous")?;
+    while let Some(row) = next {
+        let mut deleted = delete.query([row, log])?;
+        let Some(found) = deleted.next()? else {
+            drop(deleted);
+            sql::execute(connection, "DELETE FROM appends WHERE log = ?1", [log])?;
+            return Ok(());
+        };
+        next = found.get::<_, Option<i64>>(0)?;
+        // To its end, or nothing is deleted.
+        while deleted.next()?.is_some() {}
+    }
+    Ok(())
 }
 
 /// Where a document is: kind, name and path.

@@ -213,3 +213,120 @@ async fn a_run_that_version_1_left_goes_on_after_migrating() {
     let sealed = store.append(append("ended", 16, &[b"late"])).await;
     assert_eq!(sealed.expect_err("sealed").kind(), Kind::Sealed);
 }
+
+/// The file of version 3, which has an index of all appends.
+async fn of_version_3() -> (tempfile::TempDir, SqliteConfig) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = SqliteConfig::new(folder.path().join("state.db"));
+    let raw = raw(&config.path);
+    raw.execute_batch(include_str!("data/v3.sql"))
+        .expect("the sample");
+    (folder, config)
+}
+
+const LONG: u64 = 235;
+
+#[tokio::test]
+async fn a_store_of_version_3_loses_nothing_and_is_read_from_any_place() {
+    let (_folder, config) = of_version_3().await;
+    assert_eq!(refusal(&config).await, Kind::Rejected);
+    Sqlite::migrate(&config).await.expect("migrated");
+    let sqlite = Sqlite::connect(config, Arc::new(RealClock))
+        .await
+        .expect("connected");
+    let store = sqlite.state_store();
+    for (name, head, sealed) in [
+        ("long", LONG, false),
+        ("ended", 12, true),
+        ("one", 1, false),
+    ] {
+        let log = support::log(name);
+        let found = store.head(&log).await.expect("readable").expect("a head");
+        assert_eq!((found.seq, found.sealed), (Seq(head), sealed), "{name}");
+        let initial = name.chars().next().expect("a letter");
+        for after in 0..=head {
+            let wanted: Vec<String> = (after + 1..=head)
+                .map(|seq| format!("{initial}{seq}"))
+                .collect();
+            let records = store.read(&log, Seq(after)).map_ok(|record| record.body);
+            let found: Vec<Bytes> = records.try_collect().await.expect("readable");
+            assert_eq!(found, wanted, "{name} after {after}");
+        }
+    }
+    let deleted = support::log("deleted");
+    assert!(store.head(&deleted).await.expect("readable").is_none());
+    let again = store.append(append("deleted", 0, &[b"x"])).await;
+    assert_eq!(again.expect_err("deleted").kind(), Kind::Gone);
+}
+
+#[tokio::test]
+async fn a_log_that_version_3_left_goes_on_and_can_be_deleted() {
+    let (_folder, config) = of_version_3().await;
+    Sqlite::migrate(&config).await.expect("migrated");
+    let sqlite = Sqlite::connect(config.clone(), Arc::new(RealClock))
+        .await
+        .expect("connected");
+    let store = sqlite.state_store();
+    // What was the newest append may be repeated.
+    let mut repeated = append("one", 0, &[b"o1"]);
+    repeated.labels.clear();
+    let repeated = store.append(repeated).await.expect("the same again");
+    assert_eq!(repeated.head, Seq(1));
+    for head in LONG..LONG + 100 {
+        let next = append("long", head, &[format!("l{}", head + 1).as_bytes()]);
+        store.append(next).await.expect("appended");
+    }
+    let long = support::log("long");
+    let records = read(&*store, &long).await;
+    let wanted: Vec<String> = (1..=LONG + 100).map(|seq| format!("l{seq}")).collect();
+    assert_eq!(records, wanted);
+    store.delete(&long).await.expect("deleted");
+    let raw = raw(&config.path);
+    for left in [
+        "SELECT count(*) FROM appends WHERE log = 1",
+        "SELECT count(*) FROM marks WHERE log = 1",
+        "SELECT count(*) FROM heads WHERE log = 1",
+        "SELECT count(*) FROM labels WHERE log = 1",
+    ] {
+        assert_eq!(support::count(&raw, left), 0, "{left}");
+    }
+    assert_eq!(read(&*store, &support::log("ended")).await.len(), 12);
+}
+
+/// The appends that lead to a place are never many, however the log has grown: between a mark and the next there are
+/// fewer than a block has sequences.
+#[tokio::test]
+async fn a_migrated_log_has_the_marks_that_a_new_one_would_have() {
+    const MARKS: &str =
+        "SELECT group_concat(last) FROM marks m JOIN logs l ON l.id = m.log WHERE l.name = 'long'";
+    let marks = |path: &std::path::Path| -> String {
+        raw(path)
+            .query_row(MARKS, [], |row| row.get(0))
+            .expect("marks")
+    };
+    let (_folder, config) = of_version_3().await;
+    Sqlite::migrate(&config).await.expect("migrated");
+    let mut lasts = Vec::new();
+    {
+        let raw = raw(&config.path);
+        let mut rows = raw
+            .prepare("SELECT last FROM appends WHERE log = 1 ORDER BY last")
+            .expect("appends");
+        let found = rows.query_map([], |row| row.get::<_, i64>(0));
+        for last in found.expect("appends") {
+            lasts.push(u64::try_from(last.expect("a number")).expect("a sequence"));
+        }
+    }
+    let database = Database::new().await;
+    let store = database.open().await.state_store();
+    let mut head = 0;
+    for last in lasts {
+        let bodies: Vec<&[u8]> = (head..last).map(|_| &b"x"[..]).collect();
+        let next = append("long", head, &bodies);
+        store.append(next).await.expect("appended");
+        head = last;
+    }
+    assert_eq!(head, LONG);
+    assert_eq!(marks(&config.path), marks(&database.path()));
+    assert_eq!(marks(&config.path).split(',').count(), 3);
+}

@@ -285,8 +285,8 @@ async fn a_damaged_log_is_corrupt_and_the_others_are_not() {
         "UPDATE appends SET bodies = x'' WHERE last = 3 AND log = (SELECT id FROM logs WHERE name = 'bad')",
         "DELETE FROM appends WHERE last = 3 AND log = (SELECT id FROM logs WHERE name = 'bad')",
         "DELETE FROM appends WHERE log = (SELECT id FROM logs WHERE name = 'bad')",
-        "UPDATE logs SET seq = 2 WHERE name = 'bad'",
-        "UPDATE logs SET seq = -1 WHERE name = 'bad'",
+        "UPDATE heads SET seq = 2 WHERE log = (SELECT id FROM logs WHERE name = 'bad')",
+        "UPDATE heads SET seq = -1 WHERE log = (SELECT id FROM logs WHERE name = 'bad')",
         "UPDATE logs SET labels = 'nonsense' WHERE name = 'bad'",
     ];
     for (number, damage) in DAMAGE.into_iter().enumerate() {

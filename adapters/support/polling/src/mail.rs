@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use seaworthy_ports::Timestamp;
 use seaworthy_ports::clock::Clock;
 
 use crate::held::{Held, Look};
 use crate::hint::HintReceiver;
-use crate::serve::MAIL_POLL;
+use crate::serve::{MAIL_POLL, NEW_MAIL};
 use crate::storage::LeaseStorage;
 
 /// How many signals one turn has in flight.
@@ -15,8 +16,8 @@ pub(crate) const MAILBOX: usize = 64;
 const BATCH: usize = 256;
 
 /// Looks for new signals of all held runs with one query: at once when a hint comes, else every [`MAIL_POLL`], and not
-/// at all while no turn lives. For a turn that begins it looks once at once, without asking for the others again. Never
-/// returns.
+/// at all while no turn lives. For turns that begin it looks once, a moment later, without asking for the others again.
+/// Never returns.
 pub(crate) async fn pump<S: LeaseStorage + ?Sized>(
     storage: Arc<S>,
     clock: Arc<dyn Clock>,
@@ -51,10 +52,16 @@ pub(crate) async fn pump<S: LeaseStorage + ?Sized>(
         if look == Look::All {
             next = clock.now().plus(MAIL_POLL);
         }
-        look = tokio::select! {
-            () = hint.given() => Look::All,
-            () = held.added() => Look::New,
-            () = clock.sleep_until(next) => Look::All,
+        let mut new = None;
+        look = loop {
+            let until = new.map_or(next, |new: Timestamp| new.min(next));
+            tokio::select! {
+                () = hint.given() => break Look::All,
+                () = held.added(), if new.is_none() => new = Some(clock.now().plus(NEW_MAIL)),
+                () = clock.sleep_until(until) => {
+                    break if until < next { Look::New } else { Look::All };
+                }
+            }
         };
     }
 }

@@ -26,6 +26,8 @@ use crate::{heartbeat, mail};
 pub const MIN_POLL: Duration = Duration::from_millis(500);
 /// How often a worker with live turns looks for signals that other processes accepted.
 pub const MAIL_POLL: Duration = Duration::from_millis(250);
+/// How long a turn that begins waits for the look for signals that came since it was claimed, so that one look serves many.
+pub(crate) const NEW_MAIL: Duration = Duration::from_millis(10);
 /// How many signals a delivery brings at once; the rest comes as mail.
 const FIRST_SIGNALS: usize = seaworthy_ports::durable_runtime::MAX_WAITING_SIGNALS;
 /// How often in a row the storage may fail before serving a single run ends with the error.
@@ -233,15 +235,20 @@ impl<S: LeaseStorage + ?Sized> Server<S> {
             let revoked = self.context.held.add(&lease);
             started.push((lease, revoked));
         }
+        // Signals that come after the grant come as mail.
         let wanted: Vec<SignalsAfter> = started
             .iter()
+            .filter(|(lease, _)| lease.has_signals)
             .map(|(lease, _)| SignalsAfter {
                 run: lease.run.clone(),
                 position: 0,
             })
             .collect();
         let limit = FIRST_SIGNALS.saturating_mul(wanted.len());
-        let waiting = self.context.storage.signals(&wanted, limit).await;
+        let waiting = match wanted.as_slice() {
+            [] => Ok(Vec::new()),
+            wanted => self.context.storage.signals(wanted, limit).await,
+        };
         let waiting = match waiting {
             Ok(waiting) if !self.stop.is_set() => waiting,
             other => {

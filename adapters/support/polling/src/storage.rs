@@ -88,6 +88,8 @@ pub struct Lease {
     pub delivery: u32,
     /// When it ends unless renewed.
     pub expires: Timestamp,
+    /// Whether signals waited for the run when the lease was granted; `false` only where it is certain that none did.
+    pub has_signals: bool,
 }
 
 /// Names a lease.

@@ -85,6 +85,7 @@ impl LeaseStorage for Shared {
                 fence: 7,
                 delivery: 1,
                 expires: self.0.now().plus(claim.ttl),
+                has_signals: true,
             });
         }
         Ok(claimed)
