@@ -102,7 +102,8 @@ async fn calls_are_made_and_their_results_are_taken_in_every_format() {
 #[tokio::test]
 #[cfg_attr(not(has_aimock), ignore = "SEAWORTHY_TEST_AIMOCK names no server")]
 async fn reasoning_is_told_apart_where_the_format_shows_it() {
-    for (model, provider) in formats() {
+    // Chat Completions has no place for it.
+    for (model, provider) in formats().into_iter().skip(1) {
         let reply = provider
             .complete(request(model, "think first"))
             .await
