@@ -1,7 +1,12 @@
 //! The test of the hostile servers: the adapter behind a wrapper with one bug, and a scenario that must fail for it.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
-#[expect(unused_imports, reason = "one of the interfaces is enough")]
+#[allow(
+    dead_code,
+    unused_imports,
+    clippy::allow_attributes,
+    reason = "one of the interfaces is enough"
+)]
 mod dialect;
 
 use std::sync::Arc;
