@@ -1,5 +1,5 @@
-//! Appends on their way: whatever waits travels as one statement. What is sent soon after an answer waits for the appends of
-//! others who were answered at the same time; an append that is alone waits for nothing.
+//! Appends on their way: whatever waits travels as one statement. An append lets tasks that can run now make theirs, and
+//! waits for nothing else but, where it is one of few, for a batch to come back.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -30,8 +30,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 /// How long a few appends wait at most for a batch to come back.
 const HOLD: Duration = Duration::from_millis(2);
-/// How long those who were just answered are waited for at most.
-const MAX_PAUSE: Duration = Duration::from_millis(1);
 /// How long a lane keeps its connection.
 const LANE_LIFETIME: Duration = Duration::from_secs(30 * 60);
 
@@ -85,7 +83,6 @@ impl Writer {
             travelling: HashSet::new(),
             known: KnownLogs::default(),
             batches: JoinSet::new(),
-            last: Last::default(),
             closing: Vec::new(),
         };
         database.home.spawn(dispatcher.run());
@@ -149,7 +146,6 @@ struct Kept {
 /// What a batch leaves: its lane, what became of the logs that it was about, and the members that must travel again.
 struct Done {
     lane: Lane,
-    took: Duration,
     /// Whether the lane has another connection than before: the server may be another one, too.
     is_new: bool,
     logs: Vec<(LogId, Option<Learned>)>,
@@ -174,17 +170,8 @@ struct Dispatcher {
     travelling: HashSet<LogId>,
     known: KnownLogs,
     batches: JoinSet<Done>,
-    last: Last,
     /// Who waits for the end.
     closing: Vec<oneshot::Sender<()>>,
-}
-
-/// The batch that came back last.
-#[derive(Default)]
-struct Last {
-    members: usize,
-    took: Duration,
-    back: Option<Instant>,
 }
 
 impl Dispatcher {
@@ -228,24 +215,14 @@ impl Dispatcher {
         }
     }
 
-    /// Lets other tasks run, and takes what they send, until most of those who were just answered have come again, but no
-    /// longer than their batch took. Without this the first of them would travel alone, and the server would sync for each
-    /// few. Whoever appends alone never waits.
+    /// Waits for its turn behind the tasks that can run now, and takes what they have sent. The outcomes of a batch let many
+    /// appends be made at once; without this, the first of them would travel alone.
     async fn gather(&mut self) {
-        let enough = self.last.members - self.last.members.div_ceil(4);
-        let patience = self.last.took.min(MAX_PAUSE);
         tokio::task::yield_now().await;
-        loop {
-            while self.waiting.len() < WAITING
-                && let Ok(message) = self.messages.try_recv()
-            {
-                self.take(message);
-            }
-            let is_over = self.last.back.is_none_or(|back| back.elapsed() >= patience);
-            if is_over || self.waiting.len() >= enough || !self.closing.is_empty() {
-                return;
-            }
-            tokio::task::yield_now().await;
+        while self.waiting.len() < WAITING
+            && let Ok(message) = self.messages.try_recv()
+        {
+            self.take(message);
         }
     }
 
@@ -346,11 +323,6 @@ impl Dispatcher {
     }
 
     fn take_back(&mut self, done: Done) {
-        self.last = Last {
-            members: done.logs.len() - done.again.len(),
-            took: done.took,
-            back: Some(Instant::now()),
-        };
         self.lanes.push(done.lane);
         if done.is_new {
             self.known.clear();
@@ -375,7 +347,6 @@ struct Batch {
 
 impl Batch {
     async fn send(mut self, lane: Lane) -> Done {
-        let began = Instant::now();
         // All batches take heads in this order, so none waits in a circle with another.
         self.members
             .sort_unstable_by(|one, other| one.append.log.cmp(&other.append.log));
@@ -385,7 +356,6 @@ impl Batch {
                 let (logs, again) = self.fail(&failure);
                 return Done {
                     lane: Lane::default(),
-                    took: began.elapsed(),
                     is_new: true,
                     logs,
                     again,
@@ -411,7 +381,6 @@ impl Batch {
         Done {
             is_new: is_new || kept.is_none(),
             lane: Lane(kept),
-            took: began.elapsed(),
             logs,
             again,
         }
