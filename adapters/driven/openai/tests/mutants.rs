@@ -1,18 +1,12 @@
 //! The test of the hostile servers: the adapter behind a wrapper with one bug, and a scenario that must fail for it.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
-#[allow(
-    dead_code,
-    unused_imports,
-    clippy::allow_attributes,
-    reason = "one of the interfaces is enough"
-)]
 mod dialect;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialect::Chat;
+use dialect::{Chat, Responses};
 use futures_util::StreamExt as _;
 use seaworthy_contract::http::{self, Dialect, Refusal};
 use seaworthy_contract::model_provider::{Failure, Flood, Step};
@@ -115,59 +109,59 @@ impl<const BUG: u8> ModelProvider for Faulty<BUG> {
 
 /// The same words, and a provider with a bug.
 #[derive(Default)]
-struct Mutant<const BUG: u8>(Chat);
+struct Mutant<D, const BUG: u8>(D);
 
-impl<const BUG: u8> Dialect for Mutant<BUG> {
-    const KEY: &'static str = Chat::KEY;
+impl<D: Dialect, const BUG: u8> Dialect for Mutant<D, BUG> {
+    const KEY: &'static str = D::KEY;
 
     fn provider(url: &str, frame_bytes: usize, stream_bytes: usize) -> Arc<dyn ModelProvider> {
         let by = if BUG == LOOSE_CAPS { 2 } else { 1 };
-        let inner = Chat::provider(url, frame_bytes * by, stream_bytes * by);
+        let inner = D::provider(url, frame_bytes * by, stream_bytes * by);
         Arc::new(Faulty::<BUG>(inner))
     }
 
     fn content_type() -> &'static str {
-        Chat::content_type()
+        D::content_type()
     }
 
     fn whole() -> &'static [u8] {
-        Chat::whole()
+        D::whole()
     }
 
     fn terminal() -> &'static [u8] {
-        Chat::terminal()
+        D::terminal()
     }
 
     fn beginning() -> &'static [u8] {
-        Chat::beginning()
+        D::beginning()
     }
 
     fn failures() -> Vec<(Vec<u8>, Kind)> {
-        Chat::failures()
+        D::failures()
     }
 
     fn wrong_types() -> Vec<Vec<u8>> {
-        Chat::wrong_types()
+        D::wrong_types()
     }
 
     fn frame_with(bytes: &[u8]) -> Vec<u8> {
-        Chat::frame_with(bytes)
+        D::frame_with(bytes)
     }
 
     fn limited() -> String {
-        Chat::limited()
+        D::limited()
     }
 
     fn refusal(failure: &Failure) -> Option<Refusal> {
-        Chat::refusal(failure)
+        D::refusal(failure)
     }
 
     fn headers(request_id: Option<&str>, limits: Option<&RateLimits>) -> Option<String> {
-        Chat::headers(request_id, limits)
+        D::headers(request_id, limits)
     }
 
     fn reason(reason: FinishReason) -> Option<&'static str> {
-        Chat::reason(reason)
+        D::reason(reason)
     }
 
     fn step(&mut self, step: &Step, body: &mut String) -> Option<()> {
@@ -189,8 +183,8 @@ macro_rules! caught {
         $(
             #[test]
             fn $name() {
-                block_on(http::$scenario::<Mutant<NONE>>());
-                let mutant = || block_on(http::$scenario::<Mutant<$bug>>());
+                block_on(http::$scenario::<Mutant<Chat, NONE>>());
+                let mutant = || block_on(http::$scenario::<Mutant<Chat, $bug>>());
                 let came = std::panic::catch_unwind(mutant);
                 assert!(came.is_err(), "the scenario holds on the mutant");
             }
@@ -215,4 +209,18 @@ caught! {
     a_cap_on_answers_that_is_loose: LOOSE_CAPS in an_answer_beyond_the_cap_is_cut_off;
     a_redirect_that_is_a_failure: REDIRECTS_ARE_FAILURES in a_redirect_is_not_followed;
     an_error_body_that_is_waited_for: ERRORS_ARE_SILENT in an_error_body_without_end_is_not_waited_for;
+}
+
+/// The other interface has a reader of its own.
+#[test]
+fn failures_that_are_skipped_in_the_other_interface() {
+    block_on(http::an_error_after_success_is_an_error::<
+        Mutant<Responses, NONE>,
+    >());
+    let mutant = || {
+        block_on(http::an_error_after_success_is_an_error::<
+            Mutant<Responses, FAILURES_ARE_SKIPPED>,
+        >());
+    };
+    assert!(std::panic::catch_unwind(mutant).is_err());
 }
