@@ -13,7 +13,7 @@ pub struct RestateConfig {
     pub ingress: String,
     /// The bearer token of whoever calls, where the server asks for one.
     pub token: Option<Secret>,
-    /// How long an answer may take, except of a call that waits for work; fifteen seconds unless told otherwise.
+    /// How long an answer may take, except of a call that waits for work; half a minute unless told otherwise.
     pub timeout: Duration,
     /// How long a worker waits for work with one call; thirty seconds unless told otherwise. Shorter than what a proxy
     /// in between allows, at most a minute.
@@ -27,7 +27,7 @@ impl RestateConfig {
         Self {
             ingress: ingress.into(),
             token: None,
-            timeout: Duration::from_secs(15),
+            timeout: Duration::from_secs(30),
             wait: Duration::from_secs(30),
         }
     }

@@ -23,6 +23,8 @@ use crate::wire::{
 
 /// How many calls one step makes at once.
 const AT_ONCE: usize = 16;
+/// How soon a claim is withdrawn again.
+const WITHDRAW_AGAIN: Duration = Duration::from_millis(50);
 /// How long a worker that serves one run waits for it before it looks how the run stands.
 const ONE_RUN: Duration = Duration::from_millis(500);
 
@@ -101,19 +103,21 @@ impl Remote {
             () = self.hurry.notified() => {}
             () = tokio::time::sleep(wait) => {}
         }
-        // From here on it is answered at once, with something or nothing. What it is answered with must not be lost.
+        // From here on it is answered at once, with something or nothing, and what it is answered with must not be lost.
+        // It may not have got to where it waits, so once is not enough.
         let withdraw = async {
+            let mut pause = WITHDRAW_AGAIN;
             loop {
-                match self.withdraw(&take.worker, false).await {
-                    Ok(()) => return std::future::pending().await,
-                    Err(error) => tracing::warn!(%error, "a claim could not be withdrawn"),
+                if let Err(error) = self.withdraw(&take.worker, false).await {
+                    tracing::warn!(%error, "a claim could not be withdrawn");
                 }
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
             }
         };
         tokio::select! {
             grants = taking => grants,
-            grants = withdraw => grants,
+            never = withdraw => never,
         }
     }
 

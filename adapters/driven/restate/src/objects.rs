@@ -14,10 +14,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::CORRUPT;
-use crate::line::{Answer, Line};
+use crate::line::{Answer, Line, Queued};
 use crate::run::{Effects, Run, Waiting, forgotten};
 use crate::wire::{
-    After, BELL, Check, Described, Grant, LINE, Letter, Limits, Payload, RUN, Renew, Report,
+    After, BELL, Check, Described, DueRun, Grant, LINE, Letter, Limits, Payload, RUN, Renew, Report,
     SendSignal, Sent, SetLimit, SettleTurn, StartTurn, Started, SubmitRun, THE_LINE, Take, Wait,
     Withdraw,
 };
@@ -109,6 +109,10 @@ fn run_id(key: &str) -> HandlerResult<RunId> {
 
 fn signal_key(id: &seaworthy_ports::SignalId) -> String {
     format!("signal.{id}")
+}
+
+fn page_key(page: u64) -> String {
+    format!("due.{page}")
 }
 
 fn payload_key(position: u64) -> String {
@@ -369,8 +373,79 @@ impl LineObject {
         Ok(load(ctx, STATE).await?.unwrap_or_default())
     }
 
-    fn perform(ctx: &ObjectContext<'_>, line: &Line, answers: Vec<Answer>) -> HandlerResult<()> {
-        save(ctx, STATE, line)?;
+    async fn page<'a>(ctx: &'a ObjectContext<'a>, page: u64) -> HandlerResult<Vec<Queued>> {
+        let key = page_key(page);
+        Ok(load(ctx, &key).await?.unwrap_or_default())
+    }
+
+    fn save_page(ctx: &ObjectContext<'_>, page: u64, runs: &[Queued]) -> HandlerResult<()> {
+        let key = page_key(page);
+        if runs.is_empty() {
+            ctx.clear(&key);
+            return Ok(());
+        }
+        ctx.set(&key, serde_json::to_vec(runs)?);
+        Ok(())
+    }
+
+    /// Puts a run in its place.
+    async fn queue<'a>(
+        ctx: &'a ObjectContext<'a>,
+        line: &mut Line,
+        run: DueRun,
+    ) -> HandlerResult<()> {
+        let page = match line.page_for(run.due) {
+            Some(page) => Some((page, Self::page(ctx, page).await?)),
+            None => None,
+        };
+        for (page, runs) in line.queue(run, page) {
+            Self::save_page(ctx, page, &runs)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a forgotten run off its page.
+    async fn forget<'a>(
+        ctx: &'a ObjectContext<'a>,
+        line: &mut Line,
+        run: &RunId,
+    ) -> HandlerResult<()> {
+        line.forgotten(run);
+        for page in line.pages() {
+            let mut runs = Self::page(ctx, page).await?;
+            let before = runs.len();
+            runs.retain(|queued| !queued.is_of(run));
+            if runs.len() < before {
+                line.keep(page, &runs);
+                Self::save_page(ctx, page, &runs)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives what is due to those who wait, tells them, and keeps the line.
+    async fn give<'a>(
+        ctx: &'a ObjectContext<'a>,
+        mut line: Line,
+        mut answers: Vec<Answer>,
+    ) -> HandlerResult<()> {
+        let mut giving = line.give();
+        let pages = line.pages();
+        if !pages.is_empty() && line.wants_more(&giving) {
+            let limits = Self::limits(ctx).await?;
+            for page in pages {
+                if !line.wants_more(&giving) {
+                    break;
+                }
+                let mut runs = Self::page(ctx, page).await?;
+                if line.give_from(&mut runs, &limits, &mut giving) {
+                    line.keep(page, &runs);
+                    Self::save_page(ctx, page, &runs)?;
+                }
+            }
+        }
+        answers.extend(line.given(giving));
+        save(ctx, STATE, &line)?;
         for Answer { awakeable, grants } in answers {
             for grant in &grants {
                 let check = Check {
@@ -412,18 +487,31 @@ impl LineObject {
 
     #[handler]
     async fn wait(&self, ctx: ObjectContext<'_>, wait: Json<Wait>) -> HandlerResult<()> {
-        let limits = Self::limits(&ctx).await?;
         let mut line = Self::line(&ctx).await?;
-        let answers = line.wait(wait.into_inner(), &limits);
-        Self::perform(&ctx, &line, answers)
+        let answers = line.wait(wait.into_inner());
+        Self::give(&ctx, line, answers).await
     }
 
     #[handler]
     async fn report(&self, ctx: ObjectContext<'_>, report: Json<Report>) -> HandlerResult<()> {
-        let limits = Self::limits(&ctx).await?;
+        let Report {
+            at,
+            ended,
+            due,
+            forgotten,
+        } = report.into_inner();
         let mut line = Self::line(&ctx).await?;
-        let answers = line.report(report.into_inner(), &limits);
-        Self::perform(&ctx, &line, answers)
+        if let Some(fence) = ended {
+            line.ended(fence);
+        }
+        if let Some(run) = forgotten {
+            Self::forget(&ctx, &mut line, &run).await?;
+        }
+        if let Some(run) = due {
+            Self::queue(&ctx, &mut line, run).await?;
+        }
+        let stale = line.stale(at);
+        Self::give(&ctx, line, stale).await
     }
 
     #[handler]
@@ -435,7 +523,7 @@ impl LineObject {
         let Withdraw { worker, leaves } = withdraw.into_inner();
         let mut line = Self::line(&ctx).await?;
         let (answers, granted) = line.withdraw(&worker);
-        Self::perform(&ctx, &line, answers)?;
+        Self::give(&ctx, line, answers).await?;
         if leaves {
             for (run, check) in granted {
                 let run = RequestTarget::object(RUN, run.as_str(), "check");
@@ -467,9 +555,11 @@ impl LineObject {
             }
         }
         save(&ctx, LIMITS, &limits)?;
-        let mut line = Self::line(&ctx).await?;
-        let answers = line.again(&limits);
-        Self::perform(&ctx, &line, answers)?;
+        // There may be room now.
+        let line = Self::line(&ctx).await?;
+        if line.has_both() {
+            Self::give(&ctx, line, Vec::new()).await?;
+        }
         Ok(Json(true))
     }
 
