@@ -6,6 +6,7 @@
 mod account;
 mod install;
 pub(crate) mod postgres;
+pub(crate) mod restate;
 mod server;
 mod standing;
 mod supervisor;
@@ -82,12 +83,15 @@ struct Which {
 pub(crate) enum Kind {
     /// PostgreSQL
     Postgres,
+    /// Restate, for development and tests: its licence is BUSL-1.1
+    Restate,
 }
 
 impl Kind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
+            Self::Restate => "restate",
         }
     }
 
@@ -95,6 +99,7 @@ impl Kind {
     pub(crate) const fn variable(self) -> &'static str {
         match self {
             Self::Postgres => "SEAWORTHY_TEST_POSTGRES",
+            Self::Restate => "SEAWORTHY_TEST_RESTATE",
         }
     }
 
@@ -107,6 +112,7 @@ impl Kind {
     fn service(self) -> Box<dyn server::Service> {
         match self {
             Self::Postgres => Box::new(postgres::Postgres::default()),
+            Self::Restate => Box::new(restate::Restate::default()),
         }
     }
 
@@ -114,6 +120,19 @@ impl Kind {
     fn provide(self) -> Result<(), Failure> {
         match self {
             Self::Postgres => postgres::provide(),
+            Self::Restate => restate::provide(),
+        }
+    }
+
+    /// The variable of the environment that tells tests which program they may start servers of their own with, and what
+    /// it says: a server whose handlers a test registers is a test's own.
+    fn program(self) -> Option<(&'static str, PathBuf)> {
+        match self {
+            Self::Postgres => None,
+            Self::Restate => {
+                let program = restate::program().ok().flatten()?;
+                Some(("SEAWORTHY_TEST_RESTATE_PROGRAM", program))
+            }
         }
     }
 
@@ -301,6 +320,9 @@ impl Session {
         }
         for (kind, url) in &self.found {
             command.env(kind.variable(), url);
+            if let Some((variable, program)) = kind.program() {
+                command.env(variable, program);
+            }
         }
     }
 
@@ -345,12 +367,17 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let name = Kind::Postgres.variable();
-        assert_eq!(variables(&Session::default()), [(name.into(), None)]);
+        let other = Kind::Restate.variable();
+        let none = [(name.into(), None), (other.into(), None)];
+        assert_eq!(variables(&Session::default()), none);
         let session = Session {
             found: vec![(Kind::Postgres, "postgres://there/db".to_owned())],
             supervised: Vec::new(),
         };
         let url = Some("postgres://there/db".into());
-        assert_eq!(variables(&session), [(name.into(), url)]);
+        assert_eq!(
+            variables(&session),
+            [(name.into(), url), (other.into(), None)]
+        );
     }
 }

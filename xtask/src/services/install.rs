@@ -1,4 +1,4 @@
-//! Debian packages, where this program may install them.
+//! Packages of Debian and npm, where this program may install them.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -31,6 +31,38 @@ pub(crate) fn debian(packages: &[&str]) -> Result<(), Failure> {
     let mut command = apt(&["install", "-q", "-y", "--no-install-recommends"]);
     command.args(packages);
     execute(command)
+}
+
+/// Installs a package of the npm registry into `folder`, unless the environment forbids it. None of its scripts are run.
+pub(crate) fn npm(folder: &std::path::Path, package: &str) -> Result<(), Failure> {
+    let without = |why: &str| {
+        Failure::new(format!(
+            "{why}. Install it: `npm install {package}` in {}",
+            folder.display()
+        ))
+    };
+    if std::env::var(PERMISSION).is_ok_and(|value| value == "no") {
+        return Err(without(&format!("{PERMISSION}=no forbids installing")));
+    }
+    if installed("npm").is_none() {
+        return Err(without("there is no npm to install with"));
+    }
+    eprintln!("installing with npm: {package}");
+    let mut command = Command::new("npm");
+    command
+        .args(["install", "--prefix"])
+        .arg(folder)
+        .args([
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--loglevel=error",
+        ])
+        .arg(package)
+        .stdin(Stdio::null())
+        // What this program prints there may be for other programs.
+        .stdout(std::io::stderr());
+    execute(command).map_err(|failure| without(&failure.to_string()))
 }
 
 fn apt(args: &[&str]) -> Command {

@@ -37,7 +37,12 @@ pub(super) trait Service: Debug + Send {
     fn command(&self, place: &Place, port: u16) -> Command;
 
     /// Whether it answers.
-    fn is_ready(&self, place: &Place) -> bool;
+    fn is_ready(&self, place: &Place, port: u16) -> bool;
+
+    /// Whom it runs as.
+    fn account(&self) -> Result<Account, Failure> {
+        Account::without_rights()
+    }
 
     /// Where clients find it.
     fn url(&self, port: u16) -> String;
@@ -111,7 +116,7 @@ impl Server {
         port: Option<u16>,
         is_bound: bool,
     ) -> Result<Self, Failure> {
-        let account = Account::without_rights()?;
+        let account = service.account()?;
         let prefix = format!("seaworthy-{}-", service.name());
         let folder = tempfile::Builder::new()
             .prefix(&prefix)
@@ -209,7 +214,7 @@ fn launch(
                 place.said()
             )));
         }
-        if service.is_ready(place) {
+        if service.is_ready(place, port) {
             return Ok(child);
         }
         if Instant::now() >= until {
@@ -375,7 +380,7 @@ mod tests {
             command
         }
 
-        fn is_ready(&self, place: &Place) -> bool {
+        fn is_ready(&self, place: &Place, _port: u16) -> bool {
             place.folder().join("ready").exists()
         }
 

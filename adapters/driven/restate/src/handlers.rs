@@ -4,15 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::{RequestBuilder, Response, Url};
 use restate_sdk::prelude::*;
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::durable_runtime::{Kind, RuntimeError};
 use seaworthy_ports::{Latch, Secret};
+use serde::Deserialize;
 use tokio::net::TcpListener;
 
-use crate::error::{of_client, refusal};
+use crate::error::{of_client, of_status, refusal};
 use crate::ingress::{address, client};
 use crate::objects::{self, BellObject, LineObject, RunObject};
+use crate::wire::RUN;
 
 /// How long the server may take to look at the handlers.
 const REGISTRATION: Duration = Duration::from_secs(30);
@@ -93,7 +96,10 @@ impl Handlers {
 }
 
 /// Tells a server, by its admin API at `admin`, that the handlers are to be called at `handlers`. Telling it again is fine,
-/// and is how it learns of a new release at the same address.
+/// and is how it learns of another address or release.
+///
+/// Handlers that the server knows at another address are moved: calls under way are made again at the new one. A server
+/// would otherwise wait for the old one to come back, and with it whatever these calls hold.
 ///
 /// # Errors
 ///
@@ -104,32 +110,115 @@ pub async fn register(
     token: Option<&Secret>,
     handlers: &str,
 ) -> Result<(), RuntimeError> {
-    const OPERATION: &str = "register";
-    let mut url = address(admin)?;
+    let admin = Admin {
+        base: address(admin)?,
+        client: client(&address(admin)?, token)?,
+    };
     let handlers = address(handlers)?;
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().push("deployments");
+    let known = admin.known().await?;
+    let mut is_moved = false;
+    for deployment in known {
+        let body = serde_json::json!({ "uri": handlers.as_str(), "overwrite": true });
+        let url = admin.url(&["deployments", &deployment]);
+        let response = admin.send(admin.client.patch(url).json(&body)).await?;
+        // Two cannot be at one address: then the other one is there already.
+        if is_moved && response.status().as_u16() == 409 {
+            continue;
+        }
+        accepted(&response)?;
+        is_moved = true;
+    }
+    if is_moved {
+        return Ok(());
     }
     let body = serde_json::json!({ "uri": handlers.as_str(), "force": true });
-    let response = client(&url, token)?
-        .post(url)
-        .timeout(REGISTRATION)
-        .json(&body)
-        .send()
-        .await
-        .map_err(|error| of_client(OPERATION, error))?;
+    let url = admin.url(&["deployments"]);
+    let response = admin.send(admin.client.post(url).json(&body)).await?;
+    accepted(&response)
+}
+
+const REGISTER: &str = "register";
+
+struct Admin {
+    base: Url,
+    client: reqwest::Client,
+}
+
+/// What the server says of the places it calls.
+#[derive(Debug, Deserialize)]
+struct Deployments {
+    deployments: Vec<Deployment>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Deployment {
+    id: String,
+    #[serde(default)]
+    services: Vec<Service>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Service {
+    name: String,
+    revision: u64,
+}
+
+impl Deployment {
+    fn revision(&self) -> Option<u64> {
+        let run = self.services.iter().find(|service| service.name == RUN);
+        run.map(|service| service.revision)
+    }
+}
+
+impl Admin {
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, RuntimeError> {
+        let response = request.timeout(REGISTRATION).send().await;
+        response.map_err(|error| of_client(REGISTER, error))
+    }
+
+    /// Where the server knows these handlers, the newest first.
+    async fn known(&self) -> Result<Vec<String>, RuntimeError> {
+        let response = self
+            .send(self.client.get(self.url(&["deployments"])))
+            .await?;
+        accepted(&response)?;
+        let body = response.bytes().await;
+        let body = body.map_err(|error| of_client(REGISTER, error))?;
+        let known: Deployments = serde_json::from_slice(&body).map_err(|_error| {
+            let why = "the answer is none of Restate's; is this the address of its admin API?";
+            refusal(Kind::Rejected, REGISTER, why)
+        })?;
+        let mut ours: Vec<(u64, String)> = known
+            .deployments
+            .into_iter()
+            .filter_map(|deployment| Some((deployment.revision()?, deployment.id)))
+            .collect();
+        ours.sort();
+        Ok(ours.into_iter().rev().map(|(_revision, id)| id).collect())
+    }
+}
+
+fn accepted(response: &Response) -> Result<(), RuntimeError> {
     let status = response.status();
     match status.as_u16() {
         200..=299 => Ok(()),
-        401 | 403 => Err(crate::error::of_status(OPERATION, status)),
+        401 | 403 => Err(of_status(REGISTER, status)),
         400..=499 => Err(refusal(
             Kind::Rejected,
-            OPERATION,
+            REGISTER,
             "the server refuses the handlers; is this the address of its admin API?",
         )),
         _ => Err(refusal(
             Kind::Unavailable,
-            OPERATION,
+            REGISTER,
             "the server cannot call the handlers at the address it was given",
         )),
     }

@@ -17,9 +17,9 @@ use crate::error::CORRUPT;
 use crate::line::{Answer, Line, Queued};
 use crate::run::{Effects, Run, Waiting, forgotten};
 use crate::wire::{
-    After, BELL, Check, Described, DueRun, Grant, LINE, Letter, Limits, Payload, RUN, Renew, Report,
-    SendSignal, Sent, SetLimit, SettleTurn, StartTurn, Started, SubmitRun, THE_LINE, Take, Wait,
-    Withdraw,
+    After, BELL, Check, Described, DueRun, Grant, LINE, Letter, Limits, Payload, RUN, Renew,
+    Report, SendSignal, Sent, SetLimit, SettleTurn, StartTurn, Started, SubmitRun, THE_LINE, Take,
+    Wait, Withdraw,
 };
 
 /// The state of an object is under this key.

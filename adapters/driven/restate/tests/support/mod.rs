@@ -160,7 +160,9 @@ impl Drop for Server {
         // Fails where it has ended, which is what is wanted.
         let _ended = process.kill();
         let _reaped = process.wait();
-        if std::env::var_os("KEEP_LOG").is_some() { let _c = std::fs::copy(self.folder.path().join("log"), "/tmp/w/res-npm/testlog"); }
+        if std::env::var_os("KEEP_LOG").is_some() {
+            let _c = std::fs::copy(self.folder.path().join("log"), "/tmp/w/res-npm/testlog");
+        }
         if let Some(serving) = self.handlers.lock().expect("no panic").take() {
             serving.stop.set();
         }

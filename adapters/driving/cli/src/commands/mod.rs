@@ -7,6 +7,8 @@ mod conform;
 mod decide;
 mod doctor;
 mod events;
+#[cfg(feature = "restate")]
+mod handlers;
 mod init;
 mod migrate;
 mod queues;
@@ -40,7 +42,10 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(common: Common, environment: Environment) -> Self {
+    pub(crate) fn new(common: Common, mut environment: Environment) -> Self {
+        if common.runtime.is_some() {
+            environment.runtime = common.runtime;
+        }
         let output = Output::new(common.json, environment.no_color);
         let named = Named {
             store: common.store,
@@ -130,6 +135,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Cli
         Command::Run(args) => Box::pin(run::run(context, args)).await,
         Command::Resume(args) => Box::pin(resume::resume(context, &args)).await,
         Command::Worker(args) => worker::worker(context, &args).await,
+        #[cfg(feature = "restate")]
+        Command::Handlers(args) => handlers::handlers(context, args).await,
         Command::Runs(args) => runs::runs(context, &args).await,
         Command::Show(args) => show::show(context, &args).await,
         Command::Events(args) => events::events(context, &args).await,
