@@ -152,6 +152,16 @@ impl RunObject {
     }
 }
 
+// Where a step has no effect, nothing has changed.
+impl RunObject {
+    fn perform_any(ctx: &ObjectContext<'_>, run: &Run, effects: Effects) -> HandlerResult<()> {
+        if effects == Effects::default() {
+            return Ok(());
+        }
+        Self::perform(ctx, run, effects)
+    }
+}
+
 #[restate_sdk::object(name = "SeaworthyRun")]
 impl RunObject {
     #[handler]
@@ -277,7 +287,7 @@ impl RunObject {
         let now = now(&ctx, &self.clock).await?;
         if let Some(mut run) = load::<Run>(&ctx, STATE).await? {
             let effects = run.wake(epoch.into_inner(), &run_id(ctx.key())?, now);
-            Self::perform(&ctx, &run, effects)?;
+            Self::perform_any(&ctx, &run, effects)?;
         }
         Ok(())
     }
@@ -287,7 +297,7 @@ impl RunObject {
         let now = now(&ctx, &self.clock).await?;
         if let Some(mut run) = load::<Run>(&ctx, STATE).await? {
             let effects = run.check(check.into_inner(), &run_id(ctx.key())?, now);
-            Self::perform(&ctx, &run, effects)?;
+            Self::perform_any(&ctx, &run, effects)?;
         }
         Ok(())
     }

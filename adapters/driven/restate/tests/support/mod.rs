@@ -26,6 +26,7 @@ const PROGRAM: &str = "";
 pub(crate) struct Server {
     folder: TempDir,
     ports: [u16; 3],
+    syncs: bool,
     process: Mutex<Child>,
     handlers: Mutex<Option<Serving>>,
 }
@@ -42,13 +43,21 @@ pub(crate) fn clock() -> Arc<dyn Clock> {
 
 impl Server {
     /// A fresh server that answers and knows the handlers.
+    ///
+    /// What is lost with the machine is the test's loss alone, and there are many tests: it does not sync.
     pub(crate) async fn start() -> Self {
+        Self::start_that_syncs(false).await
+    }
+
+    /// The same, which survives the loss of power if `syncs`, as a server does unless told otherwise.
+    pub(crate) async fn start_that_syncs(syncs: bool) -> Self {
         let folder = TempDir::new().expect("a folder");
         let ports = free_ports();
-        let process = Mutex::new(started(&folder, ports));
+        let process = Mutex::new(started(&folder, ports, syncs));
         let server = Self {
             folder,
             ports,
+            syncs,
             process,
             handlers: Mutex::default(),
         };
@@ -73,7 +82,7 @@ impl Server {
     /// Kills it in the middle of whatever it does, and starts it again on its data.
     pub(crate) async fn crash(&self) {
         self.kill();
-        *self.process.lock().expect("no panic") = started(&self.folder, self.ports);
+        *self.process.lock().expect("no panic") = started(&self.folder, self.ports, self.syncs);
         self.answers().await;
     }
 
@@ -81,6 +90,15 @@ impl Server {
         let mut process = self.process.lock().expect("no panic");
         process.kill().expect("a process");
         process.wait().expect("its end");
+    }
+
+    /// What it has in memory, in kilobytes.
+    pub(crate) fn memory(&self) -> u64 {
+        let id = self.process.lock().expect("no panic").id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.trim().strip_suffix("kB"));
+        number.expect("a size").trim().parse().expect("a number")
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -160,9 +178,6 @@ impl Drop for Server {
         // Fails where it has ended, which is what is wanted.
         let _ended = process.kill();
         let _reaped = process.wait();
-        if std::env::var_os("KEEP_LOG").is_some() {
-            let _c = std::fs::copy(self.folder.path().join("log"), "/tmp/w/res-npm/testlog");
-        }
         if let Some(serving) = self.handlers.lock().expect("no panic").take() {
             serving.stop.set();
         }
@@ -179,7 +194,7 @@ fn free_ports() -> [u16; 3] {
     listeners.map(|listener| listener.local_addr().expect("an address").port())
 }
 
-fn started(folder: &TempDir, [ingress, admin, node]: [u16; 3]) -> Child {
+fn started(folder: &TempDir, [ingress, admin, node]: [u16; 3], syncs: bool) -> Child {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -195,6 +210,10 @@ fn started(folder: &TempDir, [ingress, admin, node]: [u16; 3]) -> Child {
         .env("RESTATE_DEFAULT_NUM_PARTITIONS", "2")
         .env("RESTATE_ROCKSDB_TOTAL_MEMORY_SIZE", "64MiB")
         .env("RESTATE_DISABLE_TELEMETRY", "true")
+        .env(
+            "RESTATE_LOG_SERVER__ROCKSDB_DISABLE_WAL_FSYNC",
+            (!syncs).to_string(),
+        )
         .stdin(Stdio::null())
         .stdout(log.expect("a log"))
         .stderr(Stdio::null())

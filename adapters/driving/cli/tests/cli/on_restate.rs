@@ -36,6 +36,8 @@ impl Server {
             .env("RESTATE_DEFAULT_NUM_PARTITIONS", "2")
             .env("RESTATE_ROCKSDB_TOTAL_MEMORY_SIZE", "64MiB")
             .env("RESTATE_DISABLE_TELEMETRY", "true")
+            // What is lost with the machine is the test's loss alone, and there are many tests.
+            .env("RESTATE_LOG_SERVER__ROCKSDB_DISABLE_WAL_FSYNC", "true")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
