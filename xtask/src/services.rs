@@ -7,6 +7,7 @@ mod account;
 mod aimock;
 mod install;
 pub(crate) mod postgres;
+pub(crate) mod restate;
 mod server;
 mod small_model;
 mod standing;
@@ -88,6 +89,8 @@ pub(crate) enum Kind {
     Aimock,
     /// A small language model behind llama.cpp
     SmallModel,
+    /// Restate, for development and tests: its licence is BUSL-1.1
+    Restate,
 }
 
 impl Kind {
@@ -96,6 +99,7 @@ impl Kind {
             Self::Postgres => "postgres",
             Self::Aimock => "aimock",
             Self::SmallModel => "small-model",
+            Self::Restate => "restate",
         }
     }
 
@@ -105,6 +109,7 @@ impl Kind {
             Self::Postgres => "SEAWORTHY_TEST_POSTGRES",
             Self::Aimock => "SEAWORTHY_TEST_AIMOCK",
             Self::SmallModel => "SEAWORTHY_TEST_SMALL_MODEL",
+            Self::Restate => "SEAWORTHY_TEST_RESTATE",
         }
     }
 
@@ -124,6 +129,7 @@ impl Kind {
             Self::Postgres => Box::new(postgres::Postgres::default()),
             Self::Aimock => Box::new(aimock::Aimock::default()),
             Self::SmallModel => Box::new(small_model::SmallModel::default()),
+            Self::Restate => Box::new(restate::Restate::default()),
         }
     }
 
@@ -133,6 +139,19 @@ impl Kind {
             Self::Postgres => postgres::provide(),
             Self::Aimock => aimock::provide(),
             Self::SmallModel => small_model::provide(),
+            Self::Restate => restate::provide(),
+        }
+    }
+
+    /// The variable of the environment that tells tests which program they may start servers of their own with, and what
+    /// it says: a server whose handlers a test registers is a test's own.
+    fn program(self) -> Option<(&'static str, PathBuf)> {
+        match self {
+            Self::Postgres | Self::Aimock | Self::SmallModel => None,
+            Self::Restate => {
+                let program = restate::program().ok().flatten()?;
+                Some(("SEAWORTHY_TEST_RESTATE_PROGRAM", program))
+            }
         }
     }
 
@@ -322,6 +341,9 @@ impl Session {
         }
         for (kind, url) in &self.found {
             command.env(kind.variable(), url);
+            if let Some((variable, program)) = kind.program() {
+                command.env(variable, program);
+            }
         }
     }
 

@@ -72,7 +72,8 @@ pub(super) fn packages(
     }
 }
 
-fn packages_folder(name: &str) -> Result<PathBuf, Failure> {
+/// Where [`packages`] puts what is called so.
+pub(super) fn packages_folder(name: &str) -> Result<PathBuf, Failure> {
     let target = workspace::metadata(&workspace::root()?)?.target_directory;
     Ok(target
         .join("services")

@@ -13,6 +13,8 @@ mod conform;
 mod crash;
 mod decisions;
 mod on_postgres;
+#[cfg(feature = "restate")]
+mod on_restate;
 mod outcome;
 mod support;
 mod workers;
