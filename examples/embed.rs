@@ -73,6 +73,10 @@ impl Observer for Print {
         }
     }
 
+    fn wants_content(&self) -> bool {
+        false
+    }
+
     fn observe(&self, fact: &Fact) {
         if let Fact::ToolCallEnded { tool, duration, .. } = fact {
             write(&format!("{tool} took {duration:?}"));
@@ -108,6 +112,7 @@ async fn live(workspace: &str, state: &str) -> Result<(), Box<dyn Error>> {
         base_dir: workspace.to_owned(),
         grants_all: None,
         queue: None,
+        trace: None,
     };
     let run = harness.start(start).await?.run;
     harness

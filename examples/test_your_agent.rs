@@ -97,6 +97,7 @@ impl Stage {
             base_dir: "/agent".to_owned(),
             grants_all: None,
             queue: None,
+            trace: None,
         };
         let run = harness.start(start).await?.run;
         Ok(Self {

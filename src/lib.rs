@@ -17,8 +17,11 @@
 //! | `scripted` | `scripted` | a model that follows a script |
 //! | `anthropic` | `anthropic` | models behind Anthropic Messages |
 //! | `gemini` | `gemini` | models behind Google's `generateContent` |
+//! | `model-decorators` | `model_decorators` | record, replay, timeout and observe around any model |
 //! | `ollama` | `ollama` | models behind an Ollama server |
 //! | `openai` | `openai` | models behind OpenAI's Chat Completions or a compatible endpoint |
+//! | `otlp` | `otlp` | traces and metrics for an OpenTelemetry collector |
+//! | `tracing` | `tracing` | what happens, as events of the `tracing` crate |
 //!
 //! An application chooses an adapter for each field of [`Ports`], makes a [`Harness`] of them, starts runs and serves
 //! them:
@@ -46,6 +49,7 @@
 //!         base_dir: "/srv/agent".to_owned(),
 //!         grants_all: None,
 //!         queue: None,
+//!         trace: None,
 //!     };
 //!     let run = harness.start(start).await?.run;
 //!     // Until the run has ended or waits for somebody. A worker of another process may serve it just as well.
@@ -71,10 +75,14 @@ pub use seaworthy_gemini as gemini;
 pub use seaworthy_local_fs as local_fs;
 #[cfg(feature = "memory")]
 pub use seaworthy_memory as memory;
+#[cfg(feature = "model-decorators")]
+pub use seaworthy_model_decorators as model_decorators;
 #[cfg(feature = "ollama")]
 pub use seaworthy_ollama as ollama;
 #[cfg(feature = "openai")]
 pub use seaworthy_openai as openai;
+#[cfg(feature = "otlp")]
+pub use seaworthy_otlp as otlp;
 #[cfg(feature = "postgres")]
 pub use seaworthy_postgres as postgres;
 #[cfg(feature = "process")]
@@ -87,3 +95,5 @@ pub use seaworthy_scripted as scripted;
 pub use seaworthy_sqlite as sqlite;
 #[cfg(feature = "system")]
 pub use seaworthy_system as system;
+#[cfg(feature = "tracing")]
+pub use seaworthy_tracing as tracing;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use futures_util::{FutureExt as _, StreamExt as _};
 use seaworthy_ports::durable_runtime::{Advance, Next, Signal, Then, Turn};
-use seaworthy_ports::observer::{Fact, ParkReason, RunEnd};
+use seaworthy_ports::observer::{AttemptEnd, Fact, ParkReason};
 use seaworthy_ports::sandbox::{Kind as SandboxKind, Owner, Policy, SandboxSession, SandboxSpec};
 use seaworthy_ports::{BoxStream, Effect, Latch, Retry, RunId, SignalId, Timestamp, async_trait};
 
@@ -23,11 +23,13 @@ use crate::machine::{self, Step};
 use crate::session;
 use crate::signal::Told;
 use crate::stack::Ports;
-use crate::state::{CallStatus, Outcome, RunState};
+use crate::state::{CallStatus, RunState};
+use crate::trace;
 
 mod context;
 mod model_call;
 mod model_try;
+mod observed;
 mod tool_call;
 
 pub use model_call::ModelSettings;
@@ -193,7 +195,14 @@ impl Driver {
             return Ok(Then::Done);
         }
         let mut held = Held::take(self, state, covered, turn, consumed).await?;
-        held.run().await
+        let ended = held.run().await;
+        held.observed.ends(match &ended {
+            Ok(Then::Done) => AttemptEnd::Ended,
+            Ok(Then::Park { .. } | Then::Again { .. }) => AttemptEnd::Parked,
+            Err(Stop::TakenOver | Stop::Revoked) => AttemptEnd::Abandoned,
+            Err(Stop::Later { .. } | Stop::Corrupt { .. }) => AttemptEnd::Stalled,
+        });
+        ended
     }
 }
 
@@ -212,6 +221,10 @@ struct Held<'a> {
     /// Set when the turn ends, however it ends: what it started stops.
     cancel: Latch,
     _cancel_on_drop: CancelOnDrop,
+    /// The model call under way.
+    model_call: Option<observed::ModelCall>,
+    /// The last member: that the attempt is over is told last.
+    observed: observed::Attempt,
 }
 
 struct CancelOnDrop(seaworthy_ports::LatchSetter);
@@ -257,10 +270,7 @@ impl<'a> Held<'a> {
             }
             before = session.messages;
         }
-        driver.ports.observer.observe(&Fact::AttemptStarted {
-            run: turn.run.clone(),
-            attempt,
-        });
+        let observed = observed::Attempt::start(driver, &writer.state, &nonce);
         let (setter, cancel) = Latch::new();
         let mut held = Self {
             driver,
@@ -274,6 +284,8 @@ impl<'a> Held<'a> {
             sandbox: None,
             cancel,
             _cancel_on_drop: CancelOnDrop(setter),
+            model_call: None,
+            observed,
         };
         for signal in turn.signals {
             held.hear(signal).await?;
@@ -396,17 +408,13 @@ impl<'a> Held<'a> {
             // The run is over either way; what is left is swept by the sandbox.
             let _closed = sandbox.close(true).await;
         }
-        let status = match &self.state().outcome {
-            Some(Outcome::Succeeded { .. }) => RunEnd::Succeeded,
-            Some(Outcome::Cancelled { .. }) => RunEnd::Cancelled,
-            Some(Outcome::Failed { .. }) | None => RunEnd::Failed,
-        };
-        let run = self.state().run().clone();
-        self.driver.relay.show(&run, &Live::Ended { status });
-        self.driver
-            .ports
-            .observer
-            .observe(&Fact::RunEnded { run, status });
+        if let Some(ended) = trace::run_ended(self.state()) {
+            if let Fact::RunEnded { run, status, .. } = &ended {
+                let status = *status;
+                self.driver.relay.show(run, &Live::Ended { status });
+            }
+            self.driver.ports.observer.observe(&ended);
+        }
         Ok(Then::Done)
     }
 

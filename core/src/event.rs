@@ -2,7 +2,9 @@
 
 use seaworthy_ports::model_provider::{Finish, Message, Usage};
 use seaworthy_ports::state_store::Seq;
-use seaworthy_ports::{CallId, Digest, QueueName, RunId, SessionId, SignalId, Timestamp, WorkerId};
+use seaworthy_ports::{
+    CallId, Digest, QueueName, RunId, SessionId, SignalId, Timestamp, TraceContext, WorkerId,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -194,6 +196,9 @@ pub struct RunSubmitted {
     /// The session it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionId>,
+    /// The span that started it, where there was one: the run belongs to its trace, wherever it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
     /// The directory it works in.
     pub workspace: String,
 }

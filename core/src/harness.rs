@@ -15,6 +15,7 @@ use seaworthy_ports::state_store::{
 };
 use seaworthy_ports::{
     BoxStream, CallId, Digest, InvalidId, Latch, LogKind, QueueName, RunId, SessionId, Timestamp,
+    TraceContext,
 };
 
 use crate::descriptor::Materialised;
@@ -26,6 +27,7 @@ use crate::record::{self, Link};
 use crate::signal::Told;
 use crate::stack::Ports;
 use crate::state::{Call, CallStatus, Outcome, RunState, Status, call_run};
+use crate::trace;
 
 /// The queue of runs that name none.
 pub const DEFAULT_QUEUE: &str = "default";
@@ -65,6 +67,9 @@ pub struct Start {
     pub grants_all: Option<String>,
     /// The queue it waits in for a worker, now and whenever it is queued again; `None`: [`DEFAULT_QUEUE`].
     pub queue: Option<QueueName>,
+    /// The span that starts it: the run belongs to its trace, wherever it goes on. `None`: the run begins a trace. Not part
+    /// of what the run is: of an existing run, the trace it was started in stays.
+    pub trace: Option<TraceContext>,
 }
 
 /// A run that exists now.
@@ -225,6 +230,7 @@ impl Harness {
             base_dir: start.base_dir,
             grants_all: start.grants_all,
             queue: start.queue,
+            trace: start.trace,
         };
         let existing = match log::load(&self.ports, &run).await? {
             Some(state) => Some(state),
@@ -519,7 +525,12 @@ impl Harness {
             };
             writer.record(event).await?;
             match writer.commit().await {
-                Ok(()) => return self.look(run, attempt).await,
+                Ok(()) => {
+                    if let Some(ended) = trace::run_ended(&writer.state) {
+                        self.ports.observer.observe(&ended);
+                    }
+                    return self.look(run, attempt).await;
+                }
                 Err(error) if log::is_taken_over(&error) => {}
                 Err(error) => return Err(error.into()),
             }

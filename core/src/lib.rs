@@ -25,6 +25,7 @@ pub mod signal;
 pub mod stack;
 pub mod state;
 pub mod tool;
+pub mod trace;
 
 pub use harness::{Harness, Start};
 pub use stack::{Model, Models, NoModel, Ports};

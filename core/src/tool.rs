@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use seaworthy_ports::model_provider::ToolSpec;
 use seaworthy_ports::sandbox::{OutputSink, SandboxSession};
-use seaworthy_ports::{CallId, Latch, ToolName, async_trait};
+use seaworthy_ports::{CallId, Latch, ToolName, TraceContext, async_trait};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -129,6 +129,8 @@ pub struct ToolContext {
     pub cancel: Latch,
     /// Shows the output of commands as it comes.
     pub on_output: Option<OutputSink>,
+    /// The call's place in its trace, for whatever the tool calls in turn.
+    pub trace: Option<TraceContext>,
 }
 
 impl fmt::Debug for ToolContext {

@@ -67,6 +67,8 @@ fn a_command_gets_canonical_arguments_its_key_and_an_absolute_program() {
         assert_eq!(exec.stdin.as_ref(), r#"{"a":1,"b":"ü"}"#.as_bytes());
         assert_eq!(exec.env["SEAWORTHY_IDEMPOTENCY_KEY"], "swk_1");
         assert_eq!(exec.env["SEAWORTHY_CALL_ID"], "run_1.c1");
+        assert_eq!(exec.env["TRACEPARENT"], fake_session::TRACEPARENT);
+        assert_eq!(exec.env["TRACESTATE"], "vendor=1");
         assert_eq!(exec.timeout, Duration::from_secs(5));
         Ok(output(ExitStatus::Code(0), b"{\"ok\":true}\n", ""))
     });

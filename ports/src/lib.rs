@@ -19,6 +19,7 @@ mod info;
 mod latch;
 mod secret;
 mod time;
+mod trace;
 
 pub mod blob_store;
 pub mod checkpoint_store;
@@ -43,6 +44,7 @@ pub use info::{AdapterInfo, Durability};
 pub use latch::{Latch, LatchSetter};
 pub use secret::Secret;
 pub use time::{InvalidTimestamp, Timestamp};
+pub use trace::{InvalidTraceparent, MAX_TRACESTATE_BYTES, SpanId, TraceContext, TraceId};
 
 pub use async_trait::async_trait;
 pub use futures_core::stream::BoxStream;

@@ -8,6 +8,7 @@ mod aimock;
 mod install;
 pub(crate) mod postgres;
 pub(crate) mod restate;
+mod rotel;
 mod server;
 mod small_model;
 mod standing;
@@ -91,6 +92,8 @@ pub(crate) enum Kind {
     SmallModel,
     /// Restate, for development and tests: its licence is BUSL-1.1
     Restate,
+    /// Rotel, an OpenTelemetry collector
+    Rotel,
 }
 
 impl Kind {
@@ -100,6 +103,7 @@ impl Kind {
             Self::Aimock => "aimock",
             Self::SmallModel => "small-model",
             Self::Restate => "restate",
+            Self::Rotel => "rotel",
         }
     }
 
@@ -110,6 +114,7 @@ impl Kind {
             Self::Aimock => "SEAWORTHY_TEST_AIMOCK",
             Self::SmallModel => "SEAWORTHY_TEST_SMALL_MODEL",
             Self::Restate => "SEAWORTHY_TEST_RESTATE",
+            Self::Rotel => "SEAWORTHY_TEST_ROTEL",
         }
     }
 
@@ -130,6 +135,7 @@ impl Kind {
             Self::Aimock => Box::new(aimock::Aimock::default()),
             Self::SmallModel => Box::new(small_model::SmallModel::default()),
             Self::Restate => Box::new(restate::Restate::default()),
+            Self::Rotel => Box::new(rotel::Rotel::default()),
         }
     }
 
@@ -140,6 +146,7 @@ impl Kind {
             Self::Aimock => aimock::provide(),
             Self::SmallModel => small_model::provide(),
             Self::Restate => restate::provide(),
+            Self::Rotel => rotel::provide(),
         }
     }
 
@@ -147,7 +154,7 @@ impl Kind {
     /// it says: a server whose handlers a test registers is a test's own.
     fn program(self) -> Option<(&'static str, PathBuf)> {
         match self {
-            Self::Postgres | Self::Aimock | Self::SmallModel => None,
+            Self::Postgres | Self::Aimock | Self::SmallModel | Self::Rotel => None,
             Self::Restate => {
                 let program = restate::program().ok().flatten()?;
                 Some(("SEAWORTHY_TEST_RESTATE_PROGRAM", program))

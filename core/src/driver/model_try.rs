@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use seaworthy_ports::model_provider::{
     BlockKind, Kind, Message, ModelError, ModelEvent, ModelReply, ModelRequest, assemble,
 };
-use seaworthy_ports::observer::{Fact, ModelCallEnd};
 use seaworthy_ports::{Latch, PortError};
 
 use super::context::summary_instructions;
@@ -34,12 +32,13 @@ impl Held<'_> {
         candidate: &Candidate,
         asking: Asking<'_>,
     ) -> Result<Result<ModelReply, ModelError>, Stop> {
-        self.observe_model_started(candidate);
-        let started = self.driver.ports.clock.now();
-        let tried = self.stream_model(agent, candidate, asking).await;
-        let duration = self.driver.ports.clock.now().since(started);
-        self.observe_model_ended(candidate, tried.as_ref().ok(), duration);
-        tried
+        // Told to be given up where the turn ends before the call does.
+        self.model_call = Some(self.observed.model_call(candidate));
+        let tried = self.stream_model(agent, candidate, asking).await?;
+        if let Some(call) = self.model_call.take() {
+            call.end(&tried);
+        }
+        Ok(tried)
     }
 
     async fn stream_model(
@@ -52,6 +51,10 @@ impl Held<'_> {
         let clock = Arc::clone(&self.driver.ports.clock);
         let (stop, cancel) = Latch::new();
         let request = self.request(agent, candidate, asking, cancel);
+        let chunks = self.model_call.as_mut().map(|call| {
+            call.asks(&request);
+            (call.chunks(), Arc::clone(&clock))
+        });
         let relay = self.driver.relay.clone();
         let run = self.state().run().clone();
         let stream = candidate.model.provider.stream(request);
@@ -65,6 +68,9 @@ impl Held<'_> {
             }
             ModelEvent::BlockDelta { block, delta } => {
                 seen.store(true, Ordering::Relaxed);
+                if let Some((chunks, clock)) = &chunks {
+                    chunks.came(&**clock);
+                }
                 if !is_shown {
                     return;
                 }
@@ -131,37 +137,5 @@ impl Held<'_> {
                 ..request
             },
         }
-    }
-
-    fn observe_model_started(&self, candidate: &Candidate) {
-        self.driver.ports.observer.observe(&Fact::ModelCallStarted {
-            run: self.state().run().clone(),
-            attempt: self.state().attempt,
-            provider: candidate.provider().into(),
-            model: candidate.model.name.as_str().into(),
-        });
-    }
-
-    /// `tried` is `None` where the turn ended before the call did.
-    fn observe_model_ended(
-        &self,
-        candidate: &Candidate,
-        tried: Option<&Result<ModelReply, ModelError>>,
-        duration: Duration,
-    ) {
-        let (end, usage) = match tried {
-            Some(Ok(reply)) => (ModelCallEnd::Finished(reply.finish.reason), reply.usage),
-            Some(Err(error)) => (ModelCallEnd::Failed(error.kind()), Default::default()),
-            None => (ModelCallEnd::Failed(Kind::Cancelled), Default::default()),
-        };
-        self.driver.ports.observer.observe(&Fact::ModelCallEnded {
-            run: self.state().run().clone(),
-            attempt: self.state().attempt,
-            provider: candidate.provider().into(),
-            model: candidate.model.name.as_str().into(),
-            usage,
-            end,
-            duration,
-        });
     }
 }

@@ -8,11 +8,12 @@ use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::FuturesUnordered;
 use seaworthy_ports::clock::Clock;
-use seaworthy_ports::observer::{Fact, ToolCallOutcome};
+use seaworthy_ports::observer::{Execution, ToolCallOutcome};
 use seaworthy_ports::sandbox::{OutputSink, SandboxSession};
-use seaworthy_ports::{CallId, Timestamp, ToolName};
+use seaworthy_ports::{CallId, Timestamp};
 use serde_json::Value;
 
+use super::observed::ToolCall;
 use super::{Held, Stop};
 use crate::event::{Event, Resolution};
 use crate::live::Live;
@@ -27,9 +28,8 @@ enum Done {
 }
 
 struct Finished {
-    call: CallId,
-    tool: ToolName,
-    side_effect: SideEffect,
+    /// Boxed: it is many times larger than what else may come.
+    observed: Box<ToolCall>,
     duration: Duration,
     done: Done,
 }
@@ -91,6 +91,13 @@ impl Held<'_> {
             })
             .unwrap_or((Value::Null, String::new()));
         let definition = tool.definition();
+        let observed = Box::new(self.observed.tool_call(
+            work.call(),
+            &definition.name,
+            definition.side_effect,
+            self.execution(&work),
+            &arguments,
+        ));
         let context = ToolContext {
             session,
             call: work.call().clone(),
@@ -99,22 +106,15 @@ impl Held<'_> {
             timeout: definition.timeout,
             cancel: self.cancel.clone(),
             on_output: Some(self.show_output(work.call())),
+            trace: Some(observed.context()),
         };
         let clock = Arc::clone(&self.driver.ports.clock);
-        self.observe_call_started(work.call(), &definition.name, definition.side_effect);
         Box::pin(async move {
             let started = clock.now();
-            let call = work.call().clone();
-            let (name, side_effect) = (
-                tool.definition().name.clone(),
-                tool.definition().side_effect,
-            );
             let done = perform(&work, &*tool, context, arguments, &*clock, started).await;
             let duration = clock.now().since(started);
             Finished {
-                call,
-                tool: name,
-                side_effect,
+                observed,
                 duration,
                 done,
             }
@@ -152,8 +152,7 @@ impl Held<'_> {
             match came {
                 Came::Finished(None) => return Ok(()),
                 Came::Finished(Some(finished)) => {
-                    self.observe_call_ended(&finished);
-                    match finished.done {
+                    match finished.told() {
                         Done::Event(event) => self.writer.record(event).await?,
                         Done::Fenced => return Err(Stop::TakenOver),
                     }
@@ -189,32 +188,40 @@ impl Held<'_> {
         })
     }
 
-    fn observe_call_started(&self, call: &CallId, tool: &ToolName, side_effect: SideEffect) {
-        self.driver.ports.observer.observe(&Fact::ToolCallStarted {
-            run: self.state().run().clone(),
-            call: call.clone(),
-            tool: tool.clone(),
-            side_effect: side_effect.as_str(),
-        });
+    fn execution(&self, work: &Work) -> Execution {
+        let is_doubtful = |call| self.state().call(call).is_some_and(|call| call.doubts > 0);
+        match work {
+            Work::Start(call) if is_doubtful(call) => Execution::Again,
+            Work::Start(_) => Execution::First,
+            Work::Repeat(_) => Execution::Again,
+            Work::Verify(_) => Execution::Verify,
+        }
     }
+}
 
-    fn observe_call_ended(&self, finished: &Finished) {
-        let outcome = match &finished.done {
-            Done::Event(Event::ToolSucceeded { .. } | Event::ToolResolved { .. }) => {
-                ToolCallOutcome::Succeeded
+impl Finished {
+    /// Tells the observer, and gives what became of the call.
+    fn told(self) -> Done {
+        let (outcome, error, result) = match &self.done {
+            Done::Event(
+                Event::ToolSucceeded { output, .. }
+                | Event::ToolResolved {
+                    resolution: Resolution::Happened { output },
+                    ..
+                },
+            ) => (ToolCallOutcome::Succeeded, None, Some(output)),
+            Done::Event(Event::ToolResolved { .. }) => (ToolCallOutcome::Succeeded, None, None),
+            Done::Event(Event::ToolInDoubt { .. }) => {
+                (ToolCallOutcome::InDoubt, Some("in_doubt"), None)
             }
-            Done::Event(Event::ToolInDoubt { .. }) => ToolCallOutcome::InDoubt,
-            Done::Event(_) => ToolCallOutcome::Failed,
-            Done::Fenced => ToolCallOutcome::Cancelled,
+            Done::Event(Event::ToolFailed { code, .. }) => {
+                (ToolCallOutcome::Failed, Some(code.as_str()), None)
+            }
+            Done::Event(_) => (ToolCallOutcome::Failed, None, None),
+            Done::Fenced => (ToolCallOutcome::Cancelled, None, None),
         };
-        self.driver.ports.observer.observe(&Fact::ToolCallEnded {
-            run: self.state().run().clone(),
-            call: finished.call.clone(),
-            tool: finished.tool.clone(),
-            side_effect: finished.side_effect.as_str(),
-            outcome,
-            duration: finished.duration,
-        });
+        self.observed.end(outcome, error, self.duration, result);
+        self.done
     }
 }
 

@@ -1,16 +1,16 @@
 //! Command tools: programs that a descriptor declares.
 //!
 //! A program gets the arguments as canonical JSON on its standard input and `SEAWORTHY_IDEMPOTENCY_KEY` and
-//! `SEAWORTHY_CALL_ID` in its environment, runs in the workspace, and answers on its standard output: JSON where it
-//! parses, else text without the line end. An exit code other than 0 is a failure that may have had an effect.
+//! `SEAWORTHY_CALL_ID` in its environment, and `TRACEPARENT` and `TRACESTATE` where the call is part of a trace. It runs in
+//! the workspace and answers on its standard output: JSON where it parses, else text without the line end. An exit code other than 0 is a failure that may have had an effect.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
-use seaworthy_ports::async_trait;
 use seaworthy_ports::sandbox::{Captured, Exec, ExecOutput, ExitStatus};
+use seaworthy_ports::{TraceContext, async_trait};
 use serde_json::Value;
 
 use super::failure::Trouble;
@@ -61,10 +61,13 @@ impl Command {
             Trouble::invalid("The arguments have a number that JSON cannot carry exactly.")
         })?;
         let program = argv.first().cloned().unwrap_or_default();
-        let env = BTreeMap::from([
+        let mut env = BTreeMap::from([
             (IDEMPOTENCY_KEY.to_owned(), context.idempotency_key.clone()),
             (CALL_ID.to_owned(), context.call.as_str().to_owned()),
         ]);
+        for (name, value) in context.trace.iter().flat_map(TraceContext::entries) {
+            env.insert(name.to_ascii_uppercase(), value);
+        }
         let exec = Exec {
             argv,
             cwd: ".".to_owned(),

@@ -21,7 +21,7 @@ use seaworthy_ports::sandbox::{
     Captured, DirEntry, Exec, ExecOutput, ExitStatus, FileContent, FileKind, Kind, Listing,
     Metadata, SandboxError, SandboxProcess, SandboxSession,
 };
-use seaworthy_ports::{CallId, Latch, async_trait};
+use seaworthy_ports::{CallId, Latch, TraceContext, async_trait};
 use serde_json::Value;
 
 type Run = dyn Fn(&Exec) -> Result<ExecOutput, SandboxError> + Send + Sync;
@@ -220,6 +220,9 @@ pub(crate) fn output(status: ExitStatus, stdout: &[u8], stderr: &str) -> ExecOut
     }
 }
 
+/// The place of every call in its trace.
+pub(crate) const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 pub(crate) fn context(session: &Arc<FakeSession>) -> ToolContext {
     let session: Arc<FakeSession> = Arc::clone(session);
     ToolContext {
@@ -230,6 +233,7 @@ pub(crate) fn context(session: &Arc<FakeSession>) -> ToolContext {
         timeout: Duration::from_secs(5),
         cancel: Latch::never(),
         on_output: None,
+        trace: Some(TraceContext::parse(TRACEPARENT, Some("vendor=1")).unwrap()),
     }
 }
 

@@ -102,6 +102,7 @@ impl Run {
             base_dir: "/b".to_owned(),
             grants_all: None,
             queue: None,
+            trace: None,
             max_turns: MAX_TURNS,
         };
         let event = Event::RunSubmitted(Box::new(submitted));

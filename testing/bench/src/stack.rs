@@ -71,6 +71,10 @@ impl Observer for Silent {
         }
     }
 
+    fn wants_content(&self) -> bool {
+        false
+    }
+
     fn observe(&self, _fact: &Fact) {}
 }
 
@@ -202,6 +206,7 @@ impl Stack {
             base_dir: self.workspace.display().to_string(),
             grants_all: None,
             queue: None,
+            trace: None,
         };
         Ok(self.harness.start(start).await?.run)
     }

@@ -276,7 +276,15 @@ breaks! { observer, observers;
     the_newest_fact_first: NEWEST_FIRST => ["OB-3"];
     the_environment_with_each_fact: ADDS_ENVIRONMENT => ["OB-4"];
     a_key_in_the_debug_output: SHOWS_ITS_KEY => ["OB-4"];
+    content_that_nobody_asked_for_passed_on: PASSES_CONTENT_ON => ["OB-4"];
+    content_told_to_everybody: TELLS_ALL => ["OB-4"];
     an_application_that_goes_by_its_observer: FEEDS_BACK => ["OB-5"];
+    an_end_that_is_not_told: FORGETS_AN_END => ["OB-6"];
+    a_call_that_ends_after_its_attempt: ENDS_TOO_LATE => ["OB-6"];
+    one_span_for_two_pieces_of_work: TELLS_AGAIN => ["OB-7"];
+    a_first_execution_that_was_not_the_first: REPLAYS => ["OB-7"];
+    a_trace_for_each_attempt: A_TRACE_FOR_EACH_ATTEMPT => ["OB-8"];
+    parts_of_nothing: NO_PARENT => ["OB-8"];
 }
 
 /// One test for each bug that one scenario finds, with other processes or by chance: the clause, and what the scenario
@@ -423,5 +431,5 @@ fn the_lists_are_as_long_as_they_are_known_to_be() {
     assert_eq!(seaworthy_contract::entropy::SCENARIOS.len(), 4);
     assert_eq!(seaworthy_contract::sandbox::SCENARIOS.len(), 44);
     assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 58);
-    assert_eq!(seaworthy_contract::observer::SCENARIOS.len(), 9);
+    assert_eq!(seaworthy_contract::observer::SCENARIOS.len(), 14);
 }

@@ -100,6 +100,7 @@ seaworthy_contract::observer_contract! {
         a_lost_backend_costs_facts_that_are_counted: "it has no backend",
         a_backend_that_is_held_up_holds_nobody_up: "it has no backend",
         the_facts_of_a_run_come_out_in_their_order: "nothing comes out of it",
+        content_that_was_not_asked_for_is_not_passed_on: "nothing comes out of it",
         nothing_is_added_to_a_fact: "nothing comes out of it",
     }
 }

@@ -14,5 +14,9 @@ impl Observer for SilentObserver {
         info()
     }
 
+    fn wants_content(&self) -> bool {
+        false
+    }
+
     fn observe(&self, _fact: &Fact) {}
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{Either, select};
+use seaworthy_contract::observer::Recorder;
 use seaworthy_core::descriptor::{AgentSpec, Descriptor, Materialised, ModelSpec};
 use seaworthy_core::driver::{Driver, Settings};
 use seaworthy_core::event::{Resolution, WaitReason};
@@ -15,13 +16,14 @@ use seaworthy_core::state::{CallStatus, RunState, Status};
 use seaworthy_fakes::{
     FakeClock, FakeRuntime, FakeSandbox, Faults, FaultyBlobs, FaultyCheckpoints, FaultyClock,
     FaultyLogs, FaultyModel, FaultyRuntime, FaultySandbox, Notifications, RanCommand,
-    SeededEntropy, SilentObserver, TableModel, TableTurn,
+    SeededEntropy, TableModel, TableTurn,
 };
 use seaworthy_memory::{MemoryBlobStore, MemoryCheckpointStore, MemoryStateStore};
 use seaworthy_ports::durable_runtime::{DurableRuntime as _, Then};
 use seaworthy_ports::model_provider::{Message, ModelProvider};
+use seaworthy_ports::observer::Fact;
 use seaworthy_ports::sandbox::Exec;
-use seaworthy_ports::{InvalidId, Latch, RunId, SessionId, WorkerId};
+use seaworthy_ports::{InvalidId, Latch, RunId, SessionId, TraceContext, WorkerId};
 use serde_json::{Value, json};
 
 /// How often commands acted.
@@ -93,6 +95,8 @@ pub struct World {
     others: BTreeMap<String, Arc<dyn ModelProvider>>,
     descriptor: Materialised,
     run: RunId,
+    trace: Option<TraceContext>,
+    told: Arc<Recorder>,
 }
 
 /// What commands act on.
@@ -189,6 +193,8 @@ impl World {
             others: BTreeMap::new(),
             descriptor,
             run: RunId::new("simulated").map_err(|error| error.to_string())?,
+            trace: None,
+            told: Arc::default(),
         })
     }
 
@@ -210,6 +216,19 @@ impl World {
     #[must_use]
     pub fn checkpoints(&self) -> &MemoryCheckpointStore {
         &self.checkpoints
+    }
+
+    /// The same world, whose run is started in a trace of somebody else's.
+    #[must_use]
+    pub fn within(mut self, trace: TraceContext) -> Self {
+        self.trace = Some(trace);
+        self
+    }
+
+    /// What all processes have told their observer, in order.
+    #[must_use]
+    pub fn told(&self) -> Vec<Fact> {
+        self.told.told()
     }
 
     /// The same world with another section of models: in YAML, with `main` among its aliases.
@@ -309,7 +328,7 @@ impl World {
                 faults.clone(),
             )),
             entropy: Arc::new(SeededEntropy::new(number)),
-            observer: Arc::new(SilentObserver),
+            observer: Arc::<Recorder>::clone(&self.told),
         };
         let worker =
             WorkerId::new(format!("worker_{number}")).map_err(|error| error.to_string())?;
@@ -364,6 +383,7 @@ impl World {
             base_dir: "/base".to_owned(),
             grants_all: None,
             queue: None,
+            trace: self.trace.clone(),
         })
     }
 

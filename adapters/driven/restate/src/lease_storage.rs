@@ -139,6 +139,7 @@ impl Remote {
         let run = (RUN, grant.run.as_str());
         let started: Option<Started> = self.ingress.call("serve", run, "start", &start).await?;
         Ok(started.map(|started| {
+            let has_signals = started.signals.as_ref().is_none_or(|few| !few.is_empty());
             let first = started.signals.map(|letters| {
                 let of_run = |letter| waiting_signal(&grant.run, letter);
                 letters.into_iter().map(of_run).collect()
@@ -151,6 +152,7 @@ impl Remote {
                 fence: grant.fence,
                 delivery: started.delivery,
                 expires,
+                has_signals,
             }
         }))
     }

@@ -21,6 +21,12 @@ Environment:
   ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL  for models of provider anthropic
   GEMINI_API_KEY, GEMINI_BASE_URL  for models of provider gemini
   OLLAMA_API_KEY, OLLAMA_BASE_URL  for models of provider ollama (default: this machine's server, which needs no key)
+  OTEL_EXPORTER_OTLP_ENDPOINT      what --otlp says otherwise; further OTEL_EXPORTER_OTLP_… for headers and compression
+  OTEL_SERVICE_NAME                what traces call this program (default: seaworthy)
+  OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT
+                                   NO_CONTENT (default), SPAN_ONLY, EVENT_ONLY or SPAN_AND_EVENT
+  SEAWORTHY_OTEL_GENAI             `v1.41`: the names of attributes and metrics before the conventions moved
+  TRACEPARENT, TRACESTATE          the span that a new run is a part of
   NO_COLOR                         no colours, whatever its value
   SEAWORTHY_RUNTIME, RESTATE_AUTH_TOKEN  what --runtime says otherwise, and the token that its server asks for
   SEAWORTHY_STORE, SEAWORTHY_DATA  what --store and --data say otherwise; a password is not seen there
@@ -55,6 +61,10 @@ pub(crate) struct Common {
     /// Print JSON for programs
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Send traces and metrics to this OpenTelemetry collector, such as http://127.0.0.1:4318 [default: nowhere, or where
+    /// OTEL_EXPORTER_OTLP_ENDPOINT says]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) otlp: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

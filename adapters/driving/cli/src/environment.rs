@@ -3,10 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use seaworthy::ports::Secret;
+use seaworthy::ports::{Secret, TraceContext};
 
 /// What commands of tools get of it: never a key.
 const FOR_COMMANDS: [&str; 4] = ["PATH", "HOME", "LANG", "LC_ALL"];
+
+/// What the environment says of traces and metrics.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Telemetry {
+    pub(crate) endpoint: Option<String>,
+    pub(crate) service: Option<String>,
+    pub(crate) content: Option<String>,
+    pub(crate) names: Option<String>,
+    pub(crate) is_disabled: bool,
+}
 
 /// What this program takes from its environment.
 #[derive(Debug)]
@@ -19,6 +29,9 @@ pub(crate) struct Environment {
     pub(crate) ollama_base_url: Option<String>,
     pub(crate) openai_api_key: Option<Secret>,
     pub(crate) openai_base_url: Option<String>,
+    pub(crate) telemetry: Telemetry,
+    /// The span that new runs are a part of.
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) no_color: bool,
     pub(crate) log_filter: Option<String>,
     /// Who answers approvals here, for the record.
@@ -48,6 +61,18 @@ impl Environment {
             ollama_base_url: text("OLLAMA_BASE_URL"),
             openai_api_key: text("OPENAI_API_KEY").map(Secret::new),
             openai_base_url: text("OPENAI_BASE_URL"),
+            telemetry: Telemetry {
+                endpoint: text("OTEL_EXPORTER_OTLP_ENDPOINT"),
+                service: text("OTEL_SERVICE_NAME"),
+                content: text("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"),
+                names: text("SEAWORTHY_OTEL_GENAI"),
+                is_disabled: text("OTEL_SDK_DISABLED")
+                    .is_some_and(|value| value.eq_ignore_ascii_case("true")),
+            },
+            // One that cannot be read is none, as its standard wants it.
+            trace: text("TRACEPARENT").and_then(|parent| {
+                TraceContext::parse(&parent, text("TRACESTATE").as_deref()).ok()
+            }),
             no_color: text("NO_COLOR").is_some() || text("TERM").as_deref() == Some("dumb"),
             log_filter: text("SEAWORTHY_LOG"),
             user: text("USER")

@@ -16,6 +16,7 @@ mod runtime;
 mod stack;
 mod stop;
 mod store;
+mod telemetry;
 mod typed;
 mod work;
 

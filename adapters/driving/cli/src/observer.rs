@@ -1,5 +1,6 @@
-//! Takes note of what happens: for the log on standard error, and as a hint that there is something to show.
+//! Takes note of what happens, as a hint that there is something to show, and passes it on.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use seaworthy::ports::AdapterInfo;
@@ -8,9 +9,11 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tracing_subscriber::EnvFilter;
 
-/// Wakes the follower of this process when a log has grown, and logs facts at debug level.
+/// Wakes the follower of this process when a log has grown, and passes facts on to others.
 #[derive(Debug, Default)]
 pub(crate) struct CliObserver {
+    others: Vec<Arc<dyn Observer>>,
+    is_logged: bool,
     grown: Notify,
     warns: AtomicBool,
     succeeded: AtomicU64,
@@ -36,9 +39,18 @@ pub(crate) struct Seen {
 }
 
 impl CliObserver {
+    /// One that passes facts on to `others`. `is_logged`: one of them writes the log.
+    pub(crate) fn before(others: Vec<Arc<dyn Observer>>, is_logged: bool) -> Self {
+        Self {
+            others,
+            is_logged,
+            ..Self::default()
+        }
+    }
+
     /// Warns of runs that cannot go on from now on: where nobody follows them.
     pub(crate) fn warn(&self) {
-        self.warns.store(true, Ordering::Relaxed);
+        self.warns.store(!self.is_logged, Ordering::Relaxed);
     }
 
     /// What was seen so far.
@@ -68,8 +80,12 @@ impl Observer for CliObserver {
         }
     }
 
+    fn wants_content(&self) -> bool {
+        self.others.iter().any(|other| other.wants_content())
+    }
+
     fn observe(&self, fact: &Fact) {
-        tracing::debug!(?fact);
+        self.others.iter().for_each(|other| other.observe(fact));
         let count = |counter: &AtomicU64, by: u64| {
             counter.fetch_add(by, Ordering::Relaxed);
         };
@@ -108,8 +124,6 @@ pub(crate) fn log_to_stderr(filter: Option<&str>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use seaworthy::ports::async_trait;
     use seaworthy_contract::observer::Harness;
 
@@ -134,6 +148,7 @@ mod tests {
             a_lost_backend_costs_facts_that_are_counted: "a hint that nobody waits for is no fact that is lost",
             a_backend_that_is_held_up_holds_nobody_up: "it passes hints on within the process",
             the_facts_of_a_run_come_out_in_their_order: "what comes out are hints, without a run",
+            content_that_was_not_asked_for_is_not_passed_on: "what comes out are hints, without content",
             nothing_is_added_to_a_fact: "what comes out are hints, without content",
         }
     }

@@ -20,6 +20,7 @@ use crate::models::CliModels;
 use crate::observer::CliObserver;
 use crate::runtime::Runtime;
 use crate::store::Store;
+use crate::telemetry::Telemetries;
 use crate::work::{Counting, Work};
 
 /// A harness on adapters that are open.
@@ -30,6 +31,7 @@ pub(crate) struct Stack {
     pub(crate) work: Arc<Work>,
     pub(crate) store: Store,
     database: Database,
+    telemetries: Telemetries,
 }
 
 impl Stack {
@@ -51,7 +53,11 @@ impl Stack {
             Some(runtime) => runtime.open(environment, &clock)?,
             None => kept.durable_runtime,
         };
-        let observer = Arc::new(CliObserver::default());
+        let telemetries = Telemetries::start(environment)?;
+        let observer = Arc::new(CliObserver::before(
+            telemetries.observers(),
+            telemetries.write_the_log(),
+        ));
         let work = Arc::new(Work::default());
         let ports = Ports {
             state_store: kept.state_store,
@@ -75,6 +81,7 @@ impl Stack {
             work,
             store,
             database: kept.database,
+            telemetries,
         })
     }
 
@@ -92,6 +99,7 @@ impl Stack {
     /// Commits what waits and leaves nothing temporary behind.
     pub(crate) async fn close(self) {
         self.database.close().await;
+        self.telemetries.close().await;
     }
 }
 

@@ -3,11 +3,17 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use seaworthy_contract::observer::Harness;
-use seaworthy_ports::observer::{Fact, Observer};
+use seaworthy_ports::observer::{
+    AttemptEnd, Execution, Fact, Observer, Span, ToolCallOutcome, ToolContent,
+};
 use seaworthy_ports::state_store::Seq;
-use seaworthy_ports::{AdapterInfo, RunId, async_trait};
+use seaworthy_ports::{
+    AdapterInfo, CallId, RunId, SpanId, Timestamp, ToolName, TraceContext, TraceId, WorkerId,
+    async_trait,
+};
 
 pub(crate) const NONE: u8 = 0;
 pub(crate) const PANICS_WHEN_LOST: u8 = 1;
@@ -21,6 +27,15 @@ pub(crate) const NEWEST_FIRST: u8 = 8;
 pub(crate) const ADDS_ENVIRONMENT: u8 = 9;
 pub(crate) const SHOWS_ITS_KEY: u8 = 10;
 pub(crate) const FEEDS_BACK: u8 = 11;
+pub(crate) const PASSES_CONTENT_ON: u8 = 12;
+/// Bugs of the application that tells it.
+pub(crate) const TELLS_ALL: u8 = 13;
+pub(crate) const FORGETS_AN_END: u8 = 14;
+pub(crate) const ENDS_TOO_LATE: u8 = 15;
+pub(crate) const TELLS_AGAIN: u8 = 16;
+pub(crate) const REPLAYS: u8 = 17;
+pub(crate) const A_TRACE_FOR_EACH_ATTEMPT: u8 = 18;
+pub(crate) const NO_PARENT: u8 = 19;
 
 const SECRET: &str = "key-8f1c2a";
 const QUEUE: usize = 64;
@@ -68,13 +83,95 @@ impl Harness for Broken {
     }
 
     async fn application(&self, observer: Arc<dyn Observer>) -> String {
-        let run = RunId::new("r").unwrap();
-        observer.observe(&Fact::AttemptStarted { run, attempt: 1 });
+        tell(&*observer, self.0.bug);
         let noticed = !self.0.state.lock().unwrap().written.is_empty();
         // An application that goes by what its observer has noticed.
         let again = self.0.bug == FEEDS_BACK && noticed;
         format!("answered, asked again: {again}")
     }
+}
+
+/// Two attempts of a run: the first calls a tool and dies, the second calls the model again.
+fn tell(observer: &dyn Observer, bug: u8) {
+    let run = RunId::new("r").unwrap();
+    let whole = TraceContext::new(TraceId::of(b"r"), SpanId::of(b"r"));
+    let span = |attempt: u32, part: &str| {
+        let at = format!("{attempt} {part}");
+        let other = TraceContext::new(TraceId::of(&attempt.to_le_bytes()), SpanId::of(b"r"));
+        let within = if bug == A_TRACE_FOR_EACH_ATTEMPT {
+            &other
+        } else {
+            &whole
+        };
+        Span {
+            context: within.at(SpanId::of(at.as_bytes())),
+            parent: (bug != NO_PARENT).then(|| whole.span()),
+            started: Timestamp::from_millis(0),
+        }
+    };
+    let mut facts = Vec::new();
+    for attempt in 1..=2 {
+        let worker = WorkerId::new("w").unwrap();
+        let (call, tool) = (CallId::new("r.c1").unwrap(), ToolName::new("tool").unwrap());
+        let execution = if attempt == 1 || bug == REPLAYS {
+            Execution::First
+        } else {
+            Execution::Again
+        };
+        let part = if bug == TELLS_AGAIN { 1 } else { attempt };
+        facts.push(Fact::AttemptStarted {
+            run: run.clone(),
+            attempt,
+            worker: worker.clone(),
+            span: span(attempt, "attempt"),
+        });
+        facts.push(Fact::ToolCallStarted {
+            run: run.clone(),
+            attempt,
+            call: call.clone(),
+            tool: tool.clone(),
+            side_effect: "idempotent",
+            execution,
+            span: span(part, "tool"),
+        });
+        if observer.wants_content() || bug == TELLS_ALL {
+            facts.push(Fact::ToolCallContent {
+                run: run.clone(),
+                span: span(part, "tool"),
+                content: ToolContent {
+                    arguments: Arc::new(serde_json::json!({})),
+                    result: None,
+                },
+            });
+        }
+        let ended = Fact::ToolCallEnded {
+            run: run.clone(),
+            attempt,
+            agent: "agent".into(),
+            call,
+            tool,
+            side_effect: "idempotent",
+            execution,
+            outcome: ToolCallOutcome::Cancelled,
+            error: None,
+            span: span(part, "tool"),
+            duration: Duration::ZERO,
+        };
+        let attempt_ended = Fact::AttemptEnded {
+            run: run.clone(),
+            attempt,
+            worker,
+            end: AttemptEnd::Abandoned,
+            span: span(attempt, "attempt"),
+            duration: Duration::ZERO,
+        };
+        match bug {
+            FORGETS_AN_END => facts.push(attempt_ended),
+            ENDS_TOO_LATE => facts.extend([attempt_ended, ended]),
+            _ => facts.extend([ended, attempt_ended]),
+        }
+    }
+    facts.iter().for_each(|fact| observer.observe(fact));
 }
 
 struct Held(Arc<Bad>);
@@ -124,7 +221,11 @@ impl Bad {
             state.told.insert(at, (run.clone(), *head));
         }
         writeln!(state.written, "{}", fact.run()).unwrap();
-        if self.bug == ADDS_ENVIRONMENT {
+        if let (PASSES_CONTENT_ON, Fact::ToolCallContent { content, .. }) = (self.bug, fact) {
+            writeln!(state.written, "{}", content.arguments).unwrap();
+        }
+        // Enough of it: all of it with each fact takes its time.
+        if self.bug == ADDS_ENVIRONMENT && state.written.len() < 100_000 {
             let environment: Vec<_> = std::env::vars_os().collect();
             writeln!(state.written, "{environment:?}").unwrap();
         }
@@ -151,9 +252,13 @@ impl Observer for Bad {
         }
     }
 
+    fn wants_content(&self) -> bool {
+        false
+    }
+
     fn observe(&self, fact: &Fact) {
         match (self.bug, fact) {
-            (SLEEPS, _) => std::thread::sleep(std::time::Duration::from_millis(1)),
+            (SLEEPS, _) => std::thread::sleep(Duration::from_millis(1)),
             (NEEDS_A_RUNTIME, _) => drop(tokio::runtime::Handle::current()),
             (CANNOT_TELL_A_LONG_TIME, Fact::ToolCallEnded { duration, .. }) => {
                 let _micros = u64::try_from(duration.as_micros()).unwrap();

@@ -53,6 +53,7 @@ pub(super) async fn chat(context: &Context, args: ChatArgs) -> Result<Exit, CliE
         base_dir: utf8(&base_dir, "the folder of the descriptor")?,
         grants_all: args.yes.then(|| GRANTED_BY.to_owned()),
         queue,
+        trace: context.environment.trace.clone(),
     };
     let stack = context.create().await?;
     let exit = begin(context, &stack, &args, start).await;

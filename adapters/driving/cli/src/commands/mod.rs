@@ -47,6 +47,11 @@ impl Context {
         if common.runtime.is_some() {
             environment.runtime = common.runtime;
         }
+        // Whoever types an address means it.
+        if common.otlp.is_some() {
+            environment.telemetry.endpoint = common.otlp;
+            environment.telemetry.is_disabled = false;
+        }
         let output = Output::new(common.json, environment.no_color);
         let named = Named {
             store: common.store,

@@ -58,6 +58,7 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, CliErr
         base_dir: utf8(&base_dir, "the folder of the descriptor")?,
         grants_all: args.yes.then(|| GRANTED_BY.to_owned()),
         queue,
+        trace: context.environment.trace.clone(),
     };
     let started = stack.harness.start(start).await?;
     let exit = advance(context, &stack, &started.run, &args, existing).await;

@@ -12,6 +12,7 @@ mod chat;
 mod conform;
 mod crash;
 mod decisions;
+mod observed;
 mod on_postgres;
 #[cfg(feature = "restate")]
 mod on_restate;

@@ -1,0 +1,276 @@
+//! Facts as spans.
+
+use opentelemetry::trace::{
+    SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
+};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+use seaworthy_ports::RunId;
+use seaworthy_ports::model_provider::Usage;
+use seaworthy_ports::observer::{Execution, Fact, ModelCallEnd, RunEnd, Span, ToolCallOutcome};
+
+use crate::attributes::{finish, instant, later, list, model_error, number, provider, short, text};
+use crate::names::Names;
+
+/// The span that `fact` ends, where it ends one.
+pub(crate) fn ended(fact: &Fact, names: Names, scope: &InstrumentationScope) -> Option<SpanData> {
+    let (span, duration, parts) = match fact {
+        Fact::ModelCallEnded { span, duration, .. } => (span, duration, model_call(fact, names)?),
+        Fact::ToolCallEnded { span, duration, .. } => (span, duration, tool_call(fact)?),
+        Fact::RunEnded { span, duration, .. } => (span, duration, run(fact)?),
+        Fact::AttemptEnded { span, duration, .. } => (span, duration, attempt(fact)?),
+        _ => return None,
+    };
+    // Whoever began the trace did not want it.
+    if !span.context.is_sampled() {
+        return None;
+    }
+    let mut attributes = parts.attributes;
+    let status = match parts.error {
+        Some(error) => {
+            attributes.push(text("error.type", &error));
+            Status::error("")
+        }
+        None => Status::Unset,
+    };
+    Some(SpanData {
+        span_context: context(span),
+        parent_span_id: span.parent.map_or(SpanId::INVALID, |parent| {
+            SpanId::from_bytes(parent.to_bytes())
+        }),
+        parent_span_is_remote: false,
+        span_kind: parts.kind,
+        name: parts.name.into(),
+        start_time: instant(span.started),
+        end_time: later(span.started, *duration),
+        attributes,
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status,
+        instrumentation_scope: scope.clone(),
+    })
+}
+
+pub(crate) fn context(span: &Span) -> SpanContext {
+    let state = span.context.tracestate().unwrap_or_default();
+    SpanContext::new(
+        TraceId::from_bytes(span.context.trace().to_bytes()),
+        SpanId::from_bytes(span.context.span().to_bytes()),
+        TraceFlags::new(span.context.flags()),
+        false,
+        // One that this library does not take is left out.
+        state.parse().unwrap_or_else(|_error| TraceState::default()),
+    )
+}
+
+struct Parts {
+    name: String,
+    kind: SpanKind,
+    attributes: Vec<KeyValue>,
+    error: Option<String>,
+}
+
+fn of_run(run: &RunId) -> KeyValue {
+    text("seaworthy.run.id", run.as_str())
+}
+
+fn of_attempt(attempt: u32) -> KeyValue {
+    number("seaworthy.attempt", attempt.into())
+}
+
+fn model_call(fact: &Fact, names: Names) -> Option<Parts> {
+    let Fact::ModelCallEnded {
+        run,
+        attempt,
+        session,
+        provider: adapter,
+        model,
+        answered_by,
+        request_id,
+        usage,
+        end,
+        first_chunk,
+        ..
+    } = fact
+    else {
+        return None;
+    };
+    let mut attributes = vec![
+        text("gen_ai.operation.name", "chat"),
+        text("gen_ai.provider.name", provider(adapter)),
+        text("gen_ai.request.model", model),
+        KeyValue::new("gen_ai.request.stream", true),
+        of_run(run),
+        of_attempt(*attempt),
+    ];
+    if let Some(session) = session {
+        attributes.push(text("gen_ai.conversation.id", session.as_str()));
+    }
+    if let Some(model) = answered_by {
+        attributes.push(text("gen_ai.response.model", model));
+    }
+    if let Some(id) = request_id {
+        attributes.push(text("seaworthy.model.request_id", id));
+    }
+    match end {
+        ModelCallEnd::Finished(reason) => {
+            attributes.push(list("gen_ai.response.finish_reasons", finish(*reason)));
+        }
+        ModelCallEnd::Failed(_) if first_chunk.is_some() => {
+            attributes.push(list("gen_ai.response.finish_reasons", "error"));
+        }
+        ModelCallEnd::Failed(_) => {}
+    }
+    if let Some(first) = first_chunk {
+        let seconds = first.as_secs_f64();
+        attributes.push(KeyValue::new(
+            "gen_ai.response.time_to_first_chunk",
+            seconds,
+        ));
+    }
+    add_usage(&mut attributes, usage);
+    for (name, tokens) in [
+        (
+            "gen_ai.usage.cache_read.input_tokens",
+            usage.cache_read_tokens,
+        ),
+        (names.cache_write(), usage.cache_write_tokens),
+        (
+            "gen_ai.usage.reasoning.output_tokens",
+            usage.reasoning_tokens,
+        ),
+    ] {
+        attributes.extend(tokens.map(|tokens| number(name, tokens)));
+    }
+    Some(Parts {
+        name: format!("chat {}", short(model)),
+        kind: SpanKind::Client,
+        attributes,
+        error: model_error(*end).map(ToOwned::to_owned),
+    })
+}
+
+fn add_usage(attributes: &mut Vec<KeyValue>, usage: &Usage) {
+    for (name, tokens) in [
+        ("gen_ai.usage.input_tokens", usage.input_tokens),
+        ("gen_ai.usage.output_tokens", usage.output_tokens),
+    ] {
+        attributes.extend(tokens.map(|tokens| number(name, tokens)));
+    }
+}
+
+fn tool_call(fact: &Fact) -> Option<Parts> {
+    let Fact::ToolCallEnded {
+        run,
+        attempt,
+        call,
+        tool,
+        side_effect,
+        execution,
+        outcome,
+        error,
+        ..
+    } = fact
+    else {
+        return None;
+    };
+    let mut attributes = vec![
+        of_run(run),
+        of_attempt(*attempt),
+        text("seaworthy.tool.side_effect", side_effect),
+        text("seaworthy.tool.execution", execution.as_str()),
+        text("seaworthy.tool.outcome", outcome.as_str()),
+    ];
+    let name = if *execution == Execution::Verify {
+        // Nothing is executed, so nothing may be reported as executed.
+        attributes.push(text("seaworthy.tool.name", tool.as_str()));
+        attributes.push(text("seaworthy.tool.call.id", call.as_str()));
+        format!("verify_tool {tool}")
+    } else {
+        attributes.extend([
+            text("gen_ai.operation.name", "execute_tool"),
+            text("gen_ai.tool.name", tool.as_str()),
+            text("gen_ai.tool.type", "function"),
+            text("gen_ai.tool.call.id", call.as_str()),
+        ]);
+        format!("execute_tool {tool}")
+    };
+    Some(Parts {
+        name,
+        kind: SpanKind::Internal,
+        attributes,
+        error: tool_error(*outcome, error.as_deref()),
+    })
+}
+
+/// What went wrong with a tool call, if anything did.
+pub(crate) fn tool_error(outcome: ToolCallOutcome, error: Option<&str>) -> Option<String> {
+    match (outcome, error) {
+        (ToolCallOutcome::Succeeded, _) => None,
+        (_, Some(error)) => Some(error.to_owned()),
+        (outcome, None) => Some(outcome.as_str().to_owned()),
+    }
+}
+
+fn run(fact: &Fact) -> Option<Parts> {
+    let Fact::RunEnded {
+        run,
+        agent,
+        session,
+        attempts,
+        status,
+        error,
+        usage,
+        ..
+    } = fact
+    else {
+        return None;
+    };
+    let mut attributes = vec![
+        text("gen_ai.operation.name", "invoke_agent"),
+        text("gen_ai.agent.name", agent),
+        of_run(run),
+        text("seaworthy.run.status", status.as_str()),
+        number("seaworthy.run.attempts", (*attempts).into()),
+    ];
+    if let Some(session) = session {
+        attributes.push(text("gen_ai.conversation.id", session.as_str()));
+    }
+    add_usage(&mut attributes, usage);
+    Some(Parts {
+        name: format!("invoke_agent {}", short(agent)),
+        kind: SpanKind::Internal,
+        attributes,
+        error: run_error(*status, error.as_deref()),
+    })
+}
+
+/// What went wrong with a run, if anything did. Somebody who ends it meant to.
+pub(crate) fn run_error(status: RunEnd, error: Option<&str>) -> Option<String> {
+    (status == RunEnd::Failed).then(|| error.unwrap_or("failed").to_owned())
+}
+
+fn attempt(fact: &Fact) -> Option<Parts> {
+    let Fact::AttemptEnded {
+        run,
+        attempt,
+        worker,
+        end,
+        ..
+    } = fact
+    else {
+        return None;
+    };
+    Some(Parts {
+        name: "attempt".to_owned(),
+        kind: SpanKind::Internal,
+        attributes: vec![
+            of_run(run),
+            of_attempt(*attempt),
+            text("seaworthy.worker.id", worker.as_str()),
+            text("seaworthy.attempt.end", end.as_str()),
+        ],
+        error: None,
+    })
+}
