@@ -206,6 +206,21 @@ fn an_override_names_alias_provider_and_model() {
             model: "org/model:free=yes".to_owned()
         }
     );
+    for provider in [
+        "openai",
+        "openai-responses",
+        "anthropic",
+        "gemini",
+        "ollama",
+    ] {
+        let parsed = ModelOverride::parse(&format!("main={provider}:m")).unwrap();
+        assert_eq!(parsed.spec.provider(), provider);
+        let written = serde_json::to_value(&parsed.spec).unwrap();
+        assert_eq!(
+            written,
+            serde_json::json!({ "provider": provider, "model": "m" })
+        );
+    }
     for bad in [
         "",
         "main",

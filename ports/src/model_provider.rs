@@ -16,11 +16,13 @@ mod assemble;
 mod count;
 mod history;
 mod message;
+mod vectors;
 
 pub use assemble::{ModelProviderExt, ModelReply, assemble};
 pub use count::{CountTokens, Tokens};
 pub use history::{HistoryFault, check_history};
 pub use message::{Block, FileBlock, Message, OpaqueItem, Role, ToolCallBlock, ToolResultBlock};
+pub use vectors::{EmbedRequest, Embedded, Embeddings, Rerank, RerankRequest, Reranked};
 
 /// Calls a model once, as a stream.
 ///
@@ -44,8 +46,14 @@ pub use message::{Block, FileBlock, Message, OpaqueItem, Role, ToolCallBlock, To
 /// * **MP-11** A history that a real provider would refuse (a tool call without its result, a result without its call,
 ///   two answers in a row to one call; all of [`check_history`]) is refused with [`Kind::InvalidRequest`] by every
 ///   provider, and never sent.
+/// * **MP-12** *(declares `embeddings`)* Every text gets its vector, in the texts' order however many calls that takes, all
+///   of one length, and of the length that was asked for; an answer that is anything else is [`Kind::Decode`].
+/// * **MP-13** *(declares `rerank`)* Every document gets its score, in the documents' order, whatever order the provider
+///   answers in; an answer that leaves one out or names another is [`Kind::Decode`].
 /// * **MP-14** Counting tokens, where a provider does it, counts all of the request: instructions, messages and tools. A
 ///   longer request never has fewer tokens, nothing is generated, and a guess is called one ([`Tokens::estimated`]).
+///
+/// MP-5, MP-6, MP-9 and MP-10 hold for vectors, scores and counts too.
 ///
 /// # Cancellation
 ///
@@ -69,25 +77,6 @@ pub trait ModelProvider: fmt::Debug + Send + Sync + 'static {
 
     /// Counting the tokens of a request before it is sent, where the provider does it.
     fn tokens(&self) -> Option<&dyn CountTokens>;
-}
-
-/// Vectors for texts.
-#[async_trait]
-pub trait Embeddings: Send + Sync {
-    /// One vector for each text, in order.
-    async fn embed(&self, model: &str, texts: &[String]) -> Result<Vec<Vec<f32>>, ModelError>;
-}
-
-/// Ordering of documents by a query.
-#[async_trait]
-pub trait Rerank: Send + Sync {
-    /// A score for each document, in the documents' order.
-    async fn rerank(
-        &self,
-        model: &str,
-        query: &str,
-        documents: &[String],
-    ) -> Result<Vec<f32>, ModelError>;
 }
 
 flags! {

@@ -21,6 +21,8 @@ pub(crate) struct Args {
 
 /// The group of single operations, which a program of its own measures.
 const SMALL: &str = "small";
+/// Belongs to that group: what a streamed chunk costs.
+const STREAMING: &str = "streaming";
 
 impl Args {
     fn wants_small(&self) -> bool {
@@ -51,6 +53,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             "seaworthy-bench",
             "--bench",
             SMALL,
+            "--bench",
+            STREAMING,
         ];
         execute(cargo_command(&root, bench))?;
     }

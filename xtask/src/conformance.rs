@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut command = contract_tests(&root, test::has_nextest(&root), &packages, &filters);
     command.env(FOLDER, &folder);
     // A page without the adapters of a server that is missing would be wrong.
-    let session = Session::start_all()?;
+    let session = Session::start_for_conformance()?;
     session.tell(&mut command);
     let tests = execute(command);
     session.stop();

@@ -25,6 +25,7 @@ enum Layer {
     Contract,
     Fakes,
     Simulation,
+    Servers,
     Bench,
     Example,
     OutsideAdapter,
@@ -33,7 +34,7 @@ enum Layer {
 
 use Layer::{
     Bench, Cli, Contract, Core, Decorator, Driven, Driving, Example, Facade, Fakes, OutsideAdapter,
-    Ports, Simulation, Support, Xtask,
+    Ports, Servers, Simulation, Support, Xtask,
 };
 
 impl Layer {
@@ -52,6 +53,7 @@ impl Layer {
             ["testing", "contract"] => Contract,
             ["testing", "fakes"] => Fakes,
             ["testing", "simulation"] => Simulation,
+            ["testing", "servers"] => Servers,
             ["testing", "bench"] => Bench,
             ["examples", "write-an-adapter"] => OutsideAdapter,
             ["examples", _] => Example,
@@ -63,7 +65,7 @@ impl Layer {
     /// What a crate of this layer may use inside the workspace.
     const fn may_use(self) -> &'static [Self] {
         match self {
-            Ports | Xtask => &[],
+            Ports | Servers | Xtask => &[],
             Core | Support | Decorator | Contract | Fakes => &[Ports],
             Driven => &[Ports, Support],
             Driving => &[Core, Ports],
@@ -84,6 +86,7 @@ impl Layer {
         match self {
             Ports | Fakes | Xtask | Simulation | Bench | Cli => &[],
             Core => &[Fakes],
+            Servers => &[Ports, Driven],
             Driven | Support | Decorator => &[Contract, Fakes],
             // Its author has the suite and nothing of ours besides.
             OutsideAdapter => &[Contract],
@@ -118,6 +121,7 @@ impl fmt::Display for Layer {
             Facade => "the façade",
             Contract => "testing/contract",
             Fakes => "testing/fakes",
+            Servers => "testing/servers",
             Simulation => "testing/simulation",
             Bench => "testing/bench",
             Example => "examples",

@@ -4,9 +4,11 @@
 //! own that stops its server when this one ends, however it ends. `up` starts servers that stay until `down`.
 
 mod account;
+mod aimock;
 mod install;
 pub(crate) mod postgres;
 mod server;
+mod small_model;
 mod standing;
 mod supervisor;
 
@@ -82,12 +84,18 @@ struct Which {
 pub(crate) enum Kind {
     /// PostgreSQL
     Postgres,
+    /// A server that speaks several providers' formats
+    Aimock,
+    /// A small language model behind llama.cpp
+    SmallModel,
 }
 
 impl Kind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
+            Self::Aimock => "aimock",
+            Self::SmallModel => "small-model",
         }
     }
 
@@ -95,7 +103,14 @@ impl Kind {
     pub(crate) const fn variable(self) -> &'static str {
         match self {
             Self::Postgres => "SEAWORTHY_TEST_POSTGRES",
+            Self::Aimock => "SEAWORTHY_TEST_AIMOCK",
+            Self::SmallModel => "SEAWORTHY_TEST_SMALL_MODEL",
         }
+    }
+
+    /// Whether contract suites run on it, so that the page of conformance has a gap without it.
+    pub(crate) const fn is_in_conformance(self) -> bool {
+        matches!(self, Self::Postgres)
     }
 
     /// A server of its own on fresh data, whatever the environment names: one that may be made to crash.
@@ -107,6 +122,8 @@ impl Kind {
     fn service(self) -> Box<dyn server::Service> {
         match self {
             Self::Postgres => Box::new(postgres::Postgres::default()),
+            Self::Aimock => Box::new(aimock::Aimock::default()),
+            Self::SmallModel => Box::new(small_model::SmallModel::default()),
         }
     }
 
@@ -114,6 +131,8 @@ impl Kind {
     fn provide(self) -> Result<(), Failure> {
         match self {
             Self::Postgres => postgres::provide(),
+            Self::Aimock => aimock::provide(),
+            Self::SmallModel => small_model::provide(),
         }
     }
 
@@ -263,9 +282,11 @@ impl Session {
         Ok(session)
     }
 
-    /// The same of all kinds.
-    pub(crate) fn start_all() -> Result<Self, Failure> {
-        Self::start(Kind::value_variants())
+    /// The same of all kinds that contract suites run on.
+    pub(crate) fn start_for_conformance() -> Result<Self, Failure> {
+        let kinds = Kind::value_variants().iter().copied();
+        let kinds: Vec<Kind> = kinds.filter(|kind| kind.is_in_conformance()).collect();
+        Self::start(&kinds)
     }
 
     /// The same for tests that can be left out. Where a server cannot be had it says so and goes on without, unless
@@ -345,12 +366,14 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let name = Kind::Postgres.variable();
-        assert_eq!(variables(&Session::default()), [(name.into(), None)]);
+        let none: Vec<_> = variables(&Session::default());
+        assert_eq!(none.len(), Kind::value_variants().len());
+        assert!(none.iter().all(|(_name, url)| url.is_none()));
         let session = Session {
             found: vec![(Kind::Postgres, "postgres://there/db".to_owned())],
             supervised: Vec::new(),
         };
         let url = Some("postgres://there/db".into());
-        assert_eq!(variables(&session), [(name.into(), url)]);
+        assert!(variables(&session).contains(&(name.into(), url)));
     }
 }

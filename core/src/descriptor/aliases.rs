@@ -34,9 +34,10 @@ enum Provider {
     Asked(&'static str),
 }
 
-const PROVIDERS: [(&str, Provider); 5] = [
+const PROVIDERS: [(&str, Provider); 6] = [
     ("scripted", Provider::Scripted),
     ("openai", Provider::Asked("openai")),
+    ("openai-responses", Provider::Asked("openai-responses")),
     ("anthropic", Provider::Asked("anthropic")),
     ("gemini", Provider::Asked("gemini")),
     ("ollama", Provider::Asked("ollama")),

@@ -23,6 +23,12 @@ pub enum ModelSpec {
         /// What the endpoint calls the model.
         model: String,
     },
+    /// An endpoint that speaks OpenAI's Responses.
+    #[serde(rename = "openai-responses")]
+    OpenAiResponses {
+        /// What the endpoint calls the model.
+        model: String,
+    },
     /// Anthropic Messages.
     #[serde(rename = "anthropic")]
     Anthropic {
@@ -50,6 +56,7 @@ impl ModelSpec {
         let model = model.to_owned();
         Some(match provider {
             "openai" => Self::OpenAi { model },
+            "openai-responses" => Self::OpenAiResponses { model },
             "anthropic" => Self::Anthropic { model },
             "gemini" => Self::Gemini { model },
             "ollama" => Self::Ollama { model },
@@ -63,6 +70,7 @@ impl ModelSpec {
         match self {
             Self::Scripted { origin, .. } => origin,
             Self::OpenAi { model }
+            | Self::OpenAiResponses { model }
             | Self::Anthropic { model }
             | Self::Gemini { model }
             | Self::Ollama { model } => model,
@@ -75,6 +83,7 @@ impl ModelSpec {
         match self {
             Self::Scripted { .. } => "scripted",
             Self::OpenAi { .. } => "openai",
+            Self::OpenAiResponses { .. } => "openai-responses",
             Self::Anthropic { .. } => "anthropic",
             Self::Gemini { .. } => "gemini",
             Self::Ollama { .. } => "ollama",
@@ -88,6 +97,7 @@ impl fmt::Debug for ModelSpec {
         match self {
             Self::Scripted { origin, .. } => write!(f, "Scripted({origin})"),
             Self::OpenAi { model } => write!(f, "OpenAi({model})"),
+            Self::OpenAiResponses { model } => write!(f, "OpenAiResponses({model})"),
             Self::Anthropic { model } => write!(f, "Anthropic({model})"),
             Self::Gemini { model } => write!(f, "Gemini({model})"),
             Self::Ollama { model } => write!(f, "Ollama({model})"),
@@ -112,7 +122,7 @@ pub enum InvalidOverride {
     Form(String),
     /// There is no such provider.
     #[error(
-        "{0:?} is no provider; write ALIAS=PROVIDER:MODEL with openai, anthropic, gemini or ollama, for example main=openai:gpt-5-mini"
+        "{0:?} is no provider; write ALIAS=PROVIDER:MODEL with openai, openai-responses, anthropic, gemini or ollama, for example main=openai:gpt-5-mini"
     )]
     UnknownProvider(String),
     /// A script cannot be named on a command line.

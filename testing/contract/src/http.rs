@@ -1,12 +1,17 @@
 //! What adapters of models behind HTTP are tested with: a server driven by hand, and scenarios of hostile servers.
 //!
+//! An adapter's tests write one [`Dialect`], which is enough for both suites:
+//!
 //! ```text
+//! seaworthy_contract::model_provider_contract! { harness: Spoken<MyDialect> }
 //! seaworthy_contract::hostile_tests! { dialect: MyDialect }
 //! ```
 
+mod dialect;
 mod hostile;
 mod server;
 
+pub use dialect::{Dialect, Refusal, Spoken, retry_after};
 pub use hostile::*;
 pub use server::{Act, Backend, chunked, head, listen};
 

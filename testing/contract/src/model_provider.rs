@@ -22,6 +22,7 @@ mod schema;
 mod script;
 mod secrets;
 mod stage;
+mod vectors;
 
 pub use bounds::*;
 pub use calls::*;
@@ -32,8 +33,9 @@ pub use failures::*;
 pub use history::*;
 pub use items::*;
 pub use schema::*;
-pub use script::{Answer, Failure, Flood, Owner, RetryAfter, Said, Script, Step};
+pub use script::{Answer, Failure, Flood, Numbers, Owner, RetryAfter, Said, Script, Step, Wrong};
 pub use secrets::*;
+pub use vectors::*;
 
 /// Makes a provider for a scenario, and speaks for the backend behind it.
 #[async_trait]
@@ -153,6 +155,12 @@ macro_rules! __model_provider_scenarios {
             "MP-10" no_prompt_is_in_an_error_or_in_debug
             "MP-11" a_conversation_that_nobody_would_continue_is_refused
             "MP-11" a_conversation_that_is_whole_is_taken
+            "MP-12" every_text_gets_its_vector_in_order
+            "MP-12" vectors_that_are_not_one_for_each_text_are_no_answer
+            "MP-12" a_call_for_vectors_fails_like_any_other
+            "MP-13" every_document_gets_its_score_in_order
+            "MP-13" scores_that_are_not_one_for_each_document_are_no_answer
+            "MP-13" a_call_for_scores_fails_like_any_other
             "MP-14" everything_of_a_request_is_counted
             "MP-14" what_the_backend_counts_is_told_and_is_no_guess
         ] }

@@ -170,6 +170,15 @@ breaks! { model_provider, models;
     a_key_in_debug: SHOWS_KEY => ["MP-10"];
     an_error_that_quotes: QUOTES => ["MP-10"];
     a_history_that_is_not_checked: ANY_HISTORY => ["MP-11"];
+    vectors_in_the_order_they_come: VECTORS_AS_THEY_COME => ["MP-12"];
+    vectors_of_the_first_call_alone: FIRST_VECTORS => ["MP-12"];
+    vectors_that_nobody_counts: ANY_VECTORS => ["MP-12"];
+    vectors_of_any_length: ANY_LENGTH => ["MP-12"];
+    vectors_that_are_kept_undeclared: SECRET_VECTORS => ["MP-12"];
+    texts_in_an_error: QUOTES_TEXTS => ["MP-12", "MP-13"];
+    scores_in_the_order_they_come: SCORES_AS_THEY_COME => ["MP-13"];
+    scores_that_nobody_counts: ANY_SCORES => ["MP-13"];
+    scores_that_cannot_be_cancelled: DEAF_TO_SCORES => ["MP-13"];
     tools_that_are_not_counted: COUNTS_MESSAGES_ALONE => ["MP-14"];
     a_count_that_is_called_a_guess: COUNTS_ARE_GUESSES => ["MP-14"];
 }
@@ -409,7 +418,7 @@ fn the_lists_are_as_long_as_they_are_known_to_be() {
     assert_eq!(seaworthy_contract::durable_runtime::SCENARIOS.len(), 46);
     assert_eq!(seaworthy_contract::blob_store::SCENARIOS.len(), 12);
     assert_eq!(seaworthy_contract::checkpoint_store::SCENARIOS.len(), 11);
-    assert_eq!(seaworthy_contract::model_provider::SCENARIOS.len(), 62);
+    assert_eq!(seaworthy_contract::model_provider::SCENARIOS.len(), 70);
     assert_eq!(seaworthy_contract::clock::SCENARIOS.len(), 6);
     assert_eq!(seaworthy_contract::entropy::SCENARIOS.len(), 4);
     assert_eq!(seaworthy_contract::sandbox::SCENARIOS.len(), 44);

@@ -1,10 +1,12 @@
-//! Debian packages, where this program may install them.
+//! Packages, where this program may install them: of Debian on the system, of others in a folder of their own.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::failure::Failure;
 use crate::step::execute;
+use crate::workspace;
 
 /// Set to `no`, nothing is installed.
 const PERMISSION: &str = "SEAWORTHY_INSTALL";
@@ -33,6 +35,56 @@ pub(crate) fn debian(packages: &[&str]) -> Result<(), Failure> {
     execute(command)
 }
 
+/// The folder into which an installer puts packages of exactly these versions, below the target folder: nothing of the
+/// system is changed. What is there already is taken; a folder that is there is whole, because it gets its name last.
+pub(super) fn packages(
+    name: &str,
+    installer: &str,
+    args: impl FnOnce(&Path) -> Vec<String>,
+) -> Result<PathBuf, Failure> {
+    let folder = packages_folder(name)?;
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    if is_forbidden() {
+        return Err(Failure::new(format!(
+            "{PERMISSION}=no forbids installing {name}"
+        )));
+    }
+    let program = installed(installer)
+        .ok_or_else(|| Failure::new(format!("there is no {installer} to install {name} with")))?;
+    eprintln!("installing with {installer}: {name}");
+    let failed = |error: std::io::Error| Failure::new(format!("{}: {error}", folder.display()));
+    let parent = folder.parent().unwrap_or(&folder);
+    fs::create_dir_all(parent).map_err(failed)?;
+    let unfinished = tempfile::tempdir_in(parent).map_err(failed)?;
+    let mut command = Command::new(program);
+    command
+        .args(args(unfinished.path()))
+        .current_dir(unfinished.path())
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr());
+    execute(command)?;
+    match fs::rename(unfinished.path(), &folder) {
+        // Another process may have been faster.
+        Err(_error) if folder.is_dir() => Ok(folder),
+        renamed => renamed.map(|()| folder.clone()).map_err(failed),
+    }
+}
+
+fn packages_folder(name: &str) -> Result<PathBuf, Failure> {
+    let target = workspace::metadata(&workspace::root()?)?.target_directory;
+    Ok(target
+        .join("services")
+        .join("packages")
+        .join(name)
+        .into_std_path_buf())
+}
+
+fn is_forbidden() -> bool {
+    std::env::var(PERMISSION).is_ok_and(|value| value == "no")
+}
+
 fn apt(args: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
     command
@@ -46,7 +98,7 @@ fn apt(args: &[&str]) -> Command {
 
 /// Why nothing can be installed from here, if so.
 fn why_not() -> Option<String> {
-    if std::env::var(PERMISSION).is_ok_and(|value| value == "no") {
+    if is_forbidden() {
         Some(format!("{PERMISSION}=no forbids installing"))
     } else if installed("apt-get").is_none() {
         Some("there is no apt-get to install with".to_owned())

@@ -141,8 +141,12 @@ impl Service for Postgres {
         postgres
     }
 
+    fn refuses_root(&self) -> bool {
+        true
+    }
+
     /// As `pg_ctl` finds out: the eighth line of the file that also keeps others out.
-    fn is_ready(&self, place: &Place) -> bool {
+    fn is_ready(&self, place: &Place, _port: u16) -> bool {
         fs::read_to_string(place.data().join("postmaster.pid"))
             .is_ok_and(|text| text.lines().nth(7).map(str::trim) == Some("ready"))
     }

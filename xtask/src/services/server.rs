@@ -2,7 +2,8 @@
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -19,6 +20,8 @@ use crate::failure::Failure;
 const PREPARING: Duration = Duration::from_secs(120);
 /// The most that a server may take until it answers; after a crash it reads its log first.
 const STARTING: Duration = Duration::from_secs(60);
+/// The most that a server may take to answer whether it is there.
+const ANSWERING: Duration = Duration::from_secs(1);
 /// How often another port is tried: between finding a free one and using it, somebody else may take it.
 const PORTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(10);
@@ -36,8 +39,11 @@ pub(super) trait Service: Debug + Send {
     /// The command that is the server: it stays in the foreground and writes its log to its outputs.
     fn command(&self, place: &Place, port: u16) -> Command;
 
+    /// Whether it refuses to run as root.
+    fn refuses_root(&self) -> bool;
+
     /// Whether it answers.
-    fn is_ready(&self, place: &Place) -> bool;
+    fn is_ready(&self, place: &Place, port: u16) -> bool;
 
     /// Where clients find it.
     fn url(&self, port: u16) -> String;
@@ -111,7 +117,11 @@ impl Server {
         port: Option<u16>,
         is_bound: bool,
     ) -> Result<Self, Failure> {
-        let account = Account::without_rights()?;
+        let account = if service.refuses_root() {
+            Account::without_rights()?
+        } else {
+            Account::Same
+        };
         let prefix = format!("seaworthy-{}-", service.name());
         let folder = tempfile::Builder::new()
             .prefix(&prefix)
@@ -209,7 +219,7 @@ fn launch(
                 place.said()
             )));
         }
-        if service.is_ready(place) {
+        if service.is_ready(place, port) {
             return Ok(child);
         }
         if Instant::now() >= until {
@@ -324,6 +334,24 @@ fn end(child: &mut Child, signals: &[(Signal, Duration)]) -> Result<(), Failure>
         .map_err(|error| Failure::new(format!("wait: {error}")))
 }
 
+/// Whether a server of HTTP on this port answers a `GET` of `path` with status 200.
+pub(super) fn answers(port: u16, path: &str) -> bool {
+    let asked = || -> std::io::Result<bool> {
+        let address = (Ipv4Addr::LOCALHOST, port).into();
+        let mut connection = TcpStream::connect_timeout(&address, ANSWERING)?;
+        connection.set_read_timeout(Some(ANSWERING))?;
+        connection.set_write_timeout(Some(ANSWERING))?;
+        write!(
+            connection,
+            "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
+        )?;
+        let mut status = [0; 12];
+        connection.read_exact(&mut status)?;
+        Ok(status.ends_with(b" 200"))
+    };
+    asked().unwrap_or(false)
+}
+
 pub(super) fn pid(process: u32) -> Option<Pid> {
     i32::try_from(process).ok().and_then(Pid::from_raw)
 }
@@ -375,7 +403,11 @@ mod tests {
             command
         }
 
-        fn is_ready(&self, place: &Place) -> bool {
+        fn refuses_root(&self) -> bool {
+            true
+        }
+
+        fn is_ready(&self, place: &Place, _port: u16) -> bool {
             place.folder().join("ready").exists()
         }
 
@@ -410,6 +442,22 @@ mod tests {
         let failure = Server::start(Box::new(Shell("echo no room; exit 3")), None, false);
         let told = failure.unwrap_err().to_string();
         assert!(told.contains("no room") && told.contains('3'), "{told}");
+    }
+
+    #[test]
+    fn only_status_200_is_an_answer() {
+        for (said, expected) in [("200 OK", true), ("503 Loading", false), ("", false)] {
+            let socket = listen(0).unwrap();
+            let port = socket.local_addr().unwrap().port();
+            let answering = std::thread::spawn(move || {
+                let (mut connection, _peer) = socket.accept().unwrap();
+                let mut asked = [0; 256];
+                let _length = connection.read(&mut asked).unwrap();
+                write!(connection, "HTTP/1.1 {said}\r\n\r\n").unwrap();
+            });
+            assert_eq!(answers(port, "/health"), expected, "{said}");
+            answering.join().unwrap();
+        }
     }
 
     #[test]

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use seaworthy_http::exchange::Progress;
 use seaworthy_http::frames::Frame;
-use seaworthy_http::{Fault, Reader, Reply};
+use seaworthy_http::{Fault, Progress, Reader, Reply};
 use seaworthy_ports::model_provider::{BlockKind, FinishReason, Usage};
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -25,10 +25,13 @@
 //! taken from the environment, so the key reaches no other host.
 
 mod answer;
-mod client;
 mod config;
+mod counting;
+mod dialect;
 mod error;
 mod request;
 
-pub use client::Anthropic;
 pub use config::{AnthropicConfig, Cache, Thinking};
+
+/// A model behind Anthropic Messages. Clones share their connections.
+pub type Anthropic = seaworthy_http::Provider<AnthropicConfig>;

@@ -276,3 +276,28 @@ async fn blocks_that_nobody_knows_are_skipped_with_all_that_belongs_to_them() {
     assert_eq!(reply.message.blocks, [text("so")]);
     assert_eq!(reply.finish.reason, FinishReason::Stop);
 }
+
+/// What servers that nobody here wrote said: aimock 1.43 and llama.cpp of October 2026.
+#[tokio::test]
+async fn answers_of_other_peoples_servers_are_read() {
+    let backend = Backend::start().await;
+    let answered = async |body: &str| {
+        backend.perform(vec![Act::Say(head("")), Act::Say(body.into())]);
+        reply(&backend, vec![Message::user("go")]).await
+    };
+    let thought = answered(include_str!("recorded/aimock-messages.sse")).await;
+    assert_eq!(thought.message.text(), "Thought.");
+    assert_eq!(thought.message.blocks.len(), 2);
+    let called = answered(include_str!("recorded/aimock-messages-calls.sse")).await;
+    let cities: Vec<Value> = called
+        .message
+        .tool_calls()
+        .map(|call| call.parsed().unwrap())
+        .collect();
+    assert_eq!(cities, [json!({"city": "Zürich"}), json!({"city": "Oslo"})]);
+    assert_eq!(called.finish.reason, FinishReason::ToolCalls);
+    let said = answered(include_str!("recorded/llama-messages.sse")).await;
+    assert!(!said.message.text().is_empty());
+    // 9 that no cache knew, and 24 that one did.
+    assert_eq!(said.usage.input_tokens, Some(33));
+}

@@ -1,9 +1,8 @@
 //! Reads the frames of `streamGenerateContent`.
 
-use seaworthy_http::exchange::Progress;
 use seaworthy_http::failure::word;
 use seaworthy_http::frames::Frame;
-use seaworthy_http::{Complaint, Fault, Reader, Reply};
+use seaworthy_http::{Complaint, Fault, Progress, Reader, Reply};
 use seaworthy_ports::model_provider::{BlockKind, FinishReason, Kind, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;

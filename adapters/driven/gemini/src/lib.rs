@@ -19,15 +19,21 @@
 //! * **Failures** are told apart by status and details: a quota of the day is no rate limit, and `RetryInfo` says when to
 //!   come back. A prompt that is blocked is a failure, an answer that is blocked ends as filtered.
 //!
+//! * **Vectors** come from `batchEmbedContents`, 100 texts a call.
+//!
 //! `request` writes what is asked, `answer` reads frames, `error` knows the provider's words for failures; the exchange
 //! itself is that of `seaworthy-http`. Nothing in it retries: the core does. No redirect is followed and no proxy is
 //! taken from the environment, so the key reaches no other host.
 
 mod answer;
-mod client;
 mod config;
+mod counting;
+mod dialect;
 mod error;
 mod request;
+mod vectors;
 
-pub use client::Gemini;
 pub use config::{GeminiConfig, Thinking, ThinkingLevel};
+
+/// A model behind Gemini. Clones share their connections.
+pub type Gemini = seaworthy_http::Provider<GeminiConfig>;

@@ -279,3 +279,26 @@ async fn an_endpoint_that_does_not_stream_is_understood() {
     let streamed = reply(&self::backend().await, vec![Message::user("go")]).await;
     assert_eq!(whole, streamed);
 }
+
+/// What a server that nobody here wrote said: aimock 1.43, which has a reason of its own for calls.
+#[tokio::test]
+async fn answers_of_another_server_are_read() {
+    let backend = Backend::start().await;
+    let answered = async |body: &str| {
+        backend.perform(vec![Act::Say(head("")), Act::Say(body.into())]);
+        reply(&backend, vec![Message::user("go")]).await
+    };
+    let said = answered(include_str!("recorded/aimock-generate.sse")).await;
+    assert_eq!(
+        said.message.text(),
+        "Hello, Grüße 🦀, from a server that others wrote."
+    );
+    let called = answered(include_str!("recorded/aimock-generate-calls.sse")).await;
+    let cities: Vec<Value> = called
+        .message
+        .tool_calls()
+        .map(|call| call.parsed().unwrap())
+        .collect();
+    assert_eq!(cities, [json!({"city": "Zürich"}), json!({"city": "Oslo"})]);
+    assert_eq!(called.finish.raw_reason.as_deref(), Some("FUNCTION_CALL"));
+}

@@ -1,8 +1,7 @@
 //! Reads the records of a chat.
 
-use seaworthy_http::exchange::Progress;
 use seaworthy_http::frames::Frame;
-use seaworthy_http::{Fault, Reader, Reply};
+use seaworthy_http::{Fault, Progress, Reader, Reply};
 use seaworthy_ports::model_provider::{BlockKind, FinishReason, Usage};
 use serde::Deserialize;
 use serde_json::Value;

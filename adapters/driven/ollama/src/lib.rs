@@ -18,15 +18,21 @@
 //! * **Thinking** that an older model writes into its answer between `<think>` and `</think>` is told apart from it.
 //! * **The end**: a stream without a record that is `done` was interrupted. A record with an `error` is one.
 //!
+//! * **Vectors** come from `/api/embed`, 256 texts a call. A text longer than the model takes fails the call instead of being
+//!   cut.
+//!
 //! `request` writes what is asked, `answer` reads records; the exchange itself is that of `seaworthy-http`. Nothing in it
 //! retries: the core does. No redirect is followed and no proxy is taken from the environment.
 
 mod answer;
-mod client;
 mod config;
+mod dialect;
 mod error;
 mod request;
 mod think;
+mod vectors;
 
-pub use client::Ollama;
 pub use config::OllamaConfig;
+
+/// A model behind an Ollama server. Clones share their connections.
+pub type Ollama = seaworthy_http::Provider<OllamaConfig>;

@@ -5,9 +5,6 @@ use seaworthy_http::failure::{by_status, word};
 use seaworthy_ports::model_provider::Kind;
 use serde_json::Value;
 
-/// The adapter's id, in every error.
-pub(crate) const ADAPTER: &str = "openai";
-
 /// Reads `{"error": {"message", "type", "param", "code"}}` and what compatible servers make of it. The message is left
 /// out: it may quote the prompt or a part of the key.
 pub(crate) fn complaint(body: &Value, status: Option<u16>) -> Complaint {
@@ -21,7 +18,8 @@ pub(crate) fn complaint(body: &Value, status: Option<u16>) -> Complaint {
         .and_then(|code| u16::try_from(code).ok());
     let word = |name: &str| inner.get(name).and_then(Value::as_str).and_then(word);
     let code = word("code").or_else(|| number.map(|number| number.to_string()));
-    let sort = word("type");
+    // A frame of that type says nothing more by it.
+    let sort = word("type").filter(|sort| sort != "error");
     let from_text = code.as_deref().and_then(|code| code.parse().ok());
     let in_body = number
         .or(from_text)
@@ -41,7 +39,7 @@ pub(crate) fn classify(status: Option<u16>, code: Option<&str>, sort: Option<&st
     code.and_then(by_name)
         .or_else(|| sort.and_then(by_name))
         .or_else(|| status.map(by_status))
-        .or_else(|| sort.and_then(by_family))
+        .or_else(|| sort.or(code).and_then(by_family))
         .unwrap_or(Kind::Server)
 }
 
@@ -52,9 +50,11 @@ fn by_name(name: &str) -> Option<Kind> {
         | "billing_not_active"
         | "quota_exceeded" => Kind::QuotaExhausted,
         "context_length_exceeded" | "exceed_context_size_error" => Kind::ContextLength,
-        "content_filter" | "content_policy_violation" | "ResponsibleAIPolicyViolation" => {
-            Kind::ContentFilter
-        }
+        "content_filter"
+        | "content_policy_violation"
+        | "ResponsibleAIPolicyViolation"
+        | "bio_policy"
+        | "misalignment_policy_violation" => Kind::ContentFilter,
         "model_not_found" | "DeploymentNotFound" | "deployment_not_found" | "not_found_error" => {
             Kind::NotFound
         }
@@ -76,8 +76,9 @@ fn by_name(name: &str) -> Option<Kind> {
 /// Types so general that a status says more.
 fn by_family(name: &str) -> Option<Kind> {
     Some(match name {
-        "invalid_request_error" => Kind::InvalidRequest,
         "api_error" => Kind::Server,
+        // Such as that of a request, a prompt or an image.
+        _ if name.starts_with("invalid_") => Kind::InvalidRequest,
         _ => return None,
     })
 }

@@ -1,4 +1,4 @@
-//! OpenAI Chat Completions and every endpoint compatible with it.
+//! OpenAI, and every endpoint compatible with it: Chat Completions and Responses.
 //!
 //! ```no_run
 //! use seaworthy_openai::{OpenAi, OpenAiConfig};
@@ -12,18 +12,28 @@
 //! # Ok::<(), seaworthy_ports::model_provider::ModelError>(())
 //! ```
 //!
-//! `request` writes what is asked, `wire` gives frames their shape, `answer` reads them; the exchange itself is that of
-//! `seaworthy-http`. Nothing in it retries: the core does.
+//! * **Chat Completions** takes no reasoning back; what compatible servers want back with a call returns.
+//! * **Responses** ([`Api::Responses`]) is asked to keep nothing (`store: false`). Reasoning comes encrypted, as a whole
+//!   item, and returns unchanged in its place; so does what else comes with a message or a call. Items of the one interface
+//!   never reach the other: they have different ids, `openai` and `openai-responses`.
+//!
+//! * **Vectors** come from `/embeddings`, 256 texts a call. **Scores** come from a `/rerank` as Cohere's, where
+//!   [`with_rerank_base_url`](OpenAiConfig::with_rerank_base_url) names one; without it they are not declared.
+//!
+//! `chat` and `responses` each write what is asked (`request`) and read what comes (`answer`), `error` knows the words for
+//! failures; the exchange itself is that of `seaworthy-http`. Nothing in it retries: the core does.
 //!
 //! Only `http://` and `https://` as configured is spoken: no redirect is followed and no proxy is taken from the
 //! environment, so the key reaches no other host. Certificates are checked by the platform's own rules.
 
-mod answer;
-mod client;
+mod chat;
 mod config;
+mod dialect;
 mod error;
-mod request;
-mod wire;
+mod responses;
+mod vectors;
 
-pub use client::OpenAi;
-pub use config::OpenAiConfig;
+pub use config::{Api, Effort, OpenAiConfig};
+
+/// A model behind an OpenAI-compatible endpoint. Clones share their connections.
+pub type OpenAi = seaworthy_http::Provider<OpenAiConfig>;

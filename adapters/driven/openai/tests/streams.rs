@@ -508,3 +508,29 @@ async fn connections_are_used_again() {
         "the second call opened a connection"
     );
 }
+
+/// What servers that nobody here wrote said: aimock 1.43 and llama.cpp of October 2026.
+#[tokio::test]
+async fn answers_of_other_peoples_servers_are_read() {
+    let said = reply(include_str!("recorded/aimock-chat.sse")).await;
+    assert_eq!(
+        said.message.text(),
+        "Hello, Grüße 🦀, from a server that others wrote."
+    );
+    assert_eq!(said.finish.reason, FinishReason::Stop);
+    let called = reply(include_str!("recorded/aimock-chat-calls.sse")).await;
+    let cities: Vec<Value> = calls(&called)
+        .into_iter()
+        .map(|(_, _, city)| city)
+        .collect();
+    assert_eq!(cities, [json!({"city": "Zürich"}), json!({"city": "Oslo"})]);
+    assert_eq!(called.finish.reason, FinishReason::ToolCalls);
+    let shaped = reply(include_str!("recorded/llama-chat.sse")).await;
+    let answer: Value = serde_json::from_str(&shaped.message.text()).unwrap();
+    assert!(answer["answer"].is_i64(), "{answer}");
+    assert_eq!(shaped.model.as_deref(), Some("smollm2"));
+    assert_eq!(
+        (shaped.usage.input_tokens, shaped.usage.output_tokens),
+        (Some(41), Some(10))
+    );
+}

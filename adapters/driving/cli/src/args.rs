@@ -17,7 +17,7 @@ const EXIT_CODES: &str = "Exit codes:
   130  stopped by Ctrl-C (143: by SIGTERM); the run goes on with `seaworthy resume`
 
 Environment:
-  OPENAI_API_KEY, OPENAI_BASE_URL  for models of provider openai
+  OPENAI_API_KEY, OPENAI_BASE_URL  for models of providers openai and openai-responses
   ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL  for models of provider anthropic
   GEMINI_API_KEY, GEMINI_BASE_URL  for models of provider gemini
   OLLAMA_API_KEY, OLLAMA_BASE_URL  for models of provider ollama (default: this machine's server, which needs no key)

@@ -7,7 +7,7 @@ use seaworthy::anthropic::{Anthropic, AnthropicConfig};
 use seaworthy::descriptor::{Materialised, ModelSpec};
 use seaworthy::gemini::{Gemini, GeminiConfig};
 use seaworthy::ollama::{Ollama, OllamaConfig};
-use seaworthy::openai::{OpenAi, OpenAiConfig};
+use seaworthy::openai::{Api, OpenAi, OpenAiConfig};
 use seaworthy::ports::Secret;
 use seaworthy::ports::clock::Clock;
 use seaworthy::ports::model_provider::ModelProvider;
@@ -40,6 +40,7 @@ struct Made {
     gemini: Once,
     ollama: Once,
     openai: Once,
+    openai_responses: Once,
 }
 
 type Once = OnceLock<Arc<dyn ModelProvider>>;
@@ -112,7 +113,7 @@ impl CliModels {
         Ok(Arc::new(provider))
     }
 
-    fn openai(&self) -> Result<Arc<dyn ModelProvider>, NoModel> {
+    fn openai(&self, api: Api) -> Result<Arc<dyn ModelProvider>, NoModel> {
         let mut config = match (&self.openai_api_key, &self.openai_base_url) {
             (None, None) => {
                 return Err(NoModel(
@@ -121,7 +122,7 @@ impl CliModels {
                         .to_owned(),
                 ));
             }
-            (key, _) => OpenAiConfig::new(key.clone()),
+            (key, _) => OpenAiConfig::new(key.clone()).with_api(api),
         };
         if let Some(url) = &self.openai_base_url {
             config = config.with_base_url(url.clone());
@@ -144,7 +145,11 @@ impl Models for CliModels {
                 })
             }
             ModelSpec::OpenAi { model } => Ok(Model {
-                provider: once(&self.made.openai, || self.openai())?,
+                provider: once(&self.made.openai, || self.openai(Api::ChatCompletions))?,
+                name: model.clone(),
+            }),
+            ModelSpec::OpenAiResponses { model } => Ok(Model {
+                provider: once(&self.made.openai_responses, || self.openai(Api::Responses))?,
                 name: model.clone(),
             }),
             ModelSpec::Anthropic { model } => Ok(Model {

@@ -3,24 +3,27 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Url, redirect, retry};
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
-use seaworthy_ports::Secret;
 use seaworthy_ports::model_provider::{Kind, ModelError};
+use seaworthy_ports::{AdapterInfo, Secret};
 
 use crate::failure::refused;
-use crate::frames::Caps;
+use crate::frames::{Caps, Form};
+use crate::headers::Names;
 
 /// What a client needs to know.
 #[derive(Clone)]
 pub struct Settings<'a> {
-    /// The adapter's id, in every error.
-    pub adapter: &'static str,
-    /// Who calls, as the backend sees it.
-    pub user_agent: &'static str,
+    /// Who calls: its id is in every error and in every opaque item, its package is what the backend sees.
+    pub about: AdapterInfo,
+    /// How answers are written where their headers do not say.
+    pub form: Form,
+    /// What the backend calls its headers.
+    pub names: Names,
     /// The address that paths are appended to.
     pub base_url: &'a str,
     /// The key, where the backend wants one.
@@ -39,6 +42,9 @@ pub struct Settings<'a> {
 #[derive(Clone)]
 pub struct Connection {
     client: Arc<Unmade>,
+    pub(crate) about: AdapterInfo,
+    pub(crate) form: Form,
+    pub(crate) names: Names,
     pub(crate) key: Option<Secret>,
     pub(crate) caps: Caps,
     base: Url,
@@ -48,8 +54,7 @@ pub struct Connection {
 /// longer than all else that a program does until its first run is on record.
 struct Unmade {
     made: OnceLock<Client>,
-    adapter: &'static str,
-    user_agent: &'static str,
+    about: AdapterInfo,
     headers: HeaderMap,
     connect_timeout: Duration,
 }
@@ -63,9 +68,10 @@ impl Connection {
     /// [`Kind::InvalidRequest`] for an address that is none, [`Kind::Authentication`] for a key that no header can
     /// carry.
     pub fn new(settings: &Settings<'_>) -> Result<Self, ModelError> {
-        let adapter = settings.adapter;
+        let adapter = settings.about.id;
         let base = base(adapter, settings.base_url)?;
         let mut headers: HeaderMap = settings.headers.iter().cloned().collect();
+        headers.insert(ACCEPT, HeaderValue::from_static(settings.form.accepted()));
         if let Some(key) = settings.key {
             let (name, before) = &settings.key_header;
             headers.insert(name, secret_value(adapter, key, before)?);
@@ -73,11 +79,13 @@ impl Connection {
         Ok(Self {
             client: Arc::new(Unmade {
                 made: OnceLock::new(),
-                adapter,
-                user_agent: settings.user_agent,
+                about: settings.about,
                 headers,
                 connect_timeout: settings.connect_timeout,
             }),
+            about: settings.about,
+            form: settings.form,
+            names: settings.names,
             key: settings.key.cloned(),
             caps: settings.caps,
             base,
@@ -93,6 +101,12 @@ impl Connection {
         Ok(self.client.made.get_or_init(|| made))
     }
 
+    /// The adapter's id, in every error.
+    #[must_use]
+    pub const fn adapter(&self) -> &'static str {
+        self.about.id
+    }
+
     /// The backend's host, which may be shown.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
@@ -102,21 +116,30 @@ impl Connection {
     /// The address of `segments` below the base, whose query is kept.
     #[must_use]
     pub fn url(&self, segments: &[&str]) -> Url {
-        let mut url = self.base.clone();
-        // A base without a path was refused.
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(segments);
-        }
-        url
+        below(self.base.clone(), segments)
     }
+}
+
+/// The address of `segments` below `base`.
+pub(crate) fn below(mut base: Url, segments: &[&str]) -> Url {
+    // A base without a path was refused.
+    if let Ok(mut path) = base.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+    base
 }
 
 impl Unmade {
     fn make(&self, is_encrypted: bool) -> Result<Client, ModelError> {
+        let AdapterInfo {
+            id,
+            package,
+            version,
+        } = self.about;
         Client::builder()
-            .tls_backend_preconfigured(tls(self.adapter, is_encrypted)?)
+            .tls_backend_preconfigured(tls(id, is_encrypted)?)
             .default_headers(self.headers.clone())
-            .user_agent(self.user_agent)
+            .user_agent(format!("{package}/{version}"))
             .connect_timeout(self.connect_timeout)
             // Another host must not get the key, and a proxy from the environment nobody configured here neither.
             .redirect(redirect::Policy::none())
@@ -125,7 +148,7 @@ impl Unmade {
             .build()
             .map_err(|_error| {
                 let why = "the HTTP client cannot be built";
-                refused(self.adapter, Kind::Unsupported, "stream", why)
+                refused(id, Kind::Unsupported, "connect", why)
             })
     }
 }
@@ -137,7 +160,7 @@ pub fn host(base_url: &str) -> Option<String> {
     url.host_str().map(str::to_owned)
 }
 
-fn base(adapter: &'static str, base: &str) -> Result<Url, ModelError> {
+pub(crate) fn base(adapter: &'static str, base: &str) -> Result<Url, ModelError> {
     let invalid = |why: &'static str| refused(adapter, Kind::InvalidRequest, "connect", why);
     let mut url = Url::parse(base).map_err(|_error| invalid("the base URL is no URL"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
@@ -174,7 +197,7 @@ fn secret_value(
 fn tls(adapter: &'static str, is_needed: bool) -> Result<ClientConfig, ModelError> {
     let unusable = |_error| {
         let why = "the platform's certificates cannot be used";
-        refused(adapter, Kind::Unsupported, "stream", why)
+        refused(adapter, Kind::Unsupported, "connect", why)
     };
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -202,8 +225,13 @@ mod tests {
     fn connect(base_url: &str, key: Option<&str>) -> Result<Connection, ModelError> {
         let key = key.map(Secret::new);
         Connection::new(&Settings {
-            adapter: "a",
-            user_agent: "a/0",
+            about: AdapterInfo {
+                id: "a",
+                package: "a",
+                version: "0",
+            },
+            form: Form::Events,
+            names: Names::NONE,
             base_url,
             key: key.as_ref(),
             key_header: (AUTHORIZATION, "Bearer "),

@@ -1,87 +1,22 @@
-//! One exchange: sends the request, reads the answer, keeps the limits.
+//! One exchange: sends a request, keeps to the caller's limits, reads what a failure says.
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::{FutureExt as _, StreamExt as _, stream};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, Url};
-use seaworthy_ports::model_provider::{Kind, ModelError, ModelEvent, ModelRequest, check_history};
-use seaworthy_ports::{BoxStream, Latch};
+use seaworthy_ports::Latch;
+use seaworthy_ports::model_provider::{Kind, ModelError, RateLimits};
 use serde_json::Value;
 
 use crate::client::Connection;
-use crate::failure::{Complaint, Fault, complained, failed, refused, transport, without};
-use crate::frames::{Form, Frame, Frames, Rest, Unreadable};
-use crate::headers::{Advice, Names, advice, rate_limits, request_id};
-use crate::reply::Reply;
-use crate::schema::OutputSchema;
+use crate::failure::{Complaint, complained, failed, refused, transport, without};
+use crate::headers::{Advice, advice, rate_limits, request_id};
+use crate::provider::Dialect;
 
 /// The most bytes that are read of an error's body.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
-
-/// How a provider is spoken to.
-pub trait Wire: Send + Sync + 'static {
-    /// Reads one answer.
-    type Reader: Reader;
-
-    /// The adapter's id, in every error.
-    fn adapter(&self) -> &'static str;
-
-    /// Where calls go.
-    fn connection(&self) -> &Connection;
-
-    /// How answers are written where their headers do not say.
-    fn form(&self) -> Form;
-
-    /// What the provider calls its headers.
-    fn names(&self) -> &'static Names;
-
-    /// Writes a request whose history and schema are valid.
-    ///
-    /// # Errors
-    ///
-    /// The provider cannot be asked this.
-    fn outgoing(&self, request: &ModelRequest) -> Result<Outgoing, ModelError>;
-
-    /// What the body of a failure says, which is null where it is no JSON.
-    fn complaint(&self, body: &Value, status: Option<u16>) -> Complaint;
-
-    /// Reads the answer to `request`.
-    fn reader(&self, request: &ModelRequest) -> Self::Reader;
-}
-
-/// Reads the frames of one answer.
-pub trait Reader: Send + Sync + 'static {
-    /// Takes a frame.
-    ///
-    /// # Errors
-    ///
-    /// Why the answer ends here.
-    fn frame(&mut self, frame: Frame<'_>, reply: &mut Reply) -> Result<Progress, Fault>;
-
-    /// Takes an answer that came as one JSON document instead of a stream.
-    ///
-    /// # Errors
-    ///
-    /// Why it is none.
-    fn whole(&mut self, text: &str, reply: &mut Reply) -> Result<(), Fault>;
-
-    /// The answer has ended, with its terminal frame or without.
-    fn end(&mut self, reply: &mut Reply);
-}
-
-/// What a frame means for the exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// More may come.
-    More,
-    /// It was the terminal frame.
-    Done,
-}
 
 /// A request as it is sent: a `POST` of JSON.
 pub struct Outgoing {
@@ -98,103 +33,42 @@ impl fmt::Debug for Outgoing {
     }
 }
 
-/// Performs one call. Dropping the stream closes the connection.
-pub fn stream<W: Wire>(
-    wire: Arc<W>,
-    request: ModelRequest,
-) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
-    let call = Call::new(wire, request);
-    stream::unfold(
-        call,
-        |mut call| async move { Some((call.next().await?, call)) },
-    )
-    .boxed()
+/// A provider and the way to it.
+pub(crate) struct Line {
+    pub(crate) dialect: Box<dyn Dialect>,
+    pub(crate) connection: Connection,
 }
 
-/// A call, from before it is sent until its last event is taken.
-struct Call<W: Wire> {
-    wire: Arc<W>,
-    idle_timeout: Duration,
-    cancel: Latch,
-    phase: Phase<W::Reader>,
-    /// What one read brought; bounded by the size of a read.
-    events: VecDeque<ModelEvent>,
-    request_id: Option<String>,
-    has_content: bool,
-}
-
-enum Phase<R> {
-    Ready(Box<ModelRequest>),
-    Reading(Box<Reading<R>>),
-    Failed(Box<ModelError>),
-    Ended,
-}
-
-struct Reading<R> {
-    response: Response,
-    frames: Frames,
-    reader: R,
-    reply: Reply,
-    advice: Advice,
-}
-
-impl<W: Wire> Call<W> {
-    fn new(wire: Arc<W>, request: ModelRequest) -> Self {
-        Self {
-            wire,
-            idle_timeout: request.idle_timeout,
-            cancel: request.cancel.clone(),
-            phase: Phase::Ready(Box::new(request)),
-            events: VecDeque::new(),
-            request_id: None,
-            has_content: false,
-        }
+impl Line {
+    /// The provider's id, in every error.
+    pub(crate) const fn adapter(&self) -> &'static str {
+        self.connection.adapter()
     }
+}
 
-    /// The next item of the stream.
-    async fn next(&mut self) -> Option<Result<ModelEvent, ModelError>> {
-        loop {
-            if let Some(event) = self.events.pop_front() {
-                return Some(Ok(event));
-            }
-            let step = match std::mem::replace(&mut self.phase, Phase::Ended) {
-                Phase::Ended => return None,
-                Phase::Failed(error) => return Some(Err(*error)),
-                Phase::Ready(request) => self.open(&request).await.map(Some),
-                Phase::Reading(reading) => self.read(reading).await,
-            };
-            self.phase = match step {
-                Ok(Some(reading)) => Phase::Reading(reading),
-                Ok(None) => Phase::Ended,
-                Err(mut error) => {
-                    error.response_started = self.has_content;
-                    error.request_id.clone_from(&self.request_id);
-                    Phase::Failed(Box::new(error))
-                }
-            };
-        }
-    }
+/// One call of a line, with what bounds it.
+pub(crate) struct Exchange {
+    pub(crate) line: Arc<Line>,
+    /// What the caller asked for, in every error.
+    pub(crate) operation: &'static str,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) cancel: Latch,
+    /// From when the backend has named the request.
+    pub(crate) request_id: Option<String>,
+}
 
-    async fn open(
-        &mut self,
-        request: &ModelRequest,
-    ) -> Result<Box<Reading<W::Reader>>, ModelError> {
-        let adapter = self.wire.adapter();
-        let invalid = |why: String| refused(adapter, Kind::InvalidRequest, "stream", why);
-        if self.cancel.is_set() {
-            let why = "the caller ended the call before it was sent";
-            return Err(refused(adapter, Kind::Cancelled, "stream", why));
-        }
-        check_history(&request.messages).map_err(|fault| invalid(fault.to_string()))?;
-        let schema = match request.output_schema.as_deref() {
-            None => None,
-            Some(schema) => Some(
-                OutputSchema::compile(schema)
-                    .ok_or_else(|| invalid("the output schema is no JSON schema".to_owned()))?,
-            ),
-        };
-        let Outgoing { url, body } = self.wire.outgoing(request)?;
-        let connection = self.wire.connection();
+/// What came before the body of an answer.
+pub(crate) struct Opened {
+    pub(crate) response: Response,
+    pub(crate) limits: Option<RateLimits>,
+    pub(crate) advice: Advice,
+}
+
+impl Exchange {
+    /// Sends a request. An answer that is none fails here.
+    pub(crate) async fn open(&mut self, outgoing: Outgoing) -> Result<Opened, ModelError> {
+        let Outgoing { url, body } = outgoing;
+        let connection = &self.line.connection;
         let sending = connection
             .http()?
             .post(url)
@@ -204,30 +78,53 @@ impl<W: Wire> Call<W> {
         let response = self
             .guarded(sending)
             .await?
-            .map_err(|error| transport(adapter, error))?;
+            .map_err(|error| self.broken(error))?;
         let (headers, now) = (response.headers(), SystemTime::now());
-        let limits = rate_limits(headers, self.wire.names(), now);
+        let names = &connection.names;
+        let limits = rate_limits(headers, names, now);
         let advice = advice(headers, limits.as_ref(), now);
-        self.request_id = without(
-            request_id(headers, self.wire.names()),
-            connection.key.as_ref(),
-        );
-        self.events.extend(limits.map(ModelEvent::RateLimits));
+        self.request_id = without(request_id(headers, names), connection.key.as_ref());
         if !response.status().is_success() {
             return Err(self.complaint(response, &advice).await);
         }
-        let frames = Frames::of(headers, self.wire.form(), connection.caps).ok_or_else(|| {
-            let why = "the answer is neither a stream nor JSON";
-            refused(adapter, Kind::Decode, "stream", why)
-        })?;
-        let reply = Reply::new(adapter, self.request_id.clone(), schema);
-        Ok(Box::new(Reading {
+        Ok(Opened {
             response,
-            frames,
-            reader: self.wire.reader(request),
-            reply,
+            limits,
             advice,
-        }))
+        })
+    }
+
+    /// Sends a request whose answer is one document, and reads it.
+    pub(crate) async fn whole(&mut self, outgoing: Outgoing) -> Result<Vec<u8>, ModelError> {
+        self.named_whole(outgoing).await.map_err(|mut error| {
+            error.request_id.clone_from(&self.request_id);
+            error
+        })
+    }
+
+    async fn named_whole(&mut self, outgoing: Outgoing) -> Result<Vec<u8>, ModelError> {
+        self.must_go_on()?;
+        let mut response = self.open(outgoing).await?.response;
+        let mut body = Vec::new();
+        loop {
+            match self.guarded(response.chunk()).await? {
+                Ok(Some(bytes)) => body.extend_from_slice(&bytes),
+                Ok(None) => return Ok(body),
+                Err(error) => return Err(self.broken(error)),
+            }
+            if body.len() > self.line.connection.caps.stream_bytes {
+                return Err(self.failed(Kind::Truncated));
+            }
+        }
+    }
+
+    /// Fails where the caller has ended the call before it is sent.
+    pub(crate) fn must_go_on(&self) -> Result<(), ModelError> {
+        if self.cancel.is_set() {
+            let why = "the caller ended the call before it was sent";
+            return Err(self.refused(Kind::Cancelled, why));
+        }
+        Ok(())
     }
 
     /// What an answer that is none says. Where its body cannot be read, the status says enough.
@@ -246,128 +143,40 @@ impl<W: Wire> Call<W> {
         }
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let status = Some(response.status().as_u16());
-        self.complained(self.wire.complaint(&body, status), advice)
+        self.complained(self.line.dialect.complaint(&body, status), advice)
     }
 
-    fn complained(&self, complaint: Complaint, advice: &Advice) -> ModelError {
-        let complaint = complaint.without(self.wire.connection().key.as_ref());
-        complained(self.wire.adapter(), complaint, advice)
+    pub(crate) fn complained(&self, complaint: Complaint, advice: &Advice) -> ModelError {
+        let complaint = complaint.without(self.line.connection.key.as_ref());
+        complained(self.line.adapter(), self.operation, complaint, advice)
     }
 
-    async fn read(
-        &mut self,
-        mut reading: Box<Reading<W::Reader>>,
-    ) -> Result<Option<Box<Reading<W::Reader>>>, ModelError> {
-        let bytes = match self.guarded(reading.response.chunk()).await? {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return self.end(*reading),
-            // The backend said why the model stopped, so nothing but a farewell is missing.
-            Err(_cut) if reading.reply.is_finished() => return self.end(*reading),
-            Err(error) => return Err(transport(self.wire.adapter(), error)),
-        };
-        let Reading {
-            frames,
-            reader,
-            reply,
-            ..
-        } = &mut *reading;
-        let fed = frames.feed(&bytes, |frame| match reader.frame(frame, reply) {
-            Ok(Progress::More) => ControlFlow::Continue(()),
-            Ok(Progress::Done) => ControlFlow::Break(Ok(())),
-            Err(fault) => ControlFlow::Break(Err(fault)),
-        });
-        self.take(&mut reading);
-        match fed.map_err(|unreadable| self.unreadable(unreadable))? {
-            ControlFlow::Continue(()) => Ok(Some(reading)),
-            ControlFlow::Break(Err(fault)) => Err(self.fault(fault, &reading)),
-            ControlFlow::Break(Ok(())) => {
-                // Most often the end of the body is there already; having seen it lets the connection be used again.
-                let _end = reading.response.chunk().now_or_never();
-                self.finish(&mut reading);
-                Ok(None)
-            }
-        }
+    pub(crate) fn failed(&self, kind: Kind) -> ModelError {
+        failed(self.line.adapter(), self.operation, kind)
     }
 
-    /// The body has ended without its terminal frame, or was no stream.
-    fn end(
-        &mut self,
-        mut reading: Reading<W::Reader>,
-    ) -> Result<Option<Box<Reading<W::Reader>>>, ModelError> {
-        let Reading {
-            frames,
-            reader,
-            reply,
-            ..
-        } = &mut reading;
-        let rest = frames.rest(|rest| {
-            let taken = match rest {
-                // What was cut off in its middle is no frame.
-                Rest::Frame(frame) => match reader.frame(frame, reply) {
-                    Err(Fault::Malformed) => Ok(()),
-                    taken => taken.map(|_progress| ()),
-                },
-                Rest::Whole(text) => reader.whole(text, reply),
-            };
-            taken.map_or_else(ControlFlow::Break, ControlFlow::Continue)
-        });
-        self.take(&mut reading);
-        match rest.map_err(|unreadable| self.unreadable(unreadable))? {
-            ControlFlow::Break(fault) => Err(self.fault(fault, &reading)),
-            ControlFlow::Continue(()) => {
-                self.finish(&mut reading);
-                Ok(None)
-            }
-        }
+    pub(crate) fn refused(&self, kind: Kind, why: impl Into<String>) -> ModelError {
+        refused(self.line.adapter(), kind, self.operation, why)
     }
 
-    fn finish(&mut self, reading: &mut Reading<W::Reader>) {
-        reading.reader.end(&mut reading.reply);
-        reading.reply.end();
-        self.take(reading);
+    /// An answer that is not what it must be, after all of it came.
+    pub(crate) fn undecodable(&self, why: &'static str) -> ModelError {
+        let mut error = self.refused(Kind::Decode, why);
+        error.request_id.clone_from(&self.request_id);
+        error
     }
 
-    /// Takes what the frames brought, also those before a fault.
-    fn take(&mut self, reading: &mut Reading<W::Reader>) {
-        self.has_content = reading.reply.has_content();
-        self.events.extend(reading.reply.take_events());
-    }
-
-    fn unreadable(&self, unreadable: Unreadable) -> ModelError {
-        let kind = match unreadable {
-            Unreadable::TooLong => Kind::Truncated,
-            Unreadable::NotUtf8 => Kind::Decode,
-        };
-        failed(self.wire.adapter(), kind)
-    }
-
-    fn fault(&self, fault: Fault, reading: &Reading<W::Reader>) -> ModelError {
-        let adapter = self.wire.adapter();
-        match fault {
-            Fault::Complaint(complaint) => {
-                let mut error = self.complained(complaint, &reading.advice);
-                error.status = error.status.or(Some(reading.response.status().as_u16()));
-                error
-            }
-            Fault::Malformed => {
-                let skipped = reading.reply.skipped();
-                let why = format!(
-                    "a frame of the answer is malformed; {skipped} unknown ones came before it"
-                );
-                refused(adapter, Kind::Decode, "stream", why)
-            }
-            Fault::TooMany => failed(adapter, Kind::Truncated),
-        }
+    pub(crate) fn broken(&self, error: reqwest::Error) -> ModelError {
+        transport(self.line.adapter(), self.operation, error)
     }
 
     /// `work`, unless the caller ends the call or the backend is silent for too long.
-    async fn guarded<T>(&self, work: impl Future<Output = T>) -> Result<T, ModelError> {
-        let adapter = self.wire.adapter();
+    pub(crate) async fn guarded<T>(&self, work: impl Future<Output = T>) -> Result<T, ModelError> {
         tokio::select! {
             biased;
-            () = self.cancel.wait() => Err(failed(adapter, Kind::Cancelled)),
+            () = self.cancel.wait() => Err(self.failed(Kind::Cancelled)),
             done = tokio::time::timeout(self.idle_timeout, work) => {
-                done.map_err(|_silent| failed(adapter, Kind::Timeout))
+                done.map_err(|_silent| self.failed(Kind::Timeout))
             }
         }
     }

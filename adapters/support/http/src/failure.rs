@@ -115,7 +115,12 @@ const fn words(kind: Kind) -> &'static str {
 
 /// An error of an exchange that `complaint` tells about.
 #[must_use]
-pub fn complained(adapter: &'static str, complaint: Complaint, advice: &Advice) -> ModelError {
+pub fn complained(
+    adapter: &'static str,
+    operation: &'static str,
+    complaint: Complaint,
+    advice: &Advice,
+) -> ModelError {
     let kind = complaint.kind;
     let mut message = words(kind).to_owned();
     for (name, value) in [
@@ -137,7 +142,7 @@ pub fn complained(adapter: &'static str, complaint: Complaint, advice: &Advice) 
         (other, _) => after.map_or(other, Retry::After),
     };
     ModelError {
-        error: PortError::new(kind, adapter, "stream", message).with_retry(retry),
+        error: PortError::new(kind, adapter, operation, message).with_retry(retry),
         status: complaint.status,
         code: complaint.code,
         request_id: None,
@@ -158,8 +163,8 @@ pub fn refused(
 
 /// The same with the words of its kind.
 #[must_use]
-pub fn failed(adapter: &'static str, kind: Kind) -> ModelError {
-    let error = PortError::new(kind, adapter, "stream", words(kind));
+pub fn failed(adapter: &'static str, operation: &'static str, kind: Kind) -> ModelError {
+    let error = PortError::new(kind, adapter, operation, words(kind));
     match kind {
         // The backend may have worked for nobody, and charge for it.
         Kind::Timeout | Kind::Network | Kind::Cancelled => error.with_unknown_effect().into(),
@@ -169,7 +174,11 @@ pub fn failed(adapter: &'static str, kind: Kind) -> ModelError {
 
 /// What the HTTP client reports: before the request is out it had no effect.
 #[must_use]
-pub fn transport(adapter: &'static str, error: reqwest::Error) -> ModelError {
+pub fn transport(
+    adapter: &'static str,
+    operation: &'static str,
+    error: reqwest::Error,
+) -> ModelError {
     // The address may hold what is not for logs.
     let error = error.without_url();
     let kind = if error.is_builder() {
@@ -178,7 +187,7 @@ pub fn transport(adapter: &'static str, error: reqwest::Error) -> ModelError {
         Kind::Network
     };
     let is_sent = !error.is_connect() && !error.is_builder();
-    let mut port = PortError::new(kind, adapter, "stream", words(kind));
+    let mut port = PortError::new(kind, adapter, operation, words(kind));
     if is_sent {
         port = port.with_unknown_effect();
     }
@@ -215,7 +224,8 @@ mod tests {
 
     #[test]
     fn advice_is_followed_where_repeating_helps() {
-        let complain = |kind, advice: &Advice| complained("a", Complaint::of(kind), advice).retry();
+        let complain =
+            |kind, advice: &Advice| complained("a", "stream", Complaint::of(kind), advice).retry();
         let wait = Advice {
             after: Some(Duration::from_secs(2)),
             ..Advice::default()
@@ -244,7 +254,7 @@ mod tests {
             reset: Some(Duration::from_secs(9)),
             ..Advice::default()
         };
-        let retry = |kind| complained("a", Complaint::of(kind), &advice).retry();
+        let retry = |kind| complained("a", "stream", Complaint::of(kind), &advice).retry();
         assert_eq!(
             retry(Kind::RateLimited),
             Retry::After(Duration::from_secs(9))
@@ -258,7 +268,7 @@ mod tests {
             after: Some(Duration::from_secs(34)),
             ..Complaint::of(Kind::RateLimited)
         };
-        let retry = |advice: &Advice| complained("a", complaint(), advice).retry();
+        let retry = |advice: &Advice| complained("a", "stream", complaint(), advice).retry();
         assert_eq!(
             retry(&Advice::default()),
             Retry::After(Duration::from_secs(34))

@@ -47,6 +47,16 @@ pub enum Form {
     Lines,
 }
 
+impl Form {
+    /// What a client says that it takes.
+    pub(crate) const fn accepted(self) -> &'static str {
+        match self {
+            Self::Events => "text/event-stream, application/json",
+            Self::Lines => "application/x-ndjson, application/json",
+        }
+    }
+}
+
 /// A part of an answer that means something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {

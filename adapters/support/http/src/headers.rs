@@ -23,7 +23,7 @@ pub struct Advice {
 }
 
 /// What a provider calls its headers; empty: it has none of this.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Names {
     /// The backend's name of the request, the best first.
     pub request_id: &'static [&'static str],
@@ -35,6 +35,17 @@ pub struct Names {
     pub tokens_remaining: &'static str,
     /// Until the tokens are back, in any form of [`reset`].
     pub tokens_reset: &'static str,
+}
+
+impl Names {
+    /// A backend that names neither requests nor limits.
+    pub const NONE: Self = Self {
+        request_id: &[],
+        requests_remaining: "",
+        requests_reset: "",
+        tokens_remaining: "",
+        tokens_reset: "",
+    };
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
@@ -230,10 +241,7 @@ mod tests {
         assert_eq!(limits, Some(expected));
         assert_eq!(read(&[("x-ratelimit-reset-tokens", "6 minutes")]), None);
         assert_eq!(rate_limits(&HeaderMap::new(), &NAMES, now()), None);
-        assert_eq!(
-            rate_limits(&HeaderMap::new(), &Names::default(), now()),
-            None
-        );
+        assert_eq!(rate_limits(&HeaderMap::new(), &Names::NONE, now()), None);
     }
 
     #[test]

@@ -89,6 +89,13 @@ fn streamlike() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(part, 0..40).prop_map(|parts| parts.concat())
 }
 
+/// Any bytes, and often those that mean something or are half a letter.
+fn hostile() -> impl Strategy<Value = Vec<u8>> {
+    const LOADED: &[u8] = b"\n\n\n\r\r: dateven\xEF\xBB\xBF\xF0\x9F\xA6\x80\xFF\xC3\xBC{}\"";
+    let byte = prop_oneof![any::<u8>(), prop::sample::select(LOADED)];
+    prop_oneof![prop::collection::vec(byte, 0..600), streamlike()]
+}
+
 /// Events as a server writes them that keeps to the standard.
 fn written() -> impl Strategy<Value = (Vec<u8>, usize)> {
     let end = prop_oneof![Just("\n"), Just("\r\n")];
@@ -174,6 +181,26 @@ proptest! {
         prop_assert!(seen.iter().all(|(name, data)| name.len() + data.len() <= 128));
         let (seen, _fault) = lines(&[&bytes], Caps::new(64, 1 << 20));
         prop_assert!(seen.iter().all(|line| line.len() <= 64));
+    }
+
+    /// Where bytes are split decides neither what is read nor whether a fault is found, whatever the bytes and the cap.
+    #[test]
+    fn any_bytes_within_any_cap_come_to_the_same_however_they_are_split(
+        bytes in hostile(),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        cap in 1_usize..96,
+    ) {
+        let caps = Caps::new(cap, 1 << 20);
+        let (whole, fault) = events(&[&bytes], caps);
+        let (split, found) = events(&cut(&bytes, &cuts), caps);
+        prop_assert_eq!(&split, &whole);
+        prop_assert_eq!(found.is_some(), fault.is_some());
+        prop_assert!(whole.iter().all(|(name, data)| name.len() + data.len() <= 2 * cap));
+        let (whole, fault) = lines(&[&bytes], caps);
+        let (split, found) = lines(&cut(&bytes, &cuts), caps);
+        prop_assert_eq!(&split, &whole);
+        prop_assert_eq!(found.is_some(), fault.is_some());
+        prop_assert!(whole.iter().all(|line| line.len() <= cap));
     }
 
     #[test]

@@ -11,45 +11,14 @@ use seaworthy_ports::model_provider::{
 };
 use seaworthy_ports::{Latch, Retry};
 
+use super::dialect::{Dialect, FRAME, STREAM};
 use super::{Act, Backend, chunked};
-
-/// How a provider's server speaks.
-pub trait Dialect: 'static {
-    /// A provider that calls the server at `url`, with caps on the bytes of a frame and of an answer.
-    fn provider(url: &str, frame_bytes: usize, stream_bytes: usize) -> Arc<dyn ModelProvider>;
-
-    /// The content type of a stream.
-    fn content_type() -> &'static str;
-
-    /// A whole recorded answer, two kilobytes or so, with a letter of more than one byte.
-    fn whole() -> &'static [u8];
-
-    /// The terminal frame of an answer, as often as anybody says it.
-    fn terminal() -> &'static [u8];
-
-    /// The beginning of an answer, with content.
-    fn beginning() -> &'static [u8];
-
-    /// Frames that report a failure, and what it is.
-    fn failures() -> Vec<(Vec<u8>, Kind)>;
-
-    /// Known frames with wrong types in them.
-    fn wrong_types() -> Vec<Vec<u8>>;
-
-    /// A frame that holds `bytes` where letters should be.
-    fn frame_with(bytes: &[u8]) -> Vec<u8>;
-
-    /// The body of a refusal because of too many calls.
-    fn limited() -> String;
-}
 
 /// What no answer of these tests takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest silence where there will be none.
 const LONG: Duration = Duration::from_secs(40);
 const SHORT: Duration = Duration::from_millis(200);
-const FRAME: usize = 1 << 16;
-const STREAM: usize = 1 << 20;
 /// How many connections are open at a time.
 const WIDTH: usize = 16;
 

@@ -1,5 +1,6 @@
 //! A server driven by hand: it performs acts on each connection.
 
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,15 +32,17 @@ pub enum Act {
 /// When this machine has no free port.
 #[expect(clippy::unwrap_used, reason = "a test without a server has failed")]
 pub async fn listen(
-    acts: impl Fn() -> Vec<Act> + Send + 'static,
+    acts: impl Fn(&str) -> Vec<Act> + Send + Sync + 'static,
     asked: mpsc::UnboundedSender<String>,
     left: mpsc::UnboundedSender<()>,
 ) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let acts = Arc::new(acts);
     tokio::spawn(async move {
         while let Ok((connection, _peer)) = listener.accept().await {
-            tokio::spawn(serve(connection, acts(), asked.clone(), left.clone()));
+            let acts = Arc::clone(&acts);
+            tokio::spawn(serve(connection, acts, asked.clone(), left.clone()));
         }
     });
     url
@@ -55,11 +58,12 @@ pub fn head(headers: &str) -> Vec<u8> {
 
 async fn serve(
     mut connection: TcpStream,
-    acts: Vec<Act>,
+    acts: Arc<impl Fn(&str) -> Vec<Act>>,
     asked: mpsc::UnboundedSender<String>,
     left: mpsc::UnboundedSender<()>,
 ) {
     let request = read_request(&mut connection).await;
+    let acts = acts(&request);
     asked.send(request).ok();
     for act in acts {
         let done = match act {
@@ -130,23 +134,47 @@ pub fn chunked(body: &[u8], pieces: usize) -> Vec<u8> {
     chunks
 }
 
+/// What a server does about a request with this body.
+type Acts = Arc<dyn Fn(&str) -> Vec<Act> + Send + Sync>;
+
+fn body(request: &str) -> &str {
+    let parts = request.split_once("\r\n\r\n");
+    parts.map_or("", |(_head, body)| body)
+}
+
 /// A server whose acts can be changed, and which keeps what it was asked.
-#[derive(Debug)]
 pub struct Backend {
     url: String,
-    acts: Arc<Mutex<Vec<Act>>>,
+    acts: Arc<Mutex<Acts>>,
     requests: Mutex<(mpsc::UnboundedReceiver<String>, Vec<String>)>,
     left: Mutex<(mpsc::UnboundedReceiver<()>, usize)>,
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Backend {
     /// A server that closes every connection.
     pub async fn start() -> Self {
-        let acts = Arc::<Mutex<Vec<Act>>>::default();
+        let nothing: Acts = Arc::new(|_body| Vec::new());
+        let acts = Arc::new(Mutex::new(nothing));
         let (asked, requests) = mpsc::unbounded_channel();
         let (leaves, left) = mpsc::unbounded_channel();
         let now = Arc::clone(&acts);
-        let url = listen(move || locked(&now).clone(), asked, leaves).await;
+        let url = listen(
+            move |request| {
+                let acts = Arc::clone(&locked(&now));
+                acts(body(request))
+            },
+            asked,
+            leaves,
+        )
+        .await;
         Self {
             url,
             acts,
@@ -163,7 +191,12 @@ impl Backend {
 
     /// From now on performs `acts` on every connection, then closes it.
     pub fn perform(&self, acts: Vec<Act>) {
-        *locked(&self.acts) = acts;
+        self.respond(move |_body| acts.clone());
+    }
+
+    /// From now on performs on every connection what `acts` makes of the body of its request, then closes it.
+    pub fn respond(&self, acts: impl Fn(&str) -> Vec<Act> + Send + Sync + 'static) {
+        *locked(&self.acts) = Arc::new(acts);
     }
 
     /// All requests so far, oldest first, with their heads.
@@ -179,11 +212,11 @@ impl Backend {
     /// The bodies of all requests so far, oldest first.
     #[must_use]
     pub fn bodies(&self) -> Vec<String> {
-        let body = |request: &String| {
-            let parts = request.split_once("\r\n\r\n");
-            parts.map_or_else(String::new, |(_head, body)| body.to_owned())
-        };
-        self.requests().iter().map(body).collect()
+        let requests = self.requests();
+        requests
+            .iter()
+            .map(|request| body(request).to_owned())
+            .collect()
     }
 
     /// How many clients have left so far before the server was done with them.

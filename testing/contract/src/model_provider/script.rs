@@ -12,10 +12,80 @@ pub enum Answer {
     Stream(Script),
     /// It refuses; over HTTP with the status of an error.
     Refuse(Failure),
+    /// It answers calls for vectors and scores.
+    Numbers(Numbers),
     /// It takes the call, says nothing at all and keeps the connection open.
     Silence,
     /// It takes the call and closes the connection without a word.
     HangUp,
+}
+
+/// Vectors of texts, and scores of documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// How long each vector is.
+    pub length: usize,
+    /// The tokens that the backend counts for each call.
+    pub tokens: Option<u64>,
+    /// What is wrong with the answer.
+    pub wrong: Option<Wrong>,
+}
+
+/// What is wrong with vectors or scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// The last is missing.
+    OneTooFew,
+    /// The last comes twice.
+    OneTooMany,
+    /// The last vector is longer than the others.
+    Uneven,
+    /// The answer is JSON that says something else.
+    Nonsense,
+}
+
+impl Numbers {
+    /// The score of a text, which is also the first number of its vector: what it ends with.
+    #[must_use]
+    pub fn of(text: &str) -> f32 {
+        let last = text.rsplit(' ').next();
+        last.and_then(|number| number.parse().ok()).unwrap_or(0.0)
+    }
+
+    /// The vectors of texts, in their order, or what comes instead. `None`: nonsense.
+    #[must_use]
+    pub fn vectors(&self, texts: &[String]) -> Option<Vec<Vec<f32>>> {
+        let vector = |text: &String| {
+            let rest = self.length.saturating_sub(1);
+            let all = [Self::of(text)]
+                .into_iter()
+                .chain(std::iter::repeat_n(1.0, rest));
+            all.collect()
+        };
+        let mut vectors: Vec<Vec<f32>> = texts.iter().map(vector).collect();
+        if self.wrong == Some(Wrong::Uneven)
+            && let Some(last) = vectors.last_mut()
+        {
+            last.push(1.0);
+        }
+        self.counted(vectors)
+    }
+
+    /// The scores of documents, in their order, or what comes instead. `None`: nonsense.
+    #[must_use]
+    pub fn scores(&self, documents: &[String]) -> Option<Vec<f32>> {
+        self.counted(documents.iter().map(|text| Self::of(text)).collect())
+    }
+
+    fn counted<T: Clone>(&self, mut all: Vec<T>) -> Option<Vec<T>> {
+        match self.wrong {
+            Some(Wrong::Nonsense) => return None,
+            Some(Wrong::OneTooFew) => drop(all.pop()),
+            Some(Wrong::OneTooMany) => all.extend(all.last().cloned()),
+            Some(Wrong::Uneven) | None => {}
+        }
+        Some(all)
+    }
 }
 
 /// A streamed answer.

@@ -13,6 +13,7 @@ pub(crate) mod runs;
 pub(crate) mod sandboxes;
 pub(crate) mod servers;
 pub(crate) mod sources;
+mod vectors;
 
 use std::cell::Cell;
 use std::time::Duration;

@@ -58,8 +58,17 @@ pub(crate) const REPEATS: u8 = 31;
 pub(crate) const SHOWS_KEY: u8 = 32;
 pub(crate) const QUOTES: u8 = 33;
 pub(crate) const ANY_HISTORY: u8 = 34;
-pub(crate) const COUNTS_MESSAGES_ALONE: u8 = 35;
-pub(crate) const COUNTS_ARE_GUESSES: u8 = 36;
+pub(crate) const VECTORS_AS_THEY_COME: u8 = 35;
+pub(crate) const FIRST_VECTORS: u8 = 36;
+pub(crate) const ANY_VECTORS: u8 = 37;
+pub(crate) const ANY_LENGTH: u8 = 38;
+pub(crate) const QUOTES_TEXTS: u8 = 39;
+pub(crate) const SECRET_VECTORS: u8 = 40;
+pub(crate) const SCORES_AS_THEY_COME: u8 = 41;
+pub(crate) const ANY_SCORES: u8 = 42;
+pub(crate) const DEAF_TO_SCORES: u8 = 43;
+pub(crate) const COUNTS_MESSAGES_ALONE: u8 = 44;
+pub(crate) const COUNTS_ARE_GUESSES: u8 = 45;
 
 const ADAPTER: &str = "broken";
 const KEY: &str = "key-0123456789";
@@ -159,9 +168,35 @@ fn words(kind: Kind) -> (Option<u16>, Option<String>) {
 }
 
 #[derive(Clone)]
-struct Model {
+pub(crate) struct Model {
     bug: u8,
     backend: Arc<Backend>,
+}
+
+impl Model {
+    pub(crate) const fn bug(&self) -> u8 {
+        self.bug
+    }
+
+    /// Sends a call for vectors or scores; what the backend does with it.
+    pub(crate) fn called(&self, text: String) -> Answer {
+        self.backend.requests.lock().unwrap().push(text);
+        self.backend.answer.lock().unwrap().clone()
+    }
+}
+
+/// An error that no response belongs to.
+pub(crate) fn error_of(kind: Kind, why: &str) -> ModelError {
+    PortError::new(kind, ADAPTER, "call", why).into()
+}
+
+/// What a backend's refusal comes to.
+pub(crate) fn refused_by(failure: &Failure) -> ModelError {
+    let mut failed = PortError::new(failure.kind, ADAPTER, "call", "the backend failed");
+    if let Some(RetryAfter::Seconds(seconds)) = failure.retry_after {
+        failed = failed.with_retry(Retry::After(Duration::from_secs(seconds)));
+    }
+    failed.into()
 }
 
 impl fmt::Debug for Model {
@@ -182,7 +217,12 @@ impl ModelProvider for Model {
     }
 
     fn capabilities(&self, _model: &str) -> ModelCapabilities {
-        let capabilities = ModelCapabilities::NONE.with_tool_use();
+        let capabilities = ModelCapabilities::NONE.with_tool_use().with_rerank();
+        let capabilities = if self.bug == SECRET_VECTORS {
+            capabilities
+        } else {
+            capabilities.with_embeddings()
+        };
         if self.bug == SECRET_SCHEMA {
             return capabilities;
         }
@@ -213,11 +253,11 @@ impl ModelProvider for Model {
     }
 
     fn embeddings(&self) -> Option<&dyn Embeddings> {
-        None
+        Some(self)
     }
 
     fn rerank(&self) -> Option<&dyn Rerank> {
-        None
+        Some(self)
     }
 
     fn tokens(&self) -> Option<&dyn CountTokens> {

@@ -29,7 +29,7 @@ impl Server {
     pub(crate) async fn start(acts: Vec<Act>) -> Self {
         let (asked, requests) = mpsc::unbounded_channel();
         let (leaves, left) = mpsc::unbounded_channel();
-        let url = listen(move || acts.clone(), asked, leaves).await;
+        let url = listen(move |_request| acts.clone(), asked, leaves).await;
         Self {
             url,
             requests,

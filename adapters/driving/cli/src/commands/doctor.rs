@@ -102,6 +102,10 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CliError> {
                 ready: openai || context.environment.openai_base_url.is_some(),
             },
             Provider {
+                provider: "openai-responses",
+                ready: openai || context.environment.openai_base_url.is_some(),
+            },
+            Provider {
                 provider: "anthropic",
                 ready: anthropic,
             },

@@ -8,8 +8,8 @@ use seaworthy_ports::model_provider::{
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::config::OpenAiConfig;
-use crate::error::ADAPTER;
+use super::ADAPTER;
+use crate::config::{Effort, OpenAiConfig};
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -21,6 +21,8 @@ struct Body<'a> {
     tools: Vec<WireTool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<ResponseFormat<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_effort: Option<Effort>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_completion_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,6 +172,7 @@ pub(crate) fn body(request: &ModelRequest, config: &OpenAiConfig) -> Result<Vec<
                     schema,
                 },
             }),
+        reasoning_effort: config.reasoning_effort,
         max_completion_tokens,
         max_tokens,
     };

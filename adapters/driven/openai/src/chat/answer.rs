@@ -1,13 +1,12 @@
 //! Reads the frames of Chat Completions.
 
-use seaworthy_http::exchange::Progress;
 use seaworthy_http::frames::Frame;
-use seaworthy_http::{Fault, Reader, Reply};
+use seaworthy_http::{Fault, Progress, Reader, Reply};
 use seaworthy_ports::model_provider::{BlockKind, FinishReason, Usage};
 use serde_json::Value;
 
+use super::wire::{CallDelta, Chunk, Delta, WireUsage};
 use crate::error::complaint;
-use crate::wire::{CallDelta, Chunk, Delta, WireUsage};
 
 /// The most calls of one answer.
 const MAX_CALLS: usize = 1024;

@@ -1,0 +1,4 @@
+//! Nothing but tests: model adapters on servers that nobody here wrote, which `cargo xtask services` starts.
+//!
+//! `tests/aimock.rs` is about formats: one server speaks those of four providers and answers as `aimock.json` says.
+//! `tests/small_model.rs` asks a real model behind llama.cpp; what it says is not looked at, only its shape.
