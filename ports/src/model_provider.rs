@@ -53,7 +53,7 @@ pub use vectors::{EmbedRequest, Embedded, Embeddings, Rerank, RerankRequest, Rer
 /// * **MP-14** Counting tokens, where a provider does it, counts all of the request: instructions, messages and tools. A
 ///   longer request never has fewer tokens, nothing is generated, and a guess is called one ([`Tokens::estimated`]).
 ///
-/// MP-5, MP-6, MP-9 and MP-10 hold for vectors and scores too.
+/// MP-5, MP-6, MP-9 and MP-10 hold for vectors, scores and counts too.
 ///
 /// # Cancellation
 ///

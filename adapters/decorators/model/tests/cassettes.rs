@@ -11,9 +11,9 @@ use seaworthy_model_decorators::{
     About, Cassette, CassetteError, Mismatch, Observe, Record, Replay, Timeout,
 };
 use seaworthy_ports::model_provider::{
-    Block, BlockKind, Embeddings, Finish, FinishReason, Kind, Message, ModelCapabilities,
-    ModelError, ModelEvent, ModelProvider, ModelRequest, OpaqueItem, RateLimits, Rerank, Role,
-    ToolCallBlock, ToolResultBlock, Usage,
+    Block, BlockKind, CountTokens, Embeddings, Finish, FinishReason, Kind, Message,
+    ModelCapabilities, ModelError, ModelEvent, ModelProvider, ModelRequest, OpaqueItem, RateLimits,
+    Rerank, Role, ToolCallBlock, ToolResultBlock, Usage,
 };
 use seaworthy_ports::observer::{Fact, ModelCallEnd};
 use seaworthy_ports::{
@@ -53,6 +53,10 @@ impl ModelProvider for Says {
     }
 
     fn rerank(&self) -> Option<&dyn Rerank> {
+        None
+    }
+
+    fn tokens(&self) -> Option<&dyn CountTokens> {
         None
     }
 }
@@ -401,6 +405,10 @@ impl ModelProvider for Silent {
     }
 
     fn rerank(&self) -> Option<&dyn Rerank> {
+        None
+    }
+
+    fn tokens(&self) -> Option<&dyn CountTokens> {
         None
     }
 }

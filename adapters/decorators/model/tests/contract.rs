@@ -12,6 +12,8 @@ mod whole {
     #[expect(dead_code, reason = "nobody chooses a bug here")]
     #[path = "../../../../testing/contract/tests/broken/models.rs"]
     pub(crate) mod models;
+    #[path = "../../../../testing/contract/tests/broken/vectors.rs"]
+    mod vectors;
 }
 
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use reqwest::header::{HeaderName, HeaderValue};
 use seaworthy_http::client::{Connection, Settings};
+use seaworthy_http::counting::Counting;
 use seaworthy_http::headers::Names;
 use seaworthy_http::vectors::{Embedding, Scoring};
 use seaworthy_http::{Caps, Complaint, Dialect, Form, Outgoing, Reader};
@@ -78,5 +79,9 @@ impl Dialect for AnthropicConfig {
 
     fn scoring(&self) -> Option<&dyn Scoring> {
         None
+    }
+
+    fn counting(&self) -> Option<&dyn Counting> {
+        Some(self)
     }
 }

@@ -26,6 +26,7 @@
 
 mod answer;
 mod config;
+mod counting;
 mod dialect;
 mod error;
 mod request;

@@ -21,7 +21,9 @@ pub(crate) const REDACTED: &str = "redacted";
 #[derive(Serialize)]
 struct Body<'a> {
     model: &'a str,
-    max_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     stream: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     system: Vec<Part<'a>>,
@@ -138,6 +140,34 @@ pub(crate) fn body(
     request: &ModelRequest,
     config: &AnthropicConfig,
 ) -> Result<Vec<u8>, ModelError> {
+    let body = Body {
+        max_tokens: Some(
+            request
+                .max_output_tokens
+                .unwrap_or(config.max_output_tokens),
+        ),
+        stream: true,
+        ..asked(request, config)?
+    };
+    bytes(&body, "stream")
+}
+
+/// The bytes of the body that asks for the tokens of the request: all of its input, and nothing about its answer.
+pub(crate) fn counted_body(
+    request: &ModelRequest,
+    config: &AnthropicConfig,
+) -> Result<Vec<u8>, ModelError> {
+    bytes(&asked(request, config)?, "count")
+}
+
+fn bytes(body: &Body<'_>, operation: &'static str) -> Result<Vec<u8>, ModelError> {
+    serde_json::to_vec(body).map_err(|_error| {
+        let why = "the request cannot be written as JSON";
+        refused(ADAPTER, Kind::InvalidRequest, operation, why)
+    })
+}
+
+fn asked<'a>(request: &'a ModelRequest, config: &AnthropicConfig) -> Result<Body<'a>, ModelError> {
     let control = control(config.cache);
     let mut system: Vec<Part<'_>> = text(&request.instructions).into_iter().collect();
     // Tools come before the instructions, so this mark covers both.
@@ -157,12 +187,10 @@ pub(crate) fn body(
         description: &tool.description,
         input_schema: &tool.input_schema,
     });
-    let body = Body {
+    Ok(Body {
         model: &request.model,
-        max_tokens: request
-            .max_output_tokens
-            .unwrap_or(config.max_output_tokens),
-        stream: true,
+        max_tokens: None,
+        stream: false,
         system,
         messages,
         tools: tools.collect(),
@@ -179,10 +207,6 @@ pub(crate) fn body(
                 schema,
             },
         }),
-    };
-    serde_json::to_vec(&body).map_err(|_error| {
-        let why = "the request cannot be written as JSON";
-        refused(ADAPTER, Kind::InvalidRequest, "stream", why)
     })
 }
 

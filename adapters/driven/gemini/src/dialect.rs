@@ -2,6 +2,7 @@
 
 use reqwest::header::HeaderName;
 use seaworthy_http::client::{Connection, Settings};
+use seaworthy_http::counting::Counting;
 use seaworthy_http::headers::Names;
 use seaworthy_http::vectors::{Embedding, Scoring};
 use seaworthy_http::{Caps, Complaint, Dialect, Form, Outgoing, Reader};
@@ -40,13 +41,10 @@ impl Dialect for GeminiConfig {
             .with_vision_input()
             .with_audio_input()
             .with_file_input();
-        // From the third generation on a call without its signature is refused.
-        let name = model.rsplit('/').next().unwrap_or(model);
-        let is_old = name.starts_with("gemini-1") || name.starts_with("gemini-2");
-        if is_old || !name.starts_with("gemini-") {
-            capabilities
-        } else {
+        if signs_calls(model) {
             capabilities.with_signed_calls()
+        } else {
+            capabilities
         }
     }
 
@@ -79,5 +77,38 @@ impl Dialect for GeminiConfig {
 
     fn scoring(&self) -> Option<&dyn Scoring> {
         None
+    }
+
+    fn counting(&self) -> Option<&dyn Counting> {
+        Some(self)
+    }
+}
+
+/// Whether the model refuses a call without its signature, as all do from the third generation on.
+fn signs_calls(model: &str) -> bool {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    let is_old = ["gemini-1", "gemini-2"]
+        .iter()
+        .any(|old| name.starts_with(old));
+    name.starts_with("gemini-") && !is_old
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_sign_their_calls_from_the_third_generation_on() {
+        for (model, signs) in [
+            ("gemini-3-pro-preview", true),
+            ("models/gemini-3-flash", true),
+            ("gemini-flash-latest", true),
+            ("gemini-2.5-flash", false),
+            ("models/gemini-1.5-pro", false),
+            ("tunedModels/mine", false),
+            ("gemma-3-27b-it", false),
+        ] {
+            assert_eq!(signs_calls(model), signs, "{model}");
+        }
     }
 }

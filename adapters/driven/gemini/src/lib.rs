@@ -27,6 +27,7 @@
 
 mod answer;
 mod config;
+mod counting;
 mod dialect;
 mod error;
 mod request;

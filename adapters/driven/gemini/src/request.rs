@@ -22,6 +22,9 @@ pub(crate) const UNNAMED: &str = "unnamed_call_";
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Body<'a> {
+    /// Only where the address does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
     contents: Vec<Content<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     system_instruction: Option<Instruction<'a>>,
@@ -29,6 +32,12 @@ struct Body<'a> {
     tools: Option<[Tools<'a>; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     generation_config: Option<GenerationConfig<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Counted<'a> {
+    generate_content_request: Body<'a>,
 }
 
 #[derive(Serialize)]
@@ -142,6 +151,32 @@ pub(crate) fn named(model: &str) -> String {
 
 /// The bytes of the request's body.
 pub(crate) fn body(request: &ModelRequest, config: &GeminiConfig) -> Result<Vec<u8>, ModelError> {
+    bytes(&written(request, config)?, "stream")
+}
+
+/// The bytes of the body that asks for the tokens of the request.
+pub(crate) fn counted_body(
+    request: &ModelRequest,
+    config: &GeminiConfig,
+) -> Result<Vec<u8>, ModelError> {
+    let generate_content_request = Body {
+        model: Some(named(&request.model)),
+        ..written(request, config)?
+    };
+    let body = Counted {
+        generate_content_request,
+    };
+    bytes(&body, "count")
+}
+
+fn bytes(body: &impl Serialize, operation: &'static str) -> Result<Vec<u8>, ModelError> {
+    serde_json::to_vec(body).map_err(|_error| {
+        let why = "the request cannot be written as JSON";
+        refused(ADAPTER, Kind::InvalidRequest, operation, why)
+    })
+}
+
+fn written<'a>(request: &'a ModelRequest, config: &GeminiConfig) -> Result<Body<'a>, ModelError> {
     let declarations: Vec<Declaration<'_>> = request
         .tools
         .iter()
@@ -161,7 +196,8 @@ pub(crate) fn body(request: &ModelRequest, config: &GeminiConfig) -> Result<Vec<
     let is_asked = generation.max_output_tokens.is_some()
         || generation.response_json_schema.is_some()
         || generation.thinking_config.is_some();
-    let body = Body {
+    Ok(Body {
+        model: None,
         contents: contents(&request.messages)?,
         system_instruction: (!request.instructions.is_empty()).then(|| Instruction {
             parts: [text(&request.instructions)],
@@ -170,10 +206,6 @@ pub(crate) fn body(request: &ModelRequest, config: &GeminiConfig) -> Result<Vec<
             function_declarations: declarations,
         }]),
         generation_config: is_asked.then_some(generation),
-    };
-    serde_json::to_vec(&body).map_err(|_error| {
-        let why = "the request cannot be written as JSON";
-        refused(ADAPTER, Kind::InvalidRequest, "stream", why)
     })
 }
 

@@ -2,6 +2,7 @@
 
 use reqwest::header::AUTHORIZATION;
 use seaworthy_http::client::{Connection, Settings};
+use seaworthy_http::counting::Counting;
 use seaworthy_http::headers::Names;
 use seaworthy_http::vectors::{Embedding, Scoring};
 use seaworthy_http::{Caps, Complaint, Dialect, Form, Outgoing, Reader};
@@ -64,6 +65,10 @@ impl Dialect for OllamaConfig {
     }
 
     fn scoring(&self) -> Option<&dyn Scoring> {
+        None
+    }
+
+    fn counting(&self) -> Option<&dyn Counting> {
         None
     }
 }

@@ -29,5 +29,7 @@ seaworthy_contract::model_provider_contract! {
         every_document_gets_its_score_in_order: "Ollama has no scores",
         scores_that_are_not_one_for_each_document_are_no_answer: "Ollama has no scores",
         a_call_for_scores_fails_like_any_other: "Ollama has no scores",
+        everything_of_a_request_is_counted: "Ollama counts no tokens",
+        what_the_backend_counts_is_told_and_is_no_guess: "Ollama counts no tokens",
     }
 }

@@ -2,6 +2,7 @@
 
 use reqwest::header::AUTHORIZATION;
 use seaworthy_http::client::{Connection, Settings};
+use seaworthy_http::counting::Counting;
 use seaworthy_http::headers::Names;
 use seaworthy_http::vectors::{Embedding, Scoring};
 use seaworthy_http::{Caps, Complaint, Dialect, Form, Outgoing, Reader};
@@ -87,5 +88,9 @@ impl Dialect for OpenAiConfig {
 
     fn scoring(&self) -> Option<&dyn Scoring> {
         self.rerank_base_url.is_some().then_some(self as _)
+    }
+
+    fn counting(&self) -> Option<&dyn Counting> {
+        None
     }
 }

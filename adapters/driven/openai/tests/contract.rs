@@ -14,6 +14,8 @@ mod chat {
         an_answer_that_fills_the_context_says_so: "Chat Completions calls that a length",
         an_answer_that_pauses_says_so: "no model of Chat Completions pauses",
         an_item_of_reasoning_returns_in_its_place: "Chat Completions takes no reasoning back",
+        everything_of_a_request_is_counted: "the interface counts no tokens",
+        what_the_backend_counts_is_told_and_is_no_guess: "the interface counts no tokens",
     }
     }
 }
@@ -28,6 +30,8 @@ mod responses {
         not_checkable: {
             an_answer_that_fills_the_context_says_so: "Responses calls that a failure",
             an_answer_that_pauses_says_so: "no model of Responses pauses",
+            everything_of_a_request_is_counted: "the interface counts no tokens",
+            what_the_backend_counts_is_told_and_is_no_guess: "the interface counts no tokens",
         }
     }
 }

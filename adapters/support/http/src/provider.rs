@@ -7,12 +7,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use seaworthy_ports::model_provider::{
     CountTokens, EmbedRequest, Embedded, Embeddings, Kind, ModelCapabilities, ModelError,
-    ModelEvent, ModelProvider, ModelRequest, Rerank, RerankRequest, Reranked,
+    ModelEvent, ModelProvider, ModelRequest, Rerank, RerankRequest, Reranked, Tokens,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream};
 use serde_json::Value;
 
 use crate::client::{Connection, Settings};
+use crate::counting::{Counting, count};
 use crate::exchange::{Line, Outgoing};
 use crate::failure::{Complaint, refused};
 use crate::streaming::{Reader, stream};
@@ -48,6 +49,9 @@ pub trait Dialect: Send + Sync + 'static {
 
     /// How the provider is asked for scores, where it has them.
     fn scoring(&self) -> Option<&dyn Scoring>;
+
+    /// How the provider is asked for the tokens of a request, where it counts them.
+    fn counting(&self) -> Option<&dyn Counting>;
 }
 
 /// A model behind HTTP. Clones share their connections.
@@ -124,7 +128,7 @@ impl<D: Dialect> ModelProvider for Provider<D> {
     }
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
-        None
+        self.line.dialect.counting().map(|_there| self as _)
     }
 }
 
@@ -150,5 +154,14 @@ impl<D: Dialect> Rerank for Provider<D> {
         let scoring = self.line.dialect.scoring();
         let scoring = scoring.ok_or_else(|| self.without("rerank"))?;
         rerank(&self.line, scoring, request).await
+    }
+}
+
+#[async_trait]
+impl<D: Dialect> CountTokens for Provider<D> {
+    async fn count(&self, request: &ModelRequest) -> Result<Tokens, ModelError> {
+        let counting = self.line.dialect.counting();
+        let counting = counting.ok_or_else(|| self.without("count"))?;
+        count(&self.line, counting, request).await
     }
 }

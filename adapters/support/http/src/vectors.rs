@@ -94,7 +94,7 @@ pub fn elsewhere(
     Ok(below(base(connection.adapter(), other)?, segments))
 }
 
-fn exchange(
+pub(crate) fn exchange(
     line: &Arc<Line>,
     operation: &'static str,
     idle_timeout: Duration,

@@ -85,6 +85,12 @@ pub trait Dialect: Default + Send + 'static {
         None
     }
 
+    /// An answer with a count of tokens. `None`: the server counts none.
+    fn counted(tokens: u64) -> Option<Value> {
+        let _never = tokens;
+        None
+    }
+
     /// An answer with scores, in any order that they can be told apart in.
     fn scores(scores: &[f32], tokens: Option<u64>) -> Value {
         let _never = (scores, tokens);
@@ -157,6 +163,12 @@ impl<D: Dialect> Harness for Spoken<D> {
         Some(said)
     }
 
+    async fn count(&self, tokens: u64) -> Option<()> {
+        let answer = D::counted(tokens)?.to_string();
+        self.backend.respond(move |_request| document(&answer));
+        Some(())
+    }
+
     fn requests(&self) -> Option<Vec<String>> {
         Some(self.backend.bodies())
     }
@@ -184,11 +196,16 @@ fn calculated<D: Dialect>(numbers: Numbers, request: &str) -> Vec<Act> {
     let body = answer
         .unwrap_or_else(|| json!([{"new_thing": 3}]))
         .to_string();
+    document(&body)
+}
+
+/// An answer that is one document.
+fn document(body: &str) -> Vec<Act> {
     let length = body.len();
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
     );
-    vec![Act::Say((head + &body).into_bytes())]
+    vec![Act::Say((head + body).into_bytes())]
 }
 
 fn refused<D: Dialect>(failure: &Failure) -> Option<(Vec<Act>, Said)> {

@@ -7,7 +7,7 @@ use seaworthy_ports::model_provider::{Message, ModelRequest, Tokens, ToolSpec};
 use serde_json::json;
 
 use super::Harness;
-use super::stage::request;
+use super::stage::{UNSEEN, request};
 use crate::outcome::{Halt, Outcome, broken, holds, same, within};
 
 /// In the part of a request that makes it longer, and long enough to be some tokens.
@@ -61,8 +61,11 @@ fn longer<H: Harness>(harness: &H) -> [(&'static str, ModelRequest); 3] {
 
 /// MP-14.
 pub async fn everything_of_a_request_is_counted<H: Harness>(harness: H) -> Outcome {
-    let _told = harness.count(1000).await;
+    let told = harness.count(1000).await;
     let hello = count(&harness, &request(&harness), "counted a hello").await?;
+    if told.is_none() && harness.requests().is_none() {
+        return Err(UNSEEN);
+    }
     for (what, request) in longer(&harness) {
         let did = format!("counted a hello with {what}");
         let before = harness.requests().map(|requests| requests.len());

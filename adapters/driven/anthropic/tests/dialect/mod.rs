@@ -33,6 +33,10 @@ impl Dialect for Messages {
         Arc::new(Anthropic::connect(config).unwrap())
     }
 
+    fn counted(tokens: u64) -> Option<Value> {
+        Some(json!({ "input_tokens": tokens }))
+    }
+
     fn content_type() -> &'static str {
         "text/event-stream; charset=utf-8"
     }

@@ -27,6 +27,10 @@ impl Dialect for Generate {
         Arc::new(Gemini::connect(config).unwrap())
     }
 
+    fn counted(tokens: u64) -> Option<Value> {
+        Some(json!({ "totalTokens": tokens }))
+    }
+
     fn content_type() -> &'static str {
         "text/event-stream"
     }
