@@ -1,5 +1,7 @@
 //! The fold and the machine: no runtime, no ports, only events.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, helpers too")]
+
 mod support;
 
 use seaworthy_core::context::Cause;

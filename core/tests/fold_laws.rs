@@ -438,7 +438,7 @@ proptest! {
             if run.state.outcome.is_some() {
                 break;
             }
-            let before = run.state.messages.clone();
+            let before = std::sync::Arc::clone(&run.state.messages);
             lawful(&mut run, &mut choices);
             prop_assert!(run.state.messages.starts_with(&before));
             let shown = run.state.conversation(&session());

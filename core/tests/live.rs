@@ -1,5 +1,7 @@
 //! The relay of live output: bounded, counted, and never without its end.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, helpers too")]
+
 use std::pin::pin;
 
 use futures_util::{FutureExt as _, StreamExt as _};
