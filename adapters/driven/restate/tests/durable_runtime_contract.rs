@@ -16,6 +16,9 @@ use seaworthy_ports::durable_runtime::DurableRuntime;
 use seaworthy_ports::{AdapterInfo, Timestamp, async_trait};
 use support::{Server, clock, runtime};
 
+/// A server of one node on two cores needs longer than the usual half minute for a scenario of a thousand runs.
+const PATIENCE: Duration = Duration::from_secs(150);
+
 struct Runs {
     server: Arc<Server>,
     runtime: Mutex<Arc<dyn DurableRuntime>>,
@@ -24,6 +27,7 @@ struct Runs {
 #[async_trait]
 impl Harness for Runs {
     async fn start() -> Self {
+        seaworthy_contract::suite::set_patience(PATIENCE);
         let server = Server::start().await;
         let runtime = Mutex::new(server.runtime());
         Self {
