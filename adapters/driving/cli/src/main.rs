@@ -12,7 +12,6 @@ mod observer;
 mod output;
 mod postgres_url;
 mod progress;
-mod runtime;
 mod stack;
 mod stop;
 mod store;

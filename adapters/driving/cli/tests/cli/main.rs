@@ -14,8 +14,6 @@ mod crash;
 mod decisions;
 mod observed;
 mod on_postgres;
-#[cfg(feature = "restate")]
-mod on_restate;
 mod outcome;
 mod support;
 mod workers;
