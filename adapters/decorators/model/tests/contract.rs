@@ -47,6 +47,10 @@ macro_rules! around {
                 self.0.answer(answer).await
             }
 
+            async fn count(&self, tokens: u64) -> Option<()> {
+                self.0.count(tokens).await
+            }
+
             fn requests(&self) -> Option<Vec<String>> {
                 self.0.requests()
             }
