@@ -354,6 +354,32 @@ pub enum Kind {
     Cancelled,
 }
 
+impl Kind {
+    /// Its stable name, as records and spans have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Authentication => "authentication",
+            Self::Permission => "permission",
+            Self::NotFound => "not_found",
+            Self::InvalidRequest => "invalid_request",
+            Self::ContextLength => "context_length",
+            Self::RateLimited => "rate_limited",
+            Self::QuotaExhausted => "quota_exhausted",
+            Self::Overloaded => "overloaded",
+            Self::Server => "server",
+            Self::Timeout => "timeout",
+            Self::Network => "network",
+            Self::Refusal => "refusal",
+            Self::ContentFilter => "content_filter",
+            Self::Truncated => "truncated",
+            Self::Decode => "decode",
+            Self::Unsupported => "unsupported",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 impl ErrorKind for Kind {
     fn default_retry(self) -> Retry {
         match self {

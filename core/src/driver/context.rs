@@ -10,7 +10,7 @@ use seaworthy_ports::model_provider::{Message, ModelReply, ModelRequest, Tokens,
 use seaworthy_ports::{Digest, Effect, Latch, Retry};
 use serde::Serialize;
 
-use super::model_call::{Answer, code};
+use super::model_call::Answer;
 use super::model_try::Asking;
 use super::{Held, Stop};
 use crate::agent::{Agent, Candidate, Compaction};
@@ -400,7 +400,7 @@ impl Held<'_> {
             Answer::Given(reply) => Some(Ok(reply)),
             Answer::Later(_) => None,
             Answer::Failed(failure) => {
-                let code = code(failure.error.kind());
+                let code = failure.error.kind().as_str();
                 let usage = Usage::default();
                 Some(Err(Failed::new(code, &failure.message(), usage)))
             }

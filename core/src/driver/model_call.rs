@@ -143,7 +143,7 @@ impl Held<'_> {
             let message = failure.message();
             self.record_failure(&failure.error, message.clone(), failed)
                 .await?;
-            let code = format!("model_{}", code(failure.error.kind()));
+            let code = format!("model_{}", failure.error.kind().as_str());
             self.writer
                 .record(Event::RunFailed { code, message })
                 .await?;
@@ -207,7 +207,7 @@ impl Held<'_> {
                 Verdict::Defer { .. } | Verdict::Final(_) => None,
             };
             failed.push(FailedTry {
-                code: code(error.kind()).to_owned(),
+                code: error.kind().as_str().to_owned(),
                 duration_ms: millis::of(now.since(started)),
                 model: candidate.model.name.clone(),
                 provider: candidate.provider().to_owned(),
@@ -310,7 +310,7 @@ impl Held<'_> {
         failed_tries: Vec<FailedTry>,
     ) -> Result<(), Stop> {
         let event = Event::ModelFailed {
-            code: code(error.kind()).to_owned(),
+            code: error.kind().as_str().to_owned(),
             message,
             tries: counted(&failed_tries),
             failed_tries,
@@ -356,27 +356,4 @@ fn unusable(reply: &ModelReply) -> Option<ModelError> {
     error.request_id.clone_from(&reply.request_id);
     error.response_started = !reply.message.blocks.is_empty();
     Some(error)
-}
-
-/// The stable name of a kind.
-pub(super) fn code(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Authentication => "authentication",
-        Kind::Permission => "permission",
-        Kind::NotFound => "not_found",
-        Kind::InvalidRequest => "invalid_request",
-        Kind::ContextLength => "context_length",
-        Kind::RateLimited => "rate_limited",
-        Kind::QuotaExhausted => "quota_exhausted",
-        Kind::Overloaded => "overloaded",
-        Kind::Server => "server",
-        Kind::Timeout => "timeout",
-        Kind::Network => "network",
-        Kind::Refusal => "refusal",
-        Kind::ContentFilter => "content_filter",
-        Kind::Truncated => "truncated",
-        Kind::Decode => "decode",
-        Kind::Unsupported => "unsupported",
-        Kind::Cancelled => "cancelled",
-    }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::{Array, KeyValue, StringValue, Value};
 use seaworthy_ports::Timestamp;
-use seaworthy_ports::model_provider::{FinishReason, Kind};
+use seaworthy_ports::model_provider::FinishReason;
 use seaworthy_ports::observer::ModelCallEnd;
 
 /// The most letters of a name or a code. Ids are shorter; what a provider calls itself may be anything.
@@ -62,25 +62,7 @@ pub(crate) const fn model_error(end: ModelCallEnd) -> Option<&'static str> {
         ModelCallEnd::Finished(FinishReason::Cancelled) => Some("cancelled"),
         ModelCallEnd::Finished(FinishReason::Interrupted) => Some("interrupted"),
         ModelCallEnd::Finished(_) => None,
-        ModelCallEnd::Failed(kind) => Some(match kind {
-            Kind::Authentication => "authentication",
-            Kind::Permission => "permission",
-            Kind::NotFound => "not_found",
-            Kind::InvalidRequest => "invalid_request",
-            Kind::ContextLength => "context_length",
-            Kind::RateLimited => "rate_limited",
-            Kind::QuotaExhausted => "quota_exhausted",
-            Kind::Overloaded => "overloaded",
-            Kind::Server => "server",
-            Kind::Timeout => "timeout",
-            Kind::Network => "network",
-            Kind::Refusal => "refusal",
-            Kind::ContentFilter => "content_filter",
-            Kind::Truncated => "truncated",
-            Kind::Decode => "decode",
-            Kind::Unsupported => "unsupported",
-            Kind::Cancelled => "cancelled",
-        }),
+        ModelCallEnd::Failed(kind) => Some(kind.as_str()),
     }
 }
 
