@@ -17,7 +17,7 @@ mod transcript;
 mod window;
 
 pub use compact::{NotCompacted, compact, cut, summary_message};
-pub use project::{Calls, Files, Target, project};
+pub use project::{Calls, Files, Projection, Target, project};
 pub use repair::{BEGINNING_MISSING, NEVER_ANSWERED, repair};
 pub use tokens::{estimate, estimate_request, estimate_text};
 pub use transcript::{MAX_SHOWN_BYTES, transcript};

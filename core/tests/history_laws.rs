@@ -6,14 +6,15 @@
 )]
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use seaworthy_core::history::{
-    BEGINNING_MISSING, Calls, Files, NEVER_ANSWERED, NotCompacted, Target, Window, compact, cut,
-    estimate, estimate_request, estimate_text, project, repair, summary_message, transcript,
-    window,
+    BEGINNING_MISSING, Calls, Files, NEVER_ANSWERED, NotCompacted, Projection, Target, Window,
+    compact, cut, estimate, estimate_request, estimate_text, project, repair, summary_message,
+    transcript, window,
 };
 use seaworthy_ports::model_provider::{
     Block, FileBlock, Message, OpaqueItem, Role, ToolCallBlock, ToolResultBlock, ToolSpec,
@@ -285,6 +286,16 @@ proptest! {
     fn projecting_again_changes_nothing(messages in sound(), target in target()) {
         let once = project(&messages, &target).into_owned();
         prop_assert!(matches!(project(&once, &target), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_conversation_that_grows_is_projected_as_if_it_had_been_whole(messages in sound(), target in target(), part in any::<Index>()) {
+        let first = part.index(messages.len() + 1);
+        let mut projection = Projection::new(target);
+        let part = Arc::new(messages.get(..first).unwrap().to_vec());
+        prop_assert_eq!(&*projection.of(&part), &*project(&part, &target));
+        let whole = Arc::new(messages);
+        prop_assert_eq!(&*projection.of(&whole), &*project(&whole, &target));
     }
 
     #[test]

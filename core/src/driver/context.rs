@@ -1,6 +1,5 @@
 //! The conversation of a run as its model gets it: seen through the agent's window, shortened where it is too long.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::canonical_json;
 use crate::context::{Cause, CheckpointRef, Compacted, NotCompacted, Summary, Through};
 use crate::descriptor::Support;
 use crate::event::{Event, FailedTry};
-use crate::history::{self, Calls, Files, Target};
+use crate::history::{self, Calls, Files, Projection, Target};
 use crate::millis;
 
 /// How long a provider may take to count tokens; then they are guessed.
@@ -79,7 +78,14 @@ pub(super) struct Conversation {
     shown: Arc<Vec<Message>>,
     /// How many of the run's own messages are in `shown`, or stood for in it.
     synced: usize,
+    /// The same for the models that were asked last.
+    projections: Vec<Projection<'static>>,
+    /// The tokens of the first so many messages that are shown.
+    estimated: (usize, u64),
 }
+
+/// For so many models the conversation is kept as they take it.
+const MAX_PROJECTIONS: usize = 4;
 
 impl Conversation {
     /// That of a run whose session has these messages.
@@ -88,6 +94,44 @@ impl Conversation {
             session,
             ..Self::default()
         }
+    }
+
+    /// Shows a shorter conversation, in which the first `synced` of the run's own messages are stood for.
+    fn shorten(&mut self, shown: Vec<Message>, synced: usize) {
+        self.shown = Arc::new(shown);
+        self.synced = synced;
+        self.projections.clear();
+        self.estimated = (0, 0);
+    }
+
+    /// `messages`, which are shown, as `target` takes them.
+    fn projected(
+        &mut self,
+        messages: &Arc<Vec<Message>>,
+        target: Target<'static>,
+    ) -> Arc<Vec<Message>> {
+        let known = |projection: &Projection<'_>| *projection.target() == target;
+        let index = self.projections.iter().position(known);
+        let mut projection = match index {
+            Some(index) => self.projections.remove(index),
+            None => Projection::new(target),
+        };
+        let projected = projection.of(messages);
+        // The newest comes last.
+        if self.projections.len() >= MAX_PROJECTIONS {
+            self.projections.remove(0);
+        }
+        self.projections.push(projection);
+        projected
+    }
+
+    /// The tokens of `messages`, which are shown; those that were counted before are not counted again.
+    fn estimate(&mut self, messages: &[Message]) -> u64 {
+        let (counted, tokens) = self.estimated;
+        let new = history::estimate(messages.get(counted..).unwrap_or_default());
+        let tokens = tokens.saturating_add(new);
+        self.estimated = (messages.len(), tokens);
+        tokens
     }
 }
 
@@ -127,10 +171,8 @@ impl Held<'_> {
         candidate: &Candidate,
     ) -> Arc<Vec<Message>> {
         let conversation = self.conversation(agent);
-        match project(&conversation, candidate) {
-            Cow::Borrowed(_) => conversation,
-            Cow::Owned(projected) => Arc::new(projected),
-        }
+        self.conversation
+            .projected(&conversation, target(candidate))
     }
 
     /// Shortens the conversation where a call would have more tokens than the agent allows.
@@ -139,9 +181,15 @@ impl Held<'_> {
             return Ok(());
         };
         let conversation = self.conversation(agent);
-        let tokens = self
-            .tokens(agent, &conversation, compaction.at_tokens)
-            .await?;
+        let mut guess = history::estimate_request(&agent.instructions, &agent.tools, &[]);
+        let messages = self.conversation.estimate(&conversation);
+        guess.count = guess.count.saturating_add(messages);
+        // Far below the limit a guess will do.
+        let tokens = if guess.count.saturating_mul(2) < compaction.at_tokens {
+            guess
+        } else {
+            self.tokens(agent, &conversation, guess).await?
+        };
         if self
             .state()
             .context
@@ -168,31 +216,24 @@ impl Held<'_> {
             return Ok(false);
         }
         let conversation = self.conversation(agent);
-        let tokens = self.tokens(agent, &conversation, 0).await?;
+        let guess = guess(agent, &conversation);
+        let tokens = self.tokens(agent, &conversation, guess).await?;
         self.shorten(agent, compaction, Cause::Refused, tokens, failed)
             .await
     }
 
-    /// The tokens of a call, counted by the provider where it does that and it may matter: far below `limit` a guess will
-    /// do.
+    /// The tokens of a call, counted by the provider where it does that, else as guessed.
     async fn tokens(
         &mut self,
         agent: &Agent,
         messages: &Arc<Vec<Message>>,
-        limit: u64,
+        guess: Tokens,
     ) -> Result<Tokens, Stop> {
-        let guess = history::estimate_request(&agent.instructions, &agent.tools, messages);
-        if guess.count.saturating_mul(2) < limit {
-            return Ok(guess);
-        }
         let provider = Arc::clone(&agent.model.model.provider);
         let Some(counter) = provider.tokens() else {
             return Ok(guess);
         };
-        let messages = match project(messages, &agent.model) {
-            Cow::Borrowed(_) => Arc::clone(messages),
-            Cow::Owned(projected) => Arc::new(projected),
-        };
+        let messages = Projection::new(target(&agent.model)).of(messages);
         let (_stop, cancel) = Latch::new();
         let request = ModelRequest {
             model: agent.model.model.name.clone(),
@@ -251,6 +292,7 @@ impl Held<'_> {
             let price = candidate.settings.price.as_ref();
             price.and_then(|price| price.of(usage))
         };
+        let mut shorter = None;
         let event = match outcome {
             Ok((mut compacted, shown)) => {
                 compacted.failed_tries = failed_tries;
@@ -258,7 +300,7 @@ impl Held<'_> {
                 compacted.cause = cause;
                 let duration = self.driver.ports.clock.now().since(begun);
                 compacted.duration_ms = millis::of(duration);
-                self.conversation.shown = Arc::new(shown);
+                shorter = Some(shown);
                 Event::ContextCompacted(Box::new(compacted))
             }
             Err(failed) => Event::ContextNotCompacted(Box::new(NotCompacted {
@@ -271,14 +313,15 @@ impl Held<'_> {
                 usage: failed.usage,
             })),
         };
-        let is_shorter = matches!(event, Event::ContextCompacted(_));
         self.writer.record(event).await?;
         // A summary is paid for: it is not asked for again after a crash.
         self.commit().await?;
-        if is_shorter {
-            self.conversation.synced = self.state().messages.len();
-        }
-        Ok(is_shorter)
+        let Some(shown) = shorter else {
+            return Ok(false);
+        };
+        let synced = self.state().messages.len();
+        self.conversation.shorten(shown, synced);
+        Ok(true)
     }
 
     async fn compact(
@@ -354,16 +397,13 @@ impl Held<'_> {
         shown: &Arc<Vec<Message>>,
         before: Tokens,
     ) -> Result<(Tokens, Tokens), Stop> {
-        let guess = |messages: &[Message]| {
-            history::estimate_request(&agent.instructions, &agent.tools, messages)
-        };
         if !before.estimated {
-            let after = self.tokens(agent, shown, 0).await?;
+            let after = self.tokens(agent, shown, guess(agent, shown)).await?;
             if !after.estimated {
                 return Ok((before, after));
             }
         }
-        Ok((guess(conversation), guess(shown)))
+        Ok((guess(agent, conversation), guess(agent, shown)))
     }
 
     /// What a summary of the first `at` messages of the conversation stands for.
@@ -469,16 +509,20 @@ impl Held<'_> {
     }
 }
 
-/// The messages as `candidate` takes them.
-fn project<'m>(messages: &'m [Message], candidate: &Candidate) -> Cow<'m, [Message]> {
+/// What `candidate` takes.
+fn target(candidate: &Candidate) -> Target<'static> {
     let signs = candidate.supports().get("signed_calls") != Some(&Support::Absent);
-    let target = Target {
+    Target {
         provider: candidate.provider(),
         // A file is what the user wants answered: a model that cannot take it must say so.
         files: Files::Any,
         calls: if signs { Calls::Signed } else { Calls::Any },
-    };
-    history::project(messages, &target)
+    }
+}
+
+/// The tokens of a call with these messages.
+fn guess(agent: &Agent, messages: &[Message]) -> Tokens {
+    history::estimate_request(&agent.instructions, &agent.tools, messages)
 }
 
 /// What the model is told that writes a summary.

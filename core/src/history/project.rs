@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use seaworthy_ports::model_provider::{Block, FileBlock, Message, OpaqueItem, Role};
 
@@ -73,34 +74,83 @@ pub enum Calls {
 /// A message of the model of which nothing is left goes too.
 #[must_use]
 pub fn project<'a>(messages: &'a [Message], target: &Target<'_>) -> Cow<'a, [Message]> {
-    let mut projected: Option<Vec<Message>> = None;
-    // The calls of the newest answer that are text now.
-    let mut told: BTreeSet<&str> = BTreeSet::new();
-    for (index, message) in messages.iter().enumerate() {
-        let becomes = match message.role {
+    let mut projection = Projection::new(*target);
+    projection.extend(messages);
+    projection.other.map_or(Cow::Borrowed(messages), |other| {
+        Cow::Owned(Arc::unwrap_or_clone(other))
+    })
+}
+
+/// What [`project`] makes of a conversation that grows: each message is looked at once.
+#[derive(Clone, Debug)]
+pub struct Projection<'a> {
+    target: Target<'a>,
+    /// How many messages were looked at.
+    taken: usize,
+    /// The calls of the newest answer that are text now.
+    told: BTreeSet<String>,
+    /// What became of them, where it is not the same.
+    other: Option<Arc<Vec<Message>>>,
+}
+
+impl<'a> Projection<'a> {
+    /// That of a conversation without messages.
+    #[must_use]
+    pub const fn new(target: Target<'a>) -> Self {
+        Self {
+            target,
+            taken: 0,
+            told: BTreeSet::new(),
+            other: None,
+        }
+    }
+
+    /// For whom it is.
+    #[must_use]
+    pub const fn target(&self) -> &Target<'a> {
+        &self.target
+    }
+
+    /// The conversation as the target takes it. `messages` begins with those of the call before.
+    #[must_use]
+    pub fn of(&mut self, messages: &Arc<Vec<Message>>) -> Arc<Vec<Message>> {
+        self.extend(messages);
+        Arc::clone(self.other.as_ref().unwrap_or(messages))
+    }
+
+    fn extend(&mut self, messages: &[Message]) {
+        for (index, message) in messages.iter().enumerate().skip(self.taken) {
+            let becomes = self.next(message);
+            match (becomes, &mut self.other) {
+                (Becomes::Same, None) => {}
+                (Becomes::Same, Some(other)) => Arc::make_mut(other).push(message.clone()),
+                (Becomes::Other(becomes), None) => {
+                    let mut all = messages.get(..index).unwrap_or_default().to_vec();
+                    all.extend(becomes);
+                    self.other = Some(Arc::new(all));
+                }
+                (Becomes::Other(becomes), Some(other)) => Arc::make_mut(other).extend(becomes),
+            }
+        }
+        self.taken = messages.len();
+    }
+
+    fn next(&mut self, message: &Message) -> Becomes {
+        let target = &self.target;
+        match message.role {
             Role::Assistant => {
-                told.clear();
+                self.told.clear();
                 let author = author(message, target.provider);
                 let tells = target.calls == Calls::Signed && author != Author::Target;
                 if tells {
-                    told.extend(message.tool_calls().map(|call| call.id.as_str()));
+                    let ids = message.tool_calls().map(|call| call.id.as_str().to_owned());
+                    self.told.extend(ids);
                 }
                 answer(message, author, tells, target)
             }
-            Role::User => user(message, &told, target),
-        };
-        match (becomes, &mut projected) {
-            (Becomes::Same, None) => {}
-            (Becomes::Same, Some(projected)) => projected.push(message.clone()),
-            (Becomes::Other(other), None) => {
-                let mut all = messages.get(..index).unwrap_or_default().to_vec();
-                all.extend(other);
-                projected = Some(all);
-            }
-            (Becomes::Other(other), Some(projected)) => projected.extend(other),
+            Role::User => user(message, &self.told, target),
         }
     }
-    projected.map_or(Cow::Borrowed(messages), Cow::Owned)
 }
 
 enum Becomes {
@@ -175,7 +225,7 @@ fn answer(message: &Message, author: Author, tells: bool, target: &Target<'_>) -
     }))
 }
 
-fn user(message: &Message, told: &BTreeSet<&str>, target: &Target<'_>) -> Becomes {
+fn user(message: &Message, told: &BTreeSet<String>, target: &Target<'_>) -> Becomes {
     let changes = |block: &Block| match block {
         Block::ToolResult(result) => told.contains(result.id.as_str()),
         Block::File(file) => !target.files.takes(file),
