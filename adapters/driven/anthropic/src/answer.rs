@@ -1,11 +1,13 @@
 //! Reads the frames of Messages.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use seaworthy_http::frames::Frame;
 use seaworthy_http::{Fault, Progress, Reader, Reply};
 use seaworthy_ports::model_provider::{BlockKind, FinishReason, Usage};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::error::complaint;
@@ -32,9 +34,9 @@ struct Block {
 }
 
 #[derive(Deserialize)]
-struct Typed {
-    #[serde(rename = "type")]
-    sort: String,
+struct Typed<'a> {
+    #[serde(rename = "type", borrow)]
+    sort: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -49,15 +51,17 @@ struct StartedMessage {
 }
 
 #[derive(Deserialize)]
-struct BlockStart {
+struct BlockStart<'a> {
     index: u64,
-    content_block: Value,
+    #[serde(borrow)]
+    content_block: &'a RawValue,
 }
 
 #[derive(Deserialize)]
-struct BlockDelta {
+struct BlockDelta<'a> {
     index: u64,
-    delta: Value,
+    #[serde(borrow)]
+    delta: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -100,16 +104,23 @@ enum Content {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type")]
-enum Delta {
-    #[serde(rename = "text_delta")]
-    Text { text: String },
-    #[serde(rename = "input_json_delta")]
-    InputJson { partial_json: String },
-    #[serde(rename = "thinking_delta")]
-    Thinking { thinking: String },
-    #[serde(rename = "signature_delta")]
-    Signature { signature: String },
+struct TextDelta {
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct InputDelta {
+    partial_json: String,
+}
+
+#[derive(Deserialize)]
+struct ThinkingDelta {
+    thinking: String,
+}
+
+#[derive(Deserialize)]
+struct SignatureDelta {
+    signature: String,
 }
 
 /// Cumulative: what comes later replaces what came before.
@@ -145,8 +156,8 @@ impl Reader for Answer {
                 return Ok(Progress::More);
             }
         }
-        let sort = parsed::<Typed>(frame.data)?.sort;
-        match sort.as_str() {
+        let sort = parsed::<Typed<'_>>(frame.data)?.sort;
+        match &*sort {
             "message_start" => {
                 let start: MessageStart = parsed(frame.data)?;
                 reply.start(start.message.model.as_deref());
@@ -177,7 +188,7 @@ impl Reader for Answer {
 
     /// Only failures come so: every call asks for a stream.
     fn whole(&mut self, text: &str, _reply: &mut Reply) -> Result<(), Fault> {
-        let typed: Typed = parsed(text)?;
+        let typed: Typed<'_> = parsed(text)?;
         Err(if typed.sort == "error" {
             failed(text)
         } else {
@@ -197,27 +208,20 @@ fn failed(data: &str) -> Fault {
     Fault::Complaint(complaint(&body, None))
 }
 
-/// A part with a type that is known must have its shape; with another, it is none of ours.
-fn known<T: for<'de> Deserialize<'de>>(part: Value, names: &[&str]) -> Result<Option<T>, Fault> {
-    let sort = part.get("type").and_then(Value::as_str);
-    let sort = sort.ok_or(Fault::Malformed)?;
-    if !names.contains(&sort) {
-        return Ok(None);
-    }
-    let part = serde_json::from_value(part).map_err(|_error| Fault::Malformed)?;
-    Ok(Some(part))
-}
-
 impl Answer {
-    fn begin(&mut self, start: BlockStart, reply: &mut Reply) -> Result<(), Fault> {
+    fn begin(&mut self, start: BlockStart<'_>, reply: &mut Reply) -> Result<(), Fault> {
         if self.blocks.len() > MAX_UNKNOWN_BLOCKS {
             return Err(Fault::TooMany);
         }
-        let names = ["text", "thinking", "redacted_thinking", "tool_use"];
-        let Some(content) = known::<Content>(start.content_block, &names)? else {
-            reply.skip();
-            self.blocks.insert(start.index, None);
-            return Ok(());
+        let block = start.content_block.get();
+        // A part with a type that is known must have its shape; with another, it is none of ours.
+        let content: Content = match &*parsed::<Typed<'_>>(block)?.sort {
+            "text" | "thinking" | "redacted_thinking" | "tool_use" => parsed(block)?,
+            _ => {
+                reply.skip();
+                self.blocks.insert(start.index, None);
+                return Ok(());
+            }
         };
         let mut signed = String::new();
         let mut input = None;
@@ -261,28 +265,29 @@ impl Answer {
         Ok(())
     }
 
-    fn delta(&mut self, delta: BlockDelta, reply: &mut Reply) -> Result<(), Fault> {
-        let BlockDelta { index, delta } = delta;
-        let names = [
-            "text_delta",
-            "input_json_delta",
-            "thinking_delta",
-            "signature_delta",
-        ];
+    fn delta(&mut self, delta: BlockDelta<'_>, reply: &mut Reply) -> Result<(), Fault> {
         // A delta of no block is damage; of an unknown block it may be of any form.
-        let Some(open) = self.blocks.get_mut(&index).ok_or(Fault::Malformed)? else {
+        let open = self.blocks.get_mut(&delta.index);
+        let Some(open) = open.ok_or(Fault::Malformed)? else {
             reply.skip();
             return Ok(());
         };
-        match known(delta, &names)? {
-            None => reply.skip(),
-            Some(
-                Delta::Text { text: more }
-                | Delta::InputJson { partial_json: more }
-                | Delta::Thinking { thinking: more },
-            ) => reply.delta(open.block, more),
-            Some(Delta::Signature { signature }) => open.signature.push_str(&signature),
-        }
+        let part = delta.delta.get();
+        let more = match &*parsed::<Typed<'_>>(part)?.sort {
+            "text_delta" => parsed::<TextDelta>(part)?.text,
+            "input_json_delta" => parsed::<InputDelta>(part)?.partial_json,
+            "thinking_delta" => parsed::<ThinkingDelta>(part)?.thinking,
+            "signature_delta" => {
+                let part: SignatureDelta = parsed(part)?;
+                open.signature.push_str(&part.signature);
+                return Ok(());
+            }
+            _ => {
+                reply.skip();
+                return Ok(());
+            }
+        };
+        reply.delta(open.block, more);
         Ok(())
     }
 
