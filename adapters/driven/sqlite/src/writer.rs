@@ -23,6 +23,11 @@ const UNIT: usize = 4 * 1024;
 /// A small group looks for more so often, and for so long at most.
 const PAUSE: Duration = Duration::from_micros(20);
 const MAX_PAUSE: Duration = Duration::from_millis(1);
+/// With as many, a commit costs each little: no larger group is tried for.
+const FULL: usize = 24;
+/// From as many on, a larger group is tried for; after one that did not come together, so many groups later again.
+const SEVERAL: usize = 4;
+const REST: u32 = 16;
 
 /// One write, made of statements in the group's transaction.
 ///
@@ -199,11 +204,34 @@ struct Thread {
     last: Last,
 }
 
-/// The last group.
+/// The last group, and how many the next one waits for.
 #[derive(Default)]
 struct Last {
     members: usize,
     took: Duration,
+    /// What is tried for, and when it may grow again.
+    aim: usize,
+    rest: u32,
+}
+
+impl Last {
+    /// How many are enough: most of those who were just answered, or more where runs come as fast as they are waited for.
+    fn enough(&self) -> usize {
+        self.aim.max(self.members - self.members.div_ceil(4))
+    }
+
+    /// A group has come together, with as many as were enough or less.
+    fn gathered(&mut self, members: usize) {
+        if members < self.enough() {
+            self.aim = members - members.div_ceil(4);
+            self.rest = REST;
+        } else if self.rest > 0 {
+            self.rest -= 1;
+        } else if members >= SEVERAL {
+            let more = members + members.div_ceil(4);
+            self.aim = self.aim.max(more.min(FULL));
+        }
+    }
 }
 
 /// At which point a transaction failed.
@@ -233,10 +261,8 @@ impl Thread {
             }
             self.commit(members);
             self.units.add_permits(taken);
-            self.last = Last {
-                members: count,
-                took: began.elapsed(),
-            };
+            self.last.members = count;
+            self.last.took = began.elapsed();
             if !closing.is_empty() {
                 self.waiting.close();
             }
@@ -252,21 +278,26 @@ impl Thread {
         }
     }
 
-    /// Waits for more, at most as long as the last commit took, until most of those who were just answered have come
-    /// again: a commit for each few of them would keep the device and the processor from all the others. Whoever writes
-    /// alone never waits.
+    /// Waits for more while they keep coming: a commit for each few of them would keep the device and the processor from
+    /// all the others. Ends when nobody came for as long as the last commit took. Whoever writes alone never waits.
     fn gather(&mut self, group: &mut Vec<Queued>) {
-        let enough = self.last.members - self.last.members.div_ceil(4);
+        let enough = self.last.enough();
         let patience = self.last.took.min(MAX_PAUSE);
         let began = Instant::now();
-        while group.len() < enough && began.elapsed() < patience {
+        let mut newest = began;
+        while group.len() < enough && newest.elapsed() < patience && began.elapsed() < MAX_PAUSE {
             std::thread::sleep(PAUSE);
+            let before = group.len();
             while group.len() < self.max_group
                 && let Ok(queued) = self.waiting.try_recv()
             {
                 group.push(queued);
             }
+            if group.len() > before {
+                newest = Instant::now();
+            }
         }
+        self.last.gathered(group.len());
     }
 
     fn commit(&mut self, mut members: Vec<Member>) {
