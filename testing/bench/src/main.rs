@@ -23,6 +23,7 @@ mod report;
 mod runtime;
 mod stack;
 mod store;
+mod streamed;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,8 @@ enum Group {
     Runtime,
     /// A process that starts
     Cold,
+    /// Answers that stream in
+    Streamed,
     /// Everything on Postgres
     Postgres,
 }
@@ -148,6 +151,10 @@ async fn measure(args: &Args) -> Result<Report, Failure> {
     if wanted(Group::Cold) {
         begin("a process that starts", began);
         child::cold(folder, quick, report_in)?;
+    }
+    if wanted(Group::Streamed) {
+        begin("answers that stream in", began);
+        streamed::measure(quick, report_in)?;
     }
     if wanted(Group::Postgres) {
         begin("PostgreSQL", began);
