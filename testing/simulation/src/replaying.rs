@@ -23,7 +23,7 @@ pub async fn reproduce(world: &World, number: u64) -> Result<(), String> {
     let words = |error: &dyn std::fmt::Display| error.to_string();
     let process = world.process(number, Faults::none())?;
     let source = process.view().await.map_err(|error| words(&error))?.state;
-    let (acted, asked) = (world.acted(), asked(world));
+    let (acted, asked) = (world.acted(), times_asked(world));
     let run = RunId::new(format!("replay_of_{}", world.run())).map_err(|error| words(&error))?;
     let replay = Replay {
         run: Some(run.clone()),
@@ -54,7 +54,7 @@ pub async fn reproduce(world: &World, number: u64) -> Result<(), String> {
     if ended(&state) != ended(&source) {
         return Err("the results of calls differ".to_owned());
     }
-    if world.acted() != acted || asked(world) != asked {
+    if world.acted() != acted || times_asked(world) != asked {
         return Err("something happened".to_owned());
     }
     if state.usage != seaworthy_ports::model_provider::Usage::default() {
@@ -86,7 +86,7 @@ pub async fn run_out(process: &Process) -> Result<RunState, String> {
 }
 
 /// How often a model was asked.
-fn asked(world: &World) -> usize {
+fn times_asked(world: &World) -> usize {
     let told = world.told();
     let is_asked = |fact: &&Fact| matches!(fact, Fact::ModelCallStarted { .. });
     told.iter().filter(is_asked).count()
