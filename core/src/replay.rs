@@ -4,6 +4,30 @@
 //! ([`Origin`]); what it takes from there is recorded as taken ([`ModelReplayed`], [`ToolReplayed`]) and never as done. The
 //! source is only read. Nothing is taken twice and nothing taken is done again, whatever crashes: what was taken is in the
 //! replay's own log, and what comes next follows from that.
+//!
+//! ```
+//! use seaworthy_core::descriptor::ModelOverride;
+//! use seaworthy_core::harness::{Harness, HarnessError};
+//! use seaworthy_core::replay::{Mode, Replay};
+//! use seaworthy_ports::RunId;
+//! use seaworthy_ports::state_store::Seq;
+//!
+//! /// Asks another model from record 12 on. What is not on record and may change something is refused.
+//! async fn what_if(
+//!     harness: &Harness,
+//!     source: RunId,
+//!     other: ModelOverride,
+//! ) -> Result<RunId, HarnessError> {
+//!     let replay = Replay {
+//!         mode: Mode::Hybrid,
+//!         from: Seq(12),
+//!         models: vec![other],
+//!         ..Replay::new(source)
+//!     };
+//!     // A worker runs it like any run; `Harness::compare` then holds it against its source.
+//!     Ok(harness.replay(replay).await?.run)
+//! }
+//! ```
 
 use std::collections::BTreeMap;
 

@@ -104,8 +104,10 @@ async fn start(
         output.paint(Paint::Faint, "     run"),
         mode.as_str(),
     ));
+    // What a hybrid replay asks beyond its tools' own rules, a person is to answer.
+    let grants_all = args.yes && mode != Mode::Hybrid;
     let how = Drive {
-        grants_all: args.yes.then_some(GRANTED_BY),
+        grants_all: grants_all.then_some(GRANTED_BY),
         user: context.environment.user.clone(),
     };
     let shown = existing
