@@ -61,8 +61,8 @@
 //! `examples/embed.rs` is a whole program. What an adapter has to keep is in `docs/ports/`.
 
 pub use seaworthy_core::{
-    Harness, Model, Models, NoModel, Ports, Start, agent, context, descriptor, driver, event,
-    gateway, harness, history, live, log, machine, record, signal, stack, state, tool,
+    Harness, Model, Models, NoModel, Ports, Start, agent, compare, context, descriptor, driver, event,
+    gateway, harness, history, live, log, machine, record, replay, signal, stack, state, tool,
 };
 pub use seaworthy_ports as ports;
 

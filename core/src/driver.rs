@@ -15,6 +15,7 @@ use seaworthy_ports::sandbox::{Kind as SandboxKind, Owner, Policy, SandboxSessio
 use seaworthy_ports::{BoxStream, Effect, Latch, Retry, RunId, SignalId, Timestamp, async_trait};
 
 use self::context::Conversation;
+use self::replayed::Replaying;
 use crate::agent::{Agent, Agents, NoAgent};
 use crate::event::{Event, WaitReason};
 use crate::live::{Live, Relay};
@@ -30,6 +31,8 @@ mod context;
 mod model_call;
 mod model_try;
 mod observed;
+mod replayed;
+mod reproduce;
 mod tool_call;
 
 pub use model_call::ModelSettings;
@@ -221,6 +224,8 @@ struct Held<'a> {
     /// Set when the turn ends, however it ends: what it started stops.
     cancel: Latch,
     _cancel_on_drop: CancelOnDrop,
+    /// What another run recorded, once a replay asks for it.
+    replaying: Option<Arc<Replaying>>,
     /// The model call under way.
     model_call: Option<observed::ModelCall>,
     /// The last member: that the attempt is over is told last.
@@ -251,6 +256,16 @@ impl<'a> Held<'a> {
             Some(id) => Some(session::load(&driver.ports, id, state.session_through).await?),
             None => None,
         };
+        // A replay sees the session of its source as the source saw it, and is no part of it.
+        let seen = match state
+            .submitted
+            .replay
+            .as_ref()
+            .and_then(|origin| origin.session.as_ref())
+        {
+            Some(seen) => session::load(&driver.ports, &seen.session, Some(seen.through)).await?,
+            None => session::Session::default(),
+        };
         let mut writer =
             Writer::new(&driver.ports, state, attempt, nonce.clone()).with_snapshots(covered);
         writer
@@ -259,7 +274,7 @@ impl<'a> Held<'a> {
                 nonce: nonce.clone(),
             })
             .await?;
-        let mut before = Vec::new();
+        let mut before = seen.messages;
         if let Some(session) = loaded {
             if fresh {
                 writer
@@ -282,6 +297,7 @@ impl<'a> Held<'a> {
             consumed,
             conversation: Conversation::after(before),
             sandbox: None,
+            replaying: None,
             cancel,
             _cancel_on_drop: CancelOnDrop(setter),
             model_call: None,
@@ -308,7 +324,11 @@ impl<'a> Held<'a> {
             while let Some(signal) = self.waiting_mail() {
                 self.hear(signal).await?;
             }
-            match machine::next(self.state()) {
+            let next = machine::next(self.state());
+            let Some(step) = self.replay(next).await? else {
+                continue;
+            };
+            match step {
                 Step::Ended => return self.end().await,
                 Step::Fail { code, message } => {
                     self.writer

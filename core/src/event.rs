@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::context::{Compacted, NotCompacted};
 use crate::descriptor::Cost;
+use crate::replay::{Deviated, ModelReplayed, Origin, ToolReplayed};
 use crate::tool::{Risk, SideEffect};
 
 /// One thing that happened. Names are past tense; every released shape stays readable.
@@ -34,6 +35,8 @@ pub enum Event {
     },
     /// The model answered.
     ModelCalled(Box<ModelCalled>),
+    /// The model's answer was taken from the run that is replayed.
+    ModelReplayed(Box<ModelReplayed>),
     /// The older part of the conversation was replaced by a summary.
     ContextCompacted(Box<Compacted>),
     /// The conversation was to be shortened, and stays as it is.
@@ -109,6 +112,8 @@ pub enum Event {
         /// Whether it certainly did nothing.
         no_effect: bool,
     },
+    /// What became of the call was taken from the run that is replayed; it was not made.
+    ToolReplayed(Box<ToolReplayed>),
     /// Nobody knows whether the call happened.
     ToolInDoubt {
         /// Which call.
@@ -125,6 +130,8 @@ pub enum Event {
         /// Whether it happened, and with which answer.
         resolution: Resolution,
     },
+    /// The run does not do what the run did that it is to reproduce.
+    ReplayDeviated(Box<Deviated>),
     /// A signal reached the run.
     SignalReceived {
         /// Why it changes nothing.
@@ -191,6 +198,9 @@ pub struct RunSubmitted {
     /// The queue it waits in; `None`: the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueName>,
+    /// The run it begins with, where it is a replay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Box<Origin>>,
     /// The run.
     pub run: RunId,
     /// The session it belongs to.

@@ -24,6 +24,7 @@ use crate::event::{Event, Resolution, RunSubmitted};
 use crate::live::{Abandoned, OnDrop, Relay, Watch};
 use crate::log::{self, Loaded, LogError, Writer};
 use crate::record::{self, Link};
+use crate::replay::ReplayError;
 use crate::signal::Told;
 use crate::stack::Ports;
 use crate::state::{Call, CallStatus, Outcome, RunState, Status, call_run};
@@ -127,6 +128,9 @@ pub enum HarnessError {
     /// The log cannot be read or written.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The run cannot be replayed like that.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
     /// The durable runtime failed.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -211,12 +215,7 @@ impl Harness {
     /// same call may be repeated.
     pub async fn start(&self, start: Start) -> Result<Started, HarnessError> {
         let nonce = self.nonce();
-        let run = match start.run {
-            Some(run) => run,
-            None => RunId::new(format!("run_{}", nonce.get(..20).unwrap_or_default()))?,
-        };
-        // The ids of its calls must have room behind it.
-        CallId::new(format!("{run}.c4294967295"))?;
+        let run = run_id(start.run, &nonce)?;
         let submitted = RunSubmitted {
             run: run.clone(),
             agent: start.descriptor.metadata.name.clone(),
@@ -230,14 +229,25 @@ impl Harness {
             base_dir: start.base_dir,
             grants_all: start.grants_all,
             queue: start.queue,
+            replay: None,
             trace: start.trace,
         };
+        self.submit(submitted, &nonce).await
+    }
+
+    /// Creates the run and makes it due, once.
+    pub(crate) async fn submit(
+        &self,
+        submitted: RunSubmitted,
+        nonce: &str,
+    ) -> Result<Started, HarnessError> {
+        let run = submitted.run.clone();
         let existing = match log::load(&self.ports, &run).await? {
             Some(state) => Some(state),
             None => match log::create(
                 &self.ports,
                 Event::RunSubmitted(Box::new(submitted.clone())),
-                &nonce,
+                nonce,
             )
             .await
             {
@@ -255,7 +265,7 @@ impl Harness {
         {
             let submit = Submit {
                 run: run.clone(),
-                session: start.session,
+                session: submitted.session.clone(),
                 queue: queue_of(&submitted)?,
                 not_before: None,
             };
@@ -676,7 +686,7 @@ impl Harness {
         Ok(state.status())
     }
 
-    async fn state(&self, run: &RunId) -> Result<RunState, HarnessError> {
+    pub(crate) async fn state(&self, run: &RunId) -> Result<RunState, HarnessError> {
         log::load(&self.ports, run)
             .await?
             .ok_or_else(|| HarnessError::UnknownRun(run.clone()))
@@ -735,7 +745,7 @@ impl Harness {
         }
     }
 
-    fn nonce(&self) -> String {
+    pub(crate) fn nonce(&self) -> String {
         format!("{:032x}", self.ports.entropy.bits())
     }
 }
@@ -752,6 +762,17 @@ pub fn worker(id: seaworthy_ports::WorkerId, scope: Scope, concurrency: usize) -
         poll: Duration::from_millis(500),
         drain: Duration::from_secs(20),
     }
+}
+
+/// The id of a run to start.
+pub(crate) fn run_id(given: Option<RunId>, nonce: &str) -> Result<RunId, InvalidId> {
+    let run = match given {
+        Some(run) => run,
+        None => RunId::new(format!("run_{}", nonce.get(..20).unwrap_or_default()))?,
+    };
+    // The ids of its calls must have room behind it.
+    CallId::new(format!("{run}.c4294967295"))?;
+    Ok(run)
 }
 
 /// Which line a run waits in. What its log says stays true when it is queued again, by whomever.
@@ -772,6 +793,7 @@ fn same(before: &RunSubmitted, now: &RunSubmitted) -> Result<(), HarnessError> {
         ("session", before.session != now.session),
         ("workspace", before.workspace != now.workspace),
         ("queue", before.queue != now.queue),
+        ("replay", before.replay != now.replay),
     ];
     match differs.into_iter().find(|(_what, differs)| *differs) {
         Some((what, _)) => Err(HarnessError::Mismatch {
@@ -782,7 +804,7 @@ fn same(before: &RunSubmitted, now: &RunSubmitted) -> Result<(), HarnessError> {
     }
 }
 
-fn wrong(state: &RunState, why: &'static str) -> HarnessError {
+pub(crate) fn wrong(state: &RunState, why: &'static str) -> HarnessError {
     HarnessError::WrongStatus {
         run: state.run().clone(),
         status: state.status().as_str(),
@@ -790,7 +812,7 @@ fn wrong(state: &RunState, why: &'static str) -> HarnessError {
     }
 }
 
-fn is_damage(error: &LogError) -> bool {
+pub(crate) fn is_damage(error: &LogError) -> bool {
     use seaworthy_ports::{blob_store, state_store};
     match error {
         LogError::Record { .. } | LogError::Fold { .. } | LogError::Json(_) => true,

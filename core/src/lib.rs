@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod canonical_json;
+pub mod compare;
 pub mod context;
 pub mod descriptor;
 pub mod driver;
@@ -19,6 +20,7 @@ pub mod log;
 pub mod machine;
 mod millis;
 pub mod record;
+pub mod replay;
 pub mod retry;
 mod session;
 pub mod signal;

@@ -466,6 +466,9 @@ fn labels(state: &RunState) -> Labels {
     if let Some(session) = &state.submitted.session {
         add("session", session.as_str());
     }
+    if let Some(origin) = &state.submitted.replay {
+        add("replay_of", origin.source.as_str());
+    }
     if let Some(waiting) = &state.waiting {
         add("waiting", waiting.reason.as_str());
     }

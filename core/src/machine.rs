@@ -9,6 +9,9 @@ use crate::tool::SideEffect;
 /// How many attempts in a row may leave nothing behind before the run is stopped.
 pub const MAX_BARREN_ATTEMPTS: u32 = 20;
 
+/// The code of a run whose attempts leave nothing behind.
+pub const CRASH_LOOP: &str = "crash_loop";
+
 /// What the driver does next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -67,7 +70,7 @@ pub fn next(state: &RunState) -> Step {
             state.barren
         );
         return Step::Fail {
-            code: "crash_loop",
+            code: CRASH_LOOP,
             message,
         };
     }

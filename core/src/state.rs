@@ -10,10 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::context::Context;
-use crate::event::{
-    Decision, Event, ModelCalled, Resolution, RunSubmitted, ToolProposed, WaitReason,
-};
+use crate::event::{Decision, Event, Resolution, RunSubmitted, ToolProposed, WaitReason};
 use crate::record::Link;
+use crate::replay::Recall;
 use crate::tool::SideEffect;
 
 /// What a run is.
@@ -121,6 +120,9 @@ pub struct Call {
     pub approval: Option<Approval>,
     /// How often it was in doubt.
     pub doubts: u32,
+    /// The record of another run that says what became of it, where it was not made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<Seq>,
 }
 
 /// Where a call stands.
@@ -304,7 +306,14 @@ impl RunState {
                 self.waiting = None;
             }
             Event::SessionLoaded { through } => self.session_through = Some(through),
-            Event::ModelCalled(called) => self.model_called(*called).map_err(|why| refuse(&why))?,
+            Event::ModelCalled(called) => {
+                let usage = called.usage;
+                self.answered(called.message).map_err(|why| refuse(&why))?;
+                add_usage(&mut self.usage, usage);
+            }
+            Event::ModelReplayed(replayed) => self
+                .answered(replayed.called.message)
+                .map_err(|why| refuse(&why))?,
             Event::ContextCompacted(compacted) => {
                 self.thinks().map_err(refuse)?;
                 let input = &self.submitted.input;
@@ -321,7 +330,9 @@ impl RunState {
                 add_usage(&mut self.usage, event.usage);
                 self.barren = 0;
             }
-            Event::ModelFailed { .. } | Event::SignalReceived { .. } => self.barren = 0,
+            Event::ModelFailed { .. } | Event::ReplayDeviated(_) | Event::SignalReceived { .. } => {
+                self.barren = 0
+            }
             Event::ToolProposed(proposed) => self.proposed(proposed).map_err(|why| refuse(&why))?,
             Event::RunWaiting { reason, until } => {
                 if reason == WaitReason::ModelDeferred {
@@ -350,6 +361,7 @@ impl RunState {
             | Event::ToolStarted { .. }
             | Event::ToolSucceeded { .. }
             | Event::ToolFailed { .. }
+            | Event::ToolReplayed(_)
             | Event::ToolInDoubt { .. }
             | Event::ToolResolved { .. } => self
                 .call_changed(event, stamp.attempt)
@@ -369,19 +381,18 @@ impl RunState {
         }
     }
 
-    fn model_called(&mut self, called: ModelCalled) -> Result<(), String> {
+    fn answered(&mut self, answer: Message) -> Result<(), String> {
         if self.phase != Phase::Thinking {
             return Err("the model answered while calls were open".to_owned());
         }
         self.barren = 0;
         self.turns = self.turns.saturating_add(1);
         self.deferrals = 0;
-        add_usage(&mut self.usage, called.usage);
-        let asks = called.message.tool_calls().next().is_some();
+        let asks = answer.tool_calls().next().is_some();
         if asks {
             self.phase = Phase::Acting { calls: Vec::new() };
         }
-        Arc::make_mut(&mut self.messages).push(called.message);
+        Arc::make_mut(&mut self.messages).push(answer);
         Ok(())
     }
 
@@ -405,6 +416,7 @@ impl RunState {
                 status: CallStatus::Proposed,
                 approval: None,
                 doubts: 0,
+                replayed: None,
             },
         );
         Ok(())
@@ -419,6 +431,7 @@ impl RunState {
             | Event::ToolFailed { call, .. }
             | Event::ToolInDoubt { call, .. }
             | Event::ToolResolved { call, .. } => call,
+            Event::ToolReplayed(replayed) => &replayed.call,
             // An approval has the id of its call.
             Event::ApprovalDecided { approval, .. } => approval,
             _ => return Err("not about a call".to_owned()),
@@ -524,6 +537,13 @@ impl RunState {
             .filter(|call| call.proposal.call == *id)
     }
 
+    /// How many answers the model has given.
+    #[must_use]
+    pub fn answers(&self) -> usize {
+        let is_answer = |message: &&Message| message.role == Role::Assistant;
+        self.messages.iter().filter(is_answer).count()
+    }
+
     /// The number that the next call gets.
     #[must_use]
     pub fn next_call(&self) -> CallNumber {
@@ -599,6 +619,25 @@ impl Call {
                 message,
                 no_effect,
             },
+            // What is not made needs neither a decision nor an approval.
+            (
+                Event::ToolReplayed(replayed),
+                CallStatus::Proposed | CallStatus::AwaitingApproval | CallStatus::Reserved,
+            ) => {
+                self.replayed = Some(replayed.from);
+                match replayed.result {
+                    Recall::Succeeded { output } => CallStatus::Succeeded { output },
+                    Recall::Failed {
+                        code,
+                        message,
+                        no_effect,
+                    } => CallStatus::Failed {
+                        code,
+                        message,
+                        no_effect,
+                    },
+                }
+            }
             (Event::ToolInDoubt { reason, .. }, CallStatus::Running { .. }) => {
                 self.doubts = self.doubts.saturating_add(1);
                 CallStatus::InDoubt { reason }

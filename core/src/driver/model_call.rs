@@ -13,6 +13,7 @@ use crate::agent::{Agent, Candidate};
 use crate::canonical_json;
 use crate::event::{Event, FailedTry, ModelCalled, WaitReason};
 use crate::limits::{self, Leave, LimitError};
+use crate::log::LogError;
 use crate::millis;
 use crate::record::Link;
 use crate::retry::{self, Final, RetryPolicy, Spent, Verdict};
@@ -241,7 +242,7 @@ impl Held<'_> {
         limits::ask(&self.driver.ports, candidate, longest)
             .await
             .map_err(|error| match error {
-                LimitError::Store(error) => crate::log::LogError::from(error).into(),
+                LimitError::Store(error) => LogError::from(error).into(),
                 LimitError::Id(error) => Stop::Corrupt {
                     why: error.to_string(),
                 },
@@ -274,15 +275,8 @@ impl Held<'_> {
         duration: Duration,
         failed_tries: Vec<FailedTry>,
     ) -> Result<(), Stop> {
-        // The conversation is on record already: its place in the log stands for it.
-        let request = Asked {
-            instructions: &agent.instructions,
-            log: self.state().link,
-            messages: self.state().messages.len(),
-            model: &candidate.model.name,
-        };
-        let request_digest =
-            Digest::of(&canonical_json::to_vec(&request).map_err(crate::log::LogError::from)?);
+        let state = self.state();
+        let request_digest = request_digest(agent, candidate, state.link, state.messages.len())?;
         let price = candidate.settings.price.as_ref();
         let called = ModelCalled {
             cost: price.and_then(|price| price.of(reply.usage)),
@@ -318,6 +312,22 @@ impl Held<'_> {
         self.writer.record(event).await?;
         Ok(())
     }
+}
+
+/// The fingerprint of a request. The conversation is on record already: its place in the log stands for it.
+pub(super) fn request_digest(
+    agent: &Agent,
+    candidate: &Candidate,
+    log: Link,
+    messages: usize,
+) -> Result<Digest, LogError> {
+    let request = Asked {
+        instructions: &agent.instructions,
+        log,
+        messages,
+        model: &candidate.model.name,
+    };
+    Ok(Digest::of(&canonical_json::to_vec(&request)?))
 }
 
 fn counted(tries: &[FailedTry]) -> u32 {

@@ -103,6 +103,7 @@ impl Run {
             grants_all: None,
             queue: None,
             trace: None,
+            replay: None,
             max_turns: MAX_TURNS,
         };
         let event = Event::RunSubmitted(Box::new(submitted));

@@ -10,12 +10,14 @@
 mod chance;
 mod executor;
 mod plan;
+mod replaying;
 mod simulation;
 mod world;
 
 pub use chance::Chance;
 pub use executor::{Executor, Stuck};
 pub use plan::{Plan, ProcessPlan};
+pub use replaying::{reproduce, run_out};
 pub use simulation::{Broken, same, simulate, simulate_in};
 pub use world::{Effects, Ending, ONCE, Process, World, turn};
 

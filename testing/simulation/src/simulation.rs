@@ -22,6 +22,7 @@ use seaworthy_ports::model_provider::check_history;
 use crate::chance::Chance;
 use crate::executor::Executor;
 use crate::plan::{Plan, ProcessPlan};
+use crate::replaying::reproduce;
 use crate::world::{Effects, Ending, ONCE, Process, World};
 
 /// How long a lease lives after its worker's last sign of life.
@@ -338,6 +339,11 @@ async fn check(
         if !may_differ {
             same(undisturbed, &ending).map_err(|why| format!("{name}: {why}"))?;
         }
+    }
+    for (number, run) in (0..).zip(runs) {
+        reproduce(run, u64::MAX.saturating_sub(number))
+            .await
+            .map_err(|why| format!("{}, replayed strictly: {why}", run.run()))?;
     }
     match world.acted().keys().find(|key| !known.contains_key(*key)) {
         Some(key) => Err(format!(

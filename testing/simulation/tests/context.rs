@@ -23,7 +23,7 @@ use seaworthy_ports::model_provider::{
     ModelProvider, ModelRequest, Rerank, Role, Tokens, check_history,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, Digest, PortError, RunId, async_trait};
-use seaworthy_simulation::{Ending, World, turn};
+use seaworthy_simulation::{Ending, World, reproduce, turn};
 
 const SUMMARY: &str = "The user wants everything done; some of it is.";
 
@@ -264,6 +264,7 @@ fn a_long_conversation_is_shortened_and_the_run_ends_as_it_would_have() {
     let (ending, calls) = block_on(undisturbed(&world));
     same(&whole(), &ending, "shortened");
     assert!(calls.contains(&"checkpoint write"), "{calls:?}");
+    block_on(reproduce(&world, 5)).unwrap();
     let (compacted, kept) = block_on(changes(&world));
     assert_eq!((compacted.len(), kept.len()), (2, 0));
     for event in &compacted {

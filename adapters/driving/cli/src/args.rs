@@ -9,11 +9,12 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use crate::error::Exit;
 
 const EXIT_CODES: &str = "Exit codes:
-  0    done; for run and resume: the run succeeded
-  1    the run failed; for verify: its log is faulty; for conform: a clause is broken
+  0    done; for run, resume and replay: the run succeeded
+  1    the run failed; for verify: its log is faulty; for conform: a clause is broken; for compare: the runs differ
   2    wrong usage or configuration, an unusable store, an unknown id
   3    the run waits for an approval, or for somebody who knows what became of a call in doubt
   4    the run was cancelled
+  5    a strict replay deviated from the record
   130  stopped by Ctrl-C (143: by SIGTERM); the run goes on with `seaworthy resume`
 
 Environment:
@@ -93,6 +94,10 @@ pub(crate) enum Command {
     Reopen(RunRef),
     /// Check a run's log: its chain, its events and what is derived from them
     Verify(RunRef),
+    /// Run again what a run did: strictly from its record, or another way from some record on. The run stays as it is
+    Replay(ReplayArgs),
+    /// Hold two runs against each other, section by section
+    Compare(CompareArgs),
     /// List how many runs of a queue may run at once, or limit one
     Queues(QueuesArgs),
     /// Bring the store to the schema of this version, or make it
@@ -175,6 +180,60 @@ pub(crate) struct ResumeArgs {
     /// Grant every approval the run asks for; the log says that it was granted this way
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The run to replay
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+    /// The first record of the run that is not taken as it is, as `seaworthy events` numbers them [default: 1, nothing is
+    /// taken unseen]
+    #[arg(
+        long,
+        value_name = "RECORD",
+        default_value_t = 1,
+        hide_default_value = true
+    )]
+    pub(crate) from: u64,
+    /// What happens from there on. strict: nothing is done, and all that the agent asks for must be the recorded; hybrid: the
+    /// model is asked, recorded calls get their recorded results; live: the model is asked and tools are called
+    #[arg(long, value_name = "MODE", default_value = "strict", value_parser = ["strict", "hybrid", "live"])]
+    pub(crate) mode: String,
+    /// Use another model for an alias; may be repeated
+    #[arg(long, value_name = "ALIAS=PROVIDER:MODEL")]
+    pub(crate) model: Vec<String>,
+    /// Use this agent instead of the run's
+    #[arg(long, value_name = "AGENT.yaml")]
+    pub(crate) agent: Option<PathBuf>,
+    /// What becomes of a hybrid replay's calls that are not on record and may change something: refuse, or ask a person
+    #[arg(long, value_name = "RULE", default_value = "refuse", value_parser = ["refuse", "ask"])]
+    pub(crate) unmatched: String,
+    /// The id of the replay; one that exists is continued, or its outcome reported [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub(crate) run_id: Option<String>,
+    /// The directory in which the replay works [default: the run's]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) within: Option<PathBuf>,
+    /// Grant every approval that tools ask for; the log says that it was granted this way
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Queue the replay for a worker and return
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// The queue in which the replay waits for a worker [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// The one run
+    #[arg(value_name = "RUN")]
+    pub(crate) left: String,
+    /// The other run
+    #[arg(value_name = "RUN")]
+    pub(crate) right: String,
 }
 
 #[derive(Debug, Args)]

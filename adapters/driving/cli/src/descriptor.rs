@@ -13,12 +13,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 
 /// The descriptor with its overrides, and the folder it lies in.
 pub(crate) fn load(path: &Path, models: &[String]) -> Result<(Materialised, PathBuf), CliError> {
-    let overrides: Vec<ModelOverride> = models
-        .iter()
-        .map(|text| {
-            ModelOverride::parse(text).map_err(|error| CliError::Usage(format!("--model {error}")))
-        })
-        .collect::<Result<_, _>>()?;
+    let overrides = overrides(models)?;
     let name = path.display().to_string();
     let text = read_file(path)
         .map_err(|why| CliError::Usage(format!("the descriptor {name} cannot be read: {why}")))?;
@@ -40,6 +35,16 @@ pub(crate) fn load(path: &Path, models: &[String]) -> Result<(Materialised, Path
             .map_err(|error| CliError::Usage(format!("--model: {error}")))?;
     }
     Ok((descriptor, folder))
+}
+
+/// What `--model` says, each time.
+pub(crate) fn overrides(models: &[String]) -> Result<Vec<ModelOverride>, CliError> {
+    models
+        .iter()
+        .map(|text| {
+            ModelOverride::parse(text).map_err(|error| CliError::Usage(format!("--model {error}")))
+        })
+        .collect()
 }
 
 /// A file that the descriptor in `folder` names. A link must not lead out of the folder.

@@ -8,7 +8,9 @@ use seaworthy::event::WaitReason;
 use seaworthy::harness::{HarnessError, View};
 use seaworthy::ports::durable_runtime::Scope;
 use seaworthy::ports::{Latch, RunId};
+use seaworthy::replay::{DEVIATED, Mode};
 use seaworthy::state::{Call, CallStatus, Outcome, RunState, Status};
+use serde::Deserialize as _;
 
 use crate::error::{CliError, Exit};
 use crate::models::chosen;
@@ -49,6 +51,19 @@ pub(crate) fn check_agent(stack: &Stack, descriptor: &Materialised) -> Result<()
     Agent::new(descriptor, &*stack.harness.ports().models)
         .map(|_agent| ())
         .map_err(|error| CliError::Usage(error.to_string()))
+}
+
+/// The same for a run that exists. A strict replay asks no model, so it needs none.
+pub(crate) fn check_run(stack: &Stack, state: &RunState) -> Result<(), CliError> {
+    let replay = state.submitted.replay.as_ref();
+    if replay.is_some_and(|origin| origin.mode == Mode::Strict) {
+        return Ok(());
+    }
+    // A descriptor that this version cannot read ends the run with an error that says so.
+    match Materialised::deserialize(&state.submitted.descriptor) {
+        Ok(descriptor) => check_agent(stack, &descriptor),
+        Err(_unreadable) => Ok(()),
+    }
 }
 
 /// Where advancing a run ended.
@@ -284,6 +299,7 @@ pub(crate) fn conclude(
     let state = &view.state;
     let run = state.run();
     let exit = match state.status() {
+        Status::Failed if has_deviated(state) => Exit::Deviated,
         Status::Succeeded => Exit::Succeeded,
         Status::Failed => Exit::Failed,
         Status::Cancelled => Exit::Cancelled,
@@ -300,7 +316,14 @@ pub(crate) fn conclude(
         Err(error) => return Err(error),
     }
     let flag = flag_for(&stack.store);
+    if let (Some(origin), Some(_ended)) = (&state.submitted.replay, &state.outcome) {
+        let source = &origin.source;
+        output.note(&format!(
+            "beside the run it replays: seaworthy compare {source} {run}{flag}"
+        ));
+    }
     match &state.outcome {
+        Some(Outcome::Failed { .. }) if exit == Exit::Deviated => {}
         Some(Outcome::Failed { .. }) => {
             output.note(&format!(
                 "to try again on the same log: seaworthy reopen {run}{flag}"
@@ -313,6 +336,10 @@ pub(crate) fn conclude(
         None => advise(output, state, &flag),
     }
     Ok(exit)
+}
+
+fn has_deviated(state: &RunState) -> bool {
+    matches!(&state.outcome, Some(Outcome::Failed { code, .. }) if code == DEVIATED)
 }
 
 fn say_outcome(output: Output, state: &RunState, shown: &Shown) -> Result<(), CliError> {

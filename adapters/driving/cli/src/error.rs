@@ -22,6 +22,8 @@ pub(crate) enum Exit {
     Waiting,
     /// The run was cancelled.
     Cancelled,
+    /// A strict replay does not do what its record says.
+    Deviated,
     /// Stopped by this signal.
     Signal(u8),
 }
@@ -34,6 +36,7 @@ impl From<Exit> for ExitCode {
             Exit::Usage => Self::from(2),
             Exit::Waiting => Self::from(3),
             Exit::Cancelled => Self::from(4),
+            Exit::Deviated => Self::from(5),
             Exit::Signal(signal) => Self::from(128_u8.saturating_add(signal)),
         }
     }
@@ -147,6 +150,7 @@ impl CliError {
                 HarnessError::Answered(_) => "answered",
                 HarnessError::Contended(_) => "contended",
                 HarnessError::Id(_) => "id",
+                HarnessError::Replay(_) => "replay",
                 HarnessError::Log(LogError::Record { .. } | LogError::Fold { .. }) => "corrupt",
                 HarnessError::Log(_) => "store",
                 HarnessError::Runtime(_) => "runtime",

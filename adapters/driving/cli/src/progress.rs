@@ -305,6 +305,18 @@ impl Printer {
                     self.fact(Paint::Attention, "tried", &text::tries(&called.failed_tries));
                 }
             }
+            Event::ModelReplayed(replayed) => {
+                let said = replayed.called.message.text();
+                let what = format!("{} as in record {}: {}", clean(&replayed.called.model), replayed.from, text::message(&said));
+                self.fact(Paint::Faint, "replays", &what);
+            }
+            Event::ToolReplayed(replayed) => {
+                let what = format!("{} as in record {}: {}", self.in_full(&replayed.call), replayed.from, text::recalled(&replayed.result));
+                self.fact(Paint::Faint, "replays", &what);
+            }
+            Event::ReplayDeviated(deviated) => {
+                self.fact(Paint::Bad, "deviates", &text::message(&deviated.to_string()));
+            }
             Event::ModelFailed { code, message, tries, .. } => {
                 let why = format!("model: {code} after {tries} tries: {}", text::message(&message));
                 self.fact(Paint::Bad, "failed", &why);

@@ -3,6 +3,7 @@
 mod approvals;
 mod cancel;
 mod chat;
+mod compare;
 #[cfg(feature = "conform")]
 mod conform;
 mod decide;
@@ -12,6 +13,7 @@ mod init;
 mod migrate;
 mod queues;
 mod reopen;
+mod replay;
 mod resolve;
 mod resume;
 mod run;
@@ -147,6 +149,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Cli
         Command::Cancel(args) => cancel::cancel(context, args).await,
         Command::Reopen(args) => reopen::reopen(context, &args).await,
         Command::Verify(args) => verify::verify(context, &args).await,
+        Command::Replay(args) => Box::pin(replay::replay(context, args)).await,
+        Command::Compare(args) => compare::compare(context, &args).await,
         Command::Queues(args) => queues::queues(context, args).await,
         Command::Migrate => migrate::migrate(context).await,
         Command::Doctor => doctor::doctor(context).await,

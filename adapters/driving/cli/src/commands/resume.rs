@@ -1,12 +1,10 @@
 //! `resume`: continues a run.
 
-use seaworthy::descriptor::Materialised;
 use seaworthy::ports::RunId;
-use serde::Deserialize as _;
 
 use super::{Context, id};
 use crate::args::ResumeArgs;
-use crate::drive::{Drive, check_agent, conclude, drive};
+use crate::drive::{Drive, check_run, conclude, drive};
 use crate::error::{CliError, Exit};
 use crate::progress::Shown;
 use crate::stack::Stack;
@@ -36,10 +34,7 @@ async fn advance(
             .note(&format!("run {run} has ended before; this is its outcome"));
         return conclude(stack, context.output, &view, &Shown::default());
     }
-    // A descriptor that this version cannot read ends the run with an error that says so.
-    if let Ok(descriptor) = Materialised::deserialize(&view.state.submitted.descriptor) {
-        check_agent(stack, &descriptor)?;
-    }
+    check_run(stack, &view.state)?;
     // After a crash between the log's end and the runtime's note of it.
     stack.harness.requeue(run).await?;
     let how = Drive {

@@ -8,6 +8,7 @@ use seaworthy::ports::model_provider::Usage;
 use seaworthy::ports::sandbox::OutputStream;
 use seaworthy::ports::state_store::Head;
 use seaworthy::ports::{Digest, QueueName, Timestamp};
+use seaworthy::replay::Origin;
 use seaworthy::state::{Call, CallStatus, Outcome};
 use seaworthy::tool::SideEffect;
 use seaworthy::tool::code;
@@ -42,6 +43,9 @@ pub(crate) struct Run {
     pub(crate) ledger: Vec<Entry>,
     /// Every call.
     pub(crate) calls: Vec<Entry>,
+    /// Where it comes from, if it is a replay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) replay: Option<Origin>,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,6 +71,9 @@ pub(crate) struct Entry {
     /// Why it failed or is in doubt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// The record of the replayed run that says what became of it; the call was not made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) replayed_from: Option<u64>,
 }
 
 impl Run {
@@ -120,6 +127,7 @@ impl Run {
                 .map(Entry::of)
                 .collect(),
             calls: state.calls.values().map(Entry::of).collect(),
+            replay: state.submitted.replay.as_deref().cloned(),
         }
     }
 }
@@ -159,6 +167,7 @@ impl Entry {
             idempotency_key: idempotency_key.clone(),
             side_effect: side_effect.as_str(),
             reason,
+            replayed_from: call.replayed.map(|seq| seq.0),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use seaworthy::context::Compacted;
 use seaworthy::event::{Decision, Event, FailedTry, Resolution, WaitReason};
 use seaworthy::log::Loaded;
+use seaworthy::replay::Recall;
 use serde_json::Value;
 
 use super::json::{Listed, Open, Run};
@@ -188,6 +189,19 @@ fn about(event: &Event) -> String {
                 )
             }
         }
+        Event::ModelReplayed(replayed) => format!(
+            "{}, from record {}: {}",
+            replayed.called.model,
+            replayed.from,
+            message(&replayed.called.message.text())
+        ),
+        Event::ToolReplayed(replayed) => format!(
+            "{} {}, from record {}",
+            replayed.call,
+            recalled(&replayed.result),
+            replayed.from
+        ),
+        Event::ReplayDeviated(deviated) => message(&deviated.to_string()),
         Event::ContextCompacted(compacted) => shortened(compacted),
         Event::ContextNotCompacted(kept) => {
             format!("{}: {}", kept.code, message(&kept.message))
@@ -278,6 +292,14 @@ pub(crate) fn shortened(compacted: &Compacted) -> String {
         clean(&compacted.model),
         duration(compacted.duration_ms)
     )
+}
+
+/// What became of a recorded call.
+pub(crate) fn recalled(result: &Recall) -> String {
+    match result {
+        Recall::Succeeded { .. } => "succeeded".to_owned(),
+        Recall::Failed { code, .. } => format!("failed: {}", clean(code)),
+    }
 }
 
 /// What policy says.

@@ -15,5 +15,6 @@ mod decisions;
 mod observed;
 mod on_postgres;
 mod outcome;
+mod replay;
 mod support;
 mod workers;
