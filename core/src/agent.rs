@@ -10,6 +10,7 @@ use crate::descriptor::{AliasSettings, AliasSpec, CompactionSpec, Materialised, 
 use crate::event::RunSubmitted;
 use crate::gateway::Gateway;
 use crate::history::Window;
+use crate::output::{Brief, Output, Way};
 use crate::stack::{Model, Models, NoModel};
 
 /// An agent ready to run.
@@ -29,6 +30,8 @@ pub struct Agent {
     pub window: Window,
     /// When the older part of its conversation is replaced by a summary, if ever.
     pub compaction: Option<Compaction>,
+    /// How its models are asked for an answer that fits a schema, if it must fit one.
+    pub output: Option<Output>,
 }
 
 /// When and by whom the older part of a conversation is summed up.
@@ -110,6 +113,26 @@ impl Agent {
         std::iter::once(&self.model).chain(&self.fallback)
     }
 
+    /// How `candidate` is asked for an answer that fits a schema; `None`: any answer will do.
+    #[must_use]
+    pub fn way(&self, candidate: &Candidate) -> Option<Way> {
+        let has_tools = !self.tools.is_empty();
+        self.output.as_ref().map(|_| Way::of(candidate, has_tools))
+    }
+
+    /// What `candidate` is told beside the conversation.
+    #[must_use]
+    pub fn brief(&self, candidate: &Candidate) -> Brief {
+        match (&self.output, self.way(candidate)) {
+            (Some(output), Some(way)) => output.brief(way).clone(),
+            _ => Brief {
+                instructions: Arc::clone(&self.instructions),
+                tools: Arc::clone(&self.tools),
+                output_schema: None,
+            },
+        }
+    }
+
     /// Makes the entry agent of `descriptor`.
     ///
     /// # Errors
@@ -144,15 +167,24 @@ impl Agent {
                 fallback.push(candidate);
             }
         }
-        let gateway = Gateway::new(toolbox).map_err(|error| no(&error))?;
+        let mut gateway = Gateway::new(toolbox).map_err(|error| no(&error))?;
+        let instructions: Arc<str> = agent.instructions.as_str().into();
+        let output = match &agent.output_schema {
+            Some(schema) => {
+                gateway = gateway.with_answers();
+                Some(Output::new(schema, &instructions, &tools).map_err(|error| no(&error))?)
+            }
+            None => None,
+        };
         Ok(Self {
-            instructions: agent.instructions.as_str().into(),
+            instructions,
             model,
             fallback,
             tools,
             gateway,
             window: agent.history,
             compaction: compaction.transpose()?,
+            output,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! that a turn records between two effects goes into one append, so a model turn with any number of parallel calls costs
 //! two: the answer with its intents, and the outcomes.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::event::{Event, WaitReason};
 use crate::live::{Live, Relay};
 use crate::log::{self, Covered, LogError, Writer};
 use crate::machine::{self, Step};
+use crate::output::{self, Contract};
 use crate::session;
 use crate::signal::Told;
 use crate::stack::Ports;
@@ -318,8 +320,16 @@ impl<'a> Held<'a> {
                         })
                         .await?;
                 }
-                Step::Answer(output) => self.answer(output).await?,
-                Step::Propose => self.propose().await?,
+                Step::Answer(output) => {
+                    if !self.judge().await? {
+                        self.answer(output).await?;
+                    }
+                }
+                Step::Propose => {
+                    if !self.judge().await? {
+                        self.propose().await?;
+                    }
+                }
                 Step::CallModel => {
                     if let Some(then) = self.call_model().await? {
                         return Ok(then);
@@ -385,18 +395,53 @@ impl<'a> Held<'a> {
         Ok(())
     }
 
+    /// Holds the newest answer of the model against the schema that it must fit: the run ends with it, or it goes back to
+    /// the model, or it was given back before and the run fails. Returns whether there was an answer to be held against a
+    /// schema. All that this depends on is on record.
+    async fn judge(&mut self) -> Result<bool, Stop> {
+        let state = self.state();
+        let (Some(schema), Some(answer)) = (
+            state.submitted.output_schema(),
+            state.messages.last().filter(|last| output::is_answer(last)),
+        ) else {
+            return Ok(false);
+        };
+        let event = match Contract::compile(schema).map(|contract| contract.read(answer)) {
+            Ok(Ok(value)) => {
+                let text = value.to_string();
+                self.answer(text).await?;
+                return Ok(true);
+            }
+            Ok(Err(faults)) if state.rejected < output::MAX_REPAIRS => Event::AnswerRejected {
+                message: output::repair(&faults),
+                faults,
+            },
+            Ok(Err(faults)) => Event::RunFailed {
+                code: "invalid_answer".to_owned(),
+                message: format!(
+                    "the model's answer does not fit the output schema, although it was given back before: {}",
+                    faults.join("; ")
+                ),
+            },
+            Err(message) => Event::RunFailed {
+                code: "no_agent".to_owned(),
+                message,
+            },
+        };
+        self.writer.record(event).await?;
+        Ok(true)
+    }
+
     /// The session learns of the answer before the log is sealed: a crash in between only adds it again, to no effect.
     async fn answer(&mut self, output: String) -> Result<(), Stop> {
         let state = &self.writer.state;
         if let Some(id) = &state.submitted.session {
-            session::add(
-                &self.driver.ports,
-                id,
-                state.run(),
-                &state.messages,
-                &self.nonce,
-            )
-            .await?;
+            // Another agent of the session does not know the tool that this one answers by.
+            let messages = match state.submitted.output_schema() {
+                Some(_) => output::as_text(&state.messages),
+                None => Cow::Borrowed(state.messages.as_slice()),
+            };
+            session::add(&self.driver.ports, id, state.run(), &messages, &self.nonce).await?;
         }
         self.writer.record(Event::RunSucceeded { output }).await?;
         Ok(())

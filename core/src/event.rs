@@ -50,6 +50,13 @@ pub enum Event {
         /// How many tries there were.
         tries: u32,
     },
+    /// The model's answer does not fit the schema that it must have: the model is told why, and answers again.
+    AnswerRejected {
+        /// What does not fit, each with its place.
+        faults: Vec<String>,
+        /// What the model is told.
+        message: String,
+    },
     /// The model wants a tool called; this is the call as validated, normalised and hashed.
     ToolProposed(Box<ToolProposed>),
     /// Policy answered.
@@ -318,6 +325,22 @@ pub enum WaitReason {
     ModelDeferred,
     /// A place among those that may call the model at once, or in the next minute.
     ModelLimit,
+}
+
+impl RunSubmitted {
+    /// The schema that the run's answer must fit, if there is one.
+    #[must_use]
+    pub fn output_schema(&self) -> Option<&Value> {
+        let entry = self
+            .descriptor
+            .get("runtime")?
+            .get("entry_agent")?
+            .as_str()?;
+        self.descriptor
+            .get("agents")?
+            .get(entry)?
+            .get("output_schema")
+    }
 }
 
 impl WaitReason {

@@ -20,6 +20,7 @@ use crate::descriptor::Support;
 use crate::event::{Event, FailedTry};
 use crate::history::{self, Calls, Files, Target};
 use crate::millis;
+use crate::output::{self, Brief, Way};
 
 /// How long a provider may take to count tokens; then they are guessed.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -127,10 +128,7 @@ impl Held<'_> {
         candidate: &Candidate,
     ) -> Arc<Vec<Message>> {
         let conversation = self.conversation(agent);
-        match project(&conversation, candidate) {
-            Cow::Borrowed(_) => conversation,
-            Cow::Owned(projected) => Arc::new(projected),
-        }
+        shown_to(conversation, agent, candidate)
     }
 
     /// Shortens the conversation where a call would have more tokens than the agent allows.
@@ -181,7 +179,8 @@ impl Held<'_> {
         messages: &Arc<Vec<Message>>,
         limit: u64,
     ) -> Result<Tokens, Stop> {
-        let guess = history::estimate_request(&agent.instructions, &agent.tools, messages);
+        let brief = agent.brief(&agent.model);
+        let guess = guess(&brief, messages);
         if guess.count.saturating_mul(2) < limit {
             return Ok(guess);
         }
@@ -189,17 +188,14 @@ impl Held<'_> {
         let Some(counter) = provider.tokens() else {
             return Ok(guess);
         };
-        let messages = match project(messages, &agent.model) {
-            Cow::Borrowed(_) => Arc::clone(messages),
-            Cow::Owned(projected) => Arc::new(projected),
-        };
+        let messages = shown_to(Arc::clone(messages), agent, &agent.model);
         let (_stop, cancel) = Latch::new();
         let request = ModelRequest {
             model: agent.model.model.name.clone(),
-            instructions: Arc::clone(&agent.instructions),
+            instructions: brief.instructions,
             messages,
-            tools: Arc::clone(&agent.tools),
-            output_schema: None,
+            tools: brief.tools,
+            output_schema: brief.output_schema,
             max_output_tokens: None,
             idle_timeout: COUNT_TIMEOUT,
             cancel,
@@ -354,9 +350,8 @@ impl Held<'_> {
         shown: &Arc<Vec<Message>>,
         before: Tokens,
     ) -> Result<(Tokens, Tokens), Stop> {
-        let guess = |messages: &[Message]| {
-            history::estimate_request(&agent.instructions, &agent.tools, messages)
-        };
+        let brief = agent.brief(&agent.model);
+        let guess = |messages: &[Message]| guess(&brief, messages);
         if !before.estimated {
             let after = self.tokens(agent, shown, 0).await?;
             if !after.estimated {
@@ -466,6 +461,33 @@ impl Held<'_> {
                 .plus(FIRST_DELAY.saturating_mul(tries));
             self.wait_until(until).await?;
         }
+    }
+}
+
+/// The tokens of a call, without asking anybody.
+fn guess(brief: &Brief, messages: &[Message]) -> Tokens {
+    let mut guess = history::estimate_request(&brief.instructions, &brief.tools, messages);
+    if let Some(schema) = &brief.output_schema {
+        let schema = history::estimate_text(&schema.to_string());
+        guess.count = guess.count.saturating_add(schema);
+    }
+    guess
+}
+
+/// The conversation as `candidate` of `agent` takes it.
+fn shown_to(
+    mut conversation: Arc<Vec<Message>>,
+    agent: &Agent,
+    candidate: &Candidate,
+) -> Arc<Vec<Message>> {
+    if matches!(agent.way(candidate), Some(Way::Native | Way::Text))
+        && let Cow::Owned(told) = output::as_text(&conversation)
+    {
+        conversation = Arc::new(told);
+    }
+    match project(&conversation, candidate) {
+        Cow::Borrowed(_) => conversation,
+        Cow::Owned(projected) => Arc::new(projected),
     }
 }
 

@@ -6,6 +6,7 @@
     reason = "what fails in a helper fails its test"
 )]
 
+mod answers;
 mod bad_input;
 mod chat;
 #[cfg(feature = "conform")]
