@@ -43,6 +43,7 @@
 //!         run: None,
 //!         descriptor,
 //!         input: input.to_owned(),
+//!         files: Vec::new(),
 //!         session: None,
 //!         workspace: "/srv/files".to_owned(),
 //!         base_dir: "/srv/agent".to_owned(),
@@ -62,7 +63,8 @@
 
 pub use seaworthy_core::{
     Harness, Model, Models, NoModel, Ports, Start, agent, context, descriptor, driver, event,
-    gateway, harness, history, live, log, machine, record, signal, stack, state, tool,
+    files, gateway, harness, history, live, log, machine, output, record, signal, stack, state,
+    tool,
 };
 pub use seaworthy_ports as ports;
 

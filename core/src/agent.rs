@@ -8,6 +8,7 @@ use seaworthy_ports::model_provider::ToolSpec;
 
 use crate::descriptor::{AliasSettings, AliasSpec, CompactionSpec, Materialised, Support};
 use crate::event::RunSubmitted;
+use crate::files;
 use crate::gateway::Gateway;
 use crate::history::Window;
 use crate::output::{Brief, Output, Way};
@@ -41,8 +42,8 @@ pub struct Compaction {
     pub at_tokens: u64,
     /// How many of the newest answers stay as they are.
     pub keep_turns: u32,
-    /// Who writes the summary; `None`: the agent's model.
-    pub model: Option<Candidate>,
+    /// Who writes the summary, then those who stand in; none: the agent's own.
+    pub by: Vec<Candidate>,
 }
 
 impl Compaction {
@@ -50,10 +51,18 @@ impl Compaction {
         spec: &CompactionSpec,
         find: impl Fn(&str) -> Result<Candidate, NoAgent>,
     ) -> Result<Self, NoAgent> {
+        let mut by = Vec::new();
+        if let Some(alias) = spec.model.as_deref() {
+            let model = find(alias)?;
+            let stand_ins = model.settings.fallback.models.clone();
+            by.push(model);
+            // One that this stack does not have cannot stand in.
+            by.extend(stand_ins.iter().filter_map(|alias| find(alias).ok()));
+        }
         Ok(Self {
             at_tokens: u64::from(spec.at_tokens),
             keep_turns: spec.keep_turns,
-            model: spec.model.as_deref().map(find).transpose()?,
+            by,
         })
     }
 }
@@ -111,6 +120,15 @@ impl Agent {
     /// Everybody who may answer: the model itself, then those who stand in.
     pub fn candidates(&self) -> impl Iterator<Item = &Candidate> {
         std::iter::once(&self.model).chain(&self.fallback)
+    }
+
+    /// The capability that every model of the agent is known to lack for a file of this type; `None`: one may take it.
+    #[must_use]
+    pub fn cannot_take(&self, media_type: &str) -> Option<&'static str> {
+        let needed = files::capability(media_type)?;
+        let lacks =
+            |candidate: &Candidate| candidate.supports().get(needed) == Some(&Support::Absent);
+        self.candidates().all(lacks).then_some(needed)
     }
 
     /// How `candidate` is asked for an answer that fits a schema; `None`: any answer will do.

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::context::{Compacted, NotCompacted};
 use crate::descriptor::Cost;
+use crate::files::AttachedFile;
 use crate::tool::{Risk, SideEffect};
 
 /// One thing that happened. Names are past tense; every released shape stays readable.
@@ -186,6 +187,9 @@ pub struct RunSubmitted {
     pub descriptor: Value,
     /// The digest of the descriptor.
     pub descriptor_digest: Digest,
+    /// The files that are given to it, before what it is asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<AttachedFile>,
     /// Who grants every approval the run asks for, if anybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants_all: Option<String>,

@@ -26,7 +26,7 @@ pub use window::{Window, window};
 use seaworthy_ports::model_provider::{Block, FileBlock};
 
 /// Text that no provider has marked.
-fn text(text: impl Into<String>) -> Block {
+pub(crate) fn text(text: impl Into<String>) -> Block {
     Block::Text {
         text: text.into(),
         opaque: None,
@@ -34,7 +34,7 @@ fn text(text: impl Into<String>) -> Block {
 }
 
 /// What stands for a file where there cannot be one.
-fn file_note(file: &FileBlock) -> String {
+pub(crate) fn file_note(file: &FileBlock) -> String {
     match &file.name {
         Some(name) => format!("[file {name}, {}: not shown]", file.media_type),
         None => format!("[file, {}: not shown]", file.media_type),

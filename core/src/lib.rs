@@ -10,6 +10,7 @@ pub mod context;
 pub mod descriptor;
 pub mod driver;
 pub mod event;
+pub mod files;
 pub mod gateway;
 pub mod harness;
 pub mod history;

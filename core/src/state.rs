@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::event::{
     Decision, Event, ModelCalled, Resolution, RunSubmitted, ToolProposed, WaitReason,
 };
+use crate::files::AttachedFile;
 use crate::record::Link;
 use crate::tool::SideEffect;
 
@@ -34,7 +35,7 @@ pub struct RunState {
     pub barren: u32,
     /// Up to where it reads its session.
     pub session_through: Option<Seq>,
-    /// Its own conversation: always one that a provider accepts.
+    /// Its own conversation: always one that a provider accepts, once the [files](crate::files) in it are fetched.
     pub messages: Arc<Vec<Message>>,
     /// What of the conversation the model is shown.
     #[serde(default, skip_serializing_if = "Context::is_untouched")]
@@ -261,7 +262,9 @@ impl RunState {
                 why: "a log begins with run_submitted".to_owned(),
             });
         };
-        let input = Message::user(submitted.input.clone());
+        let mut input = Message::user(submitted.input.clone());
+        let files = submitted.files.iter().map(AttachedFile::block);
+        input.blocks.splice(0..0, files);
         Ok(Self {
             submitted,
             created_at: stamp.at,

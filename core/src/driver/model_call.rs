@@ -93,6 +93,7 @@ impl Held<'_> {
         };
         // From here on the attempt must be on record: a crash in the call counts.
         self.commit().await?;
+        self.fetch_files(&agent).await?;
         self.fit_context(&agent).await?;
         let begun = self.driver.ports.clock.now();
         let mut failed = Vec::new();

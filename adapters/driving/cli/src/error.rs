@@ -146,6 +146,7 @@ impl CliError {
                 HarnessError::WrongStatus { .. } => "wrong_status",
                 HarnessError::Answered(_) => "answered",
                 HarnessError::Contended(_) => "contended",
+                HarnessError::File(_) => "file",
                 HarnessError::Id(_) => "id",
                 HarnessError::Log(LogError::Record { .. } | LogError::Fold { .. }) => "corrupt",
                 HarnessError::Log(_) => "store",

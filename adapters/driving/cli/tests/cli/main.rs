@@ -7,6 +7,7 @@
 )]
 
 mod answers;
+mod attached;
 mod bad_input;
 mod chat;
 #[cfg(feature = "conform")]
