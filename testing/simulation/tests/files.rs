@@ -1,10 +1,6 @@
 //! Files given to a run: what models are sent, what logs hold, and what a crash leaves of it.
 
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "what cannot be built is a failed test"
-)]
+#![expect(clippy::unwrap_used, reason = "what cannot be built is a failed test")]
 
 use std::sync::Arc;
 
