@@ -107,6 +107,7 @@ async fn live(workspace: &str, state: &str) -> Result<(), Box<dyn Error>> {
         run: None,
         descriptor,
         input: "What is here?".to_owned(),
+        files: Vec::new(),
         session: None,
         workspace: workspace.to_owned(),
         base_dir: workspace.to_owned(),

@@ -92,6 +92,7 @@ impl Stage {
             run: Some(RunId::new("refund_7")?),
             descriptor,
             input: "The lamp of order 7 arrived broken.".to_owned(),
+            files: Vec::new(),
             session: None,
             workspace: "/workspace".to_owned(),
             base_dir: "/agent".to_owned(),

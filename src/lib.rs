@@ -43,6 +43,7 @@
 //!         run: None,
 //!         descriptor,
 //!         input: input.to_owned(),
+//!         files: Vec::new(),
 //!         session: None,
 //!         workspace: "/srv/files".to_owned(),
 //!         base_dir: "/srv/agent".to_owned(),
@@ -61,8 +62,9 @@
 //! `examples/embed.rs` is a whole program. What an adapter has to keep is in `docs/ports/`.
 
 pub use seaworthy_core::{
-    Harness, Model, Models, NoModel, Ports, Start, agent, compare, context, descriptor, driver, event,
-    gateway, harness, history, live, log, machine, record, replay, signal, stack, state, tool,
+    Harness, Model, Models, NoModel, Ports, Start, agent, compare, context, descriptor, driver,
+    event, files, gateway, harness, history, live, log, machine, output, record, replay, signal,
+    stack, state, tool,
 };
 pub use seaworthy_ports as ports;
 

@@ -8,8 +8,10 @@ use seaworthy_ports::model_provider::ToolSpec;
 
 use crate::descriptor::{AliasSettings, AliasSpec, CompactionSpec, Materialised, Support};
 use crate::event::RunSubmitted;
+use crate::files;
 use crate::gateway::Gateway;
 use crate::history::Window;
+use crate::output::{Brief, Output, Way};
 use crate::stack::{Model, Models, NoModel};
 
 /// An agent ready to run.
@@ -29,6 +31,8 @@ pub struct Agent {
     pub window: Window,
     /// When the older part of its conversation is replaced by a summary, if ever.
     pub compaction: Option<Compaction>,
+    /// How its models are asked for an answer that fits a schema, if it must fit one.
+    pub output: Option<Output>,
 }
 
 /// When and by whom the older part of a conversation is summed up.
@@ -38,8 +42,8 @@ pub struct Compaction {
     pub at_tokens: u64,
     /// How many of the newest answers stay as they are.
     pub keep_turns: u32,
-    /// Who writes the summary; `None`: the agent's model.
-    pub model: Option<Candidate>,
+    /// Who writes the summary, then those who stand in; none: the agent's own.
+    pub by: Vec<Candidate>,
 }
 
 impl Compaction {
@@ -47,10 +51,18 @@ impl Compaction {
         spec: &CompactionSpec,
         find: impl Fn(&str) -> Result<Candidate, NoAgent>,
     ) -> Result<Self, NoAgent> {
+        let mut by = Vec::new();
+        if let Some(alias) = spec.model.as_deref() {
+            let model = find(alias)?;
+            let stand_ins = model.settings.fallback.models.clone();
+            by.push(model);
+            // One that this stack does not have cannot stand in.
+            by.extend(stand_ins.iter().filter_map(|alias| find(alias).ok()));
+        }
         Ok(Self {
             at_tokens: u64::from(spec.at_tokens),
             keep_turns: spec.keep_turns,
-            model: spec.model.as_deref().map(find).transpose()?,
+            by,
         })
     }
 }
@@ -110,6 +122,35 @@ impl Agent {
         std::iter::once(&self.model).chain(&self.fallback)
     }
 
+    /// The capability that every model of the agent is known to lack for a file of this type; `None`: one may take it.
+    #[must_use]
+    pub fn cannot_take(&self, media_type: &str) -> Option<&'static str> {
+        let needed = files::capability(media_type)?;
+        let lacks =
+            |candidate: &Candidate| candidate.supports().get(needed) == Some(&Support::Absent);
+        self.candidates().all(lacks).then_some(needed)
+    }
+
+    /// How `candidate` is asked for an answer that fits a schema; `None`: any answer will do.
+    #[must_use]
+    pub fn way(&self, candidate: &Candidate) -> Option<Way> {
+        let has_tools = !self.tools.is_empty();
+        self.output.as_ref().map(|_| Way::of(candidate, has_tools))
+    }
+
+    /// What `candidate` is told beside the conversation.
+    #[must_use]
+    pub fn brief(&self, candidate: &Candidate) -> Brief {
+        match (&self.output, self.way(candidate)) {
+            (Some(output), Some(way)) => output.brief(way).clone(),
+            _ => Brief {
+                instructions: Arc::clone(&self.instructions),
+                tools: Arc::clone(&self.tools),
+                output_schema: None,
+            },
+        }
+    }
+
     /// Makes the entry agent of `descriptor`.
     ///
     /// # Errors
@@ -144,15 +185,24 @@ impl Agent {
                 fallback.push(candidate);
             }
         }
-        let gateway = Gateway::new(toolbox).map_err(|error| no(&error))?;
+        let mut gateway = Gateway::new(toolbox).map_err(|error| no(&error))?;
+        let instructions: Arc<str> = agent.instructions.as_str().into();
+        let output = match &agent.output_schema {
+            Some(schema) => {
+                gateway = gateway.with_answers();
+                Some(Output::new(schema, &instructions, &tools).map_err(|error| no(&error))?)
+            }
+            None => None,
+        };
         Ok(Self {
-            instructions: agent.instructions.as_str().into(),
+            instructions,
             model,
             fallback,
             tools,
             gateway,
             window: agent.history,
             compaction: compaction.transpose()?,
+            output,
         })
     }
 }

@@ -27,6 +27,7 @@ pub use materialised::{
     AgentSpec, Format, Materialised, Metadata, Runtime, ToolSource, UnknownName,
 };
 pub use model::{InvalidOverride, ModelOverride, ModelSpec};
+pub use schema::{MAX_OUTPUT_SCHEMA_BYTES, MAX_OUTPUT_SCHEMA_DEPTH};
 
 use error::{Position, Reporter};
 
@@ -47,7 +48,7 @@ pub struct Descriptor {
     runtime: Runtime,
     models: BTreeMap<String, ModelSource>,
     tools: BTreeMap<ToolName, ToolSource>,
-    agents: BTreeMap<String, AgentSpec>,
+    agents: BTreeMap<String, AgentSource>,
 }
 
 /// A model alias as the descriptor has it.
@@ -55,6 +56,14 @@ pub struct Descriptor {
 struct ModelSource {
     source: Source,
     settings: AliasSettings,
+}
+
+/// An agent as the descriptor has it.
+#[derive(Clone, Debug)]
+struct AgentSource {
+    spec: AgentSpec,
+    /// The file with its output schema, and where it is named.
+    schema: Option<(String, Position)>,
 }
 
 /// A model as the descriptor names it.
@@ -89,7 +98,8 @@ impl Descriptor {
 
     /// Takes in the files that the descriptor names. `read` gets their paths, relative to the descriptor's folder and
     /// never leading out of it by their segments (symbolic links are the reader's to judge), and says in words why it
-    /// cannot read one. A file is read once for each model that names it.
+    /// cannot read one. A file is read once for
+    /// each model and agent that names it.
     ///
     /// # Errors
     ///
@@ -125,13 +135,30 @@ impl Descriptor {
             };
             models.insert(alias, AliasSpec { settings, model });
         }
+        let mut agents = BTreeMap::new();
+        for (name, AgentSource { mut spec, schema }) in self.agents {
+            if let Some((file, at)) = schema {
+                let path = format!("agents.{name}.output_schema");
+                match read(&file) {
+                    Ok(text) => {
+                        spec.output_schema =
+                            schema::in_file(&text, &file, &path, at, &mut reporter);
+                    }
+                    Err(why) => {
+                        let message = format!("`{path}`: {file} cannot be read: {why}");
+                        reporter.report(at, codes::UNREADABLE_FILE, message);
+                    }
+                }
+            }
+            agents.insert(name, spec);
+        }
         reporter.finish(Some(Materialised {
             format: Format::V1,
             metadata: self.metadata,
             runtime: self.runtime,
             models,
             tools: self.tools,
-            agents: self.agents,
+            agents,
         }))
     }
 }

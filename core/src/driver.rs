@@ -4,6 +4,7 @@
 //! that a turn records between two effects goes into one append, so a model turn with any number of parallel calls costs
 //! two: the answer with its intents, and the outcomes.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::event::{Event, WaitReason};
 use crate::live::{Live, Relay};
 use crate::log::{self, Covered, LogError, Writer};
 use crate::machine::{self, Step};
+use crate::output::{self, Contract};
 use crate::session;
 use crate::signal::Told;
 use crate::stack::Ports;
@@ -324,7 +326,7 @@ impl<'a> Held<'a> {
             while let Some(signal) = self.waiting_mail() {
                 self.hear(signal).await?;
             }
-            let next = machine::next(self.state());
+            let next = self.judged(machine::next(self.state()));
             let Some(step) = self.replay(next).await? else {
                 continue;
             };
@@ -339,6 +341,12 @@ impl<'a> Held<'a> {
                         .await?;
                 }
                 Step::Answer(output) => self.answer(output).await?,
+                Step::Reject(faults) => {
+                    let message = output::repair(&faults);
+                    self.writer
+                        .record(Event::AnswerRejected { faults, message })
+                        .await?;
+                }
                 Step::Propose => self.propose().await?,
                 Step::CallModel => {
                     if let Some(then) = self.call_model().await? {
@@ -405,18 +413,46 @@ impl<'a> Held<'a> {
         Ok(())
     }
 
+    /// Holds the newest answer of the model against the schema that it must fit: the run ends with it, or it goes back to
+    /// the model, or it was given back before and the run fails. All that this depends on is on record.
+    fn judged(&self, step: Step) -> Step {
+        if !matches!(step, Step::Answer(_) | Step::Propose) {
+            return step;
+        }
+        let state = self.state();
+        let (Some(schema), Some(answer)) = (
+            state.submitted.output_schema(),
+            state.messages.last().filter(|last| output::is_answer(last)),
+        ) else {
+            return step;
+        };
+        match Contract::compile(schema).map(|contract| contract.read(answer)) {
+            Ok(Ok(value)) => Step::Answer(value.to_string()),
+            Ok(Err(faults)) if state.rejected < output::MAX_REPAIRS => Step::Reject(faults),
+            Ok(Err(faults)) => Step::Fail {
+                code: "invalid_answer",
+                message: format!(
+                    "the model's answer does not fit the output schema, although it was given back before: {}",
+                    faults.join("; ")
+                ),
+            },
+            Err(message) => Step::Fail {
+                code: "no_agent",
+                message,
+            },
+        }
+    }
+
     /// The session learns of the answer before the log is sealed: a crash in between only adds it again, to no effect.
     async fn answer(&mut self, output: String) -> Result<(), Stop> {
         let state = &self.writer.state;
         if let Some(id) = &state.submitted.session {
-            session::add(
-                &self.driver.ports,
-                id,
-                state.run(),
-                &state.messages,
-                &self.nonce,
-            )
-            .await?;
+            // Another agent of the session does not know the tool that this one answers by.
+            let messages = match state.submitted.output_schema() {
+                Some(_) => output::as_text(&state.messages),
+                None => Cow::Borrowed(state.messages.as_slice()),
+            };
+            session::add(&self.driver.ports, id, state.run(), &messages, &self.nonce).await?;
         }
         self.writer.record(Event::RunSucceeded { output }).await?;
         Ok(())

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::context::{Compacted, NotCompacted};
 use crate::descriptor::Cost;
+use crate::files::AttachedFile;
 use crate::replay::{Deviated, ModelReplayed, Origin, ToolReplayed};
 use crate::tool::{Risk, SideEffect};
 
@@ -52,6 +53,13 @@ pub enum Event {
         message: String,
         /// How many tries there were.
         tries: u32,
+    },
+    /// The model's answer does not fit the schema that it must have: the model is told why, and answers again.
+    AnswerRejected {
+        /// What does not fit, each with its place.
+        faults: Vec<String>,
+        /// What the model is told.
+        message: String,
     },
     /// The model wants a tool called; this is the call as validated, normalised and hashed.
     ToolProposed(Box<ToolProposed>),
@@ -186,6 +194,9 @@ pub struct RunSubmitted {
     pub descriptor: Value,
     /// The digest of the descriptor.
     pub descriptor_digest: Digest,
+    /// The files that are given to it, before what it is asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<AttachedFile>,
     /// Who grants every approval the run asks for, if anybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants_all: Option<String>,
@@ -328,6 +339,22 @@ pub enum WaitReason {
     ModelDeferred,
     /// A place among those that may call the model at once, or in the next minute.
     ModelLimit,
+}
+
+impl RunSubmitted {
+    /// The schema that the run's answer must fit, if there is one.
+    #[must_use]
+    pub fn output_schema(&self) -> Option<&Value> {
+        let entry = self
+            .descriptor
+            .get("runtime")?
+            .get("entry_agent")?
+            .as_str()?;
+        self.descriptor
+            .get("agents")?
+            .get(entry)?
+            .get("output_schema")
+    }
 }
 
 impl WaitReason {

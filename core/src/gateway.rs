@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::canonical_json;
 use crate::event::{Decision, Event, ToolProposed};
+use crate::output::ANSWER_TOOL;
 use crate::state::CallNumber;
 use crate::tool::{ApprovalRule, Risk, SideEffect, Tool, ToolDefinition, Toolbox, code};
 
@@ -19,6 +20,8 @@ use crate::tool::{ApprovalRule, Risk, SideEffect, Tool, ToolDefinition, Toolbox,
 pub struct Gateway {
     toolbox: Toolbox,
     checked: BTreeMap<ToolName, Checked>,
+    /// Whether its agent's models may answer by a call of [`ANSWER_TOOL`].
+    takes_answers: bool,
 }
 
 #[derive(Debug)]
@@ -58,7 +61,19 @@ impl Gateway {
             let digest = digest_of(definition).map_err(|error| invalid(error.to_string()))?;
             checked.insert(definition.name.clone(), Checked { validator, digest });
         }
-        Ok(Self { toolbox, checked })
+        Ok(Self {
+            toolbox,
+            checked,
+            takes_answers: false,
+        })
+    }
+
+    /// The same, for an agent whose models may answer by a call of [`ANSWER_TOOL`]. Such a call is an answer and never
+    /// comes here, unless it was made beside others: then it is refused, and the others go on.
+    #[must_use]
+    pub fn with_answers(mut self) -> Self {
+        self.takes_answers = true;
+        self
     }
 
     /// The tools.
@@ -136,6 +151,11 @@ impl Gateway {
         arguments: Option<&Value>,
         tool: Option<&'a ToolDefinition>,
     ) -> Result<&'a ToolDefinition, String> {
+        if self.takes_answers && wish.name == ANSWER_TOOL {
+            return Err(format!(
+                "the answer is not taken: call {ANSWER_TOOL} alone, when the results of the other calls are there"
+            ));
+        }
         let Some(tool) = tool else {
             let names: Vec<&str> = self
                 .toolbox

@@ -21,6 +21,7 @@ use seaworthy_ports::{
 use crate::descriptor::Materialised;
 use crate::driver::{Driver, Settings};
 use crate::event::{Event, Resolution, RunSubmitted};
+use crate::files::{self, Attachment, InvalidFile};
 use crate::live::{Abandoned, OnDrop, Relay, Watch};
 use crate::log::{self, Loaded, LogError, Writer};
 use crate::record::{self, Link};
@@ -58,6 +59,8 @@ pub struct Start {
     pub descriptor: Materialised,
     /// What to ask it.
     pub input: String,
+    /// The files to give to it.
+    pub files: Vec<Attachment>,
     /// The session it belongs to.
     pub session: Option<SessionId>,
     /// The directory it works in, absolute.
@@ -122,6 +125,9 @@ pub enum HarnessError {
     /// Others kept writing to the run.
     #[error("run {0} is being written to by others all the time; try again")]
     Contended(RunId),
+    /// A file cannot be given to a run.
+    #[error(transparent)]
+    File(#[from] InvalidFile),
     /// An id cannot be made.
     #[error(transparent)]
     Id(#[from] InvalidId),
@@ -206,13 +212,13 @@ impl Harness {
         &self.ports
     }
 
-    /// Creates a run and makes it due. Repeating it with the same id, descriptor, input, session, workspace and
+    /// Creates a run and makes it due. Repeating it with the same id, descriptor, input, files, session, workspace and
     /// queue is harmless.
     ///
     /// # Errors
     ///
-    /// [`HarnessError::Mismatch`] if the run exists and is another one; a failing store or runtime. After any error the
-    /// same call may be repeated.
+    /// [`HarnessError::Mismatch`] if the run exists and is another one; [`HarnessError::File`] for a file that cannot be
+    /// given to a run; a failing store or runtime. After any other error the same call may be repeated.
     pub async fn start(&self, start: Start) -> Result<Started, HarnessError> {
         let nonce = self.nonce();
         let run = run_id(start.run, &nonce)?;
@@ -221,6 +227,7 @@ impl Harness {
             agent: start.descriptor.metadata.name.clone(),
             input_digest: Digest::of(start.input.as_bytes()),
             input: start.input,
+            files: files::check(&start.files)?,
             descriptor_digest: start.descriptor.digest(),
             max_turns: start.descriptor.runtime.max_turns,
             descriptor: serde_json::to_value(&start.descriptor).map_err(LogError::from)?,
@@ -232,25 +239,20 @@ impl Harness {
             replay: None,
             trace: start.trace,
         };
-        self.submit(submitted, &nonce).await
+        self.submit(submitted, &start.files, &nonce).await
     }
 
     /// Creates the run and makes it due, once.
     pub(crate) async fn submit(
         &self,
         submitted: RunSubmitted,
+        files: &[Attachment],
         nonce: &str,
     ) -> Result<Started, HarnessError> {
         let run = submitted.run.clone();
         let existing = match log::load(&self.ports, &run).await? {
             Some(state) => Some(state),
-            None => match log::create(
-                &self.ports,
-                Event::RunSubmitted(Box::new(submitted.clone())),
-                nonce,
-            )
-            .await
-            {
+            None => match self.create(&submitted, files, nonce).await {
                 Ok(_state) => None,
                 Err(error) if log::is_taken_over(&error) => log::load(&self.ports, &run).await?,
                 Err(error) => return Err(error.into()),
@@ -275,6 +277,18 @@ impl Harness {
             run,
             existing: existing.is_some(),
         })
+    }
+
+    /// Writes the first record of a run. Its files come first: a log never names what is not there.
+    async fn create(
+        &self,
+        submitted: &RunSubmitted,
+        files: &[Attachment],
+        nonce: &str,
+    ) -> Result<RunState, LogError> {
+        files::keep(&self.ports, files).await?;
+        let event = Event::RunSubmitted(Box::new(submitted.clone()));
+        log::create(&self.ports, event, nonce).await
     }
 
     /// Serves runs until `stop` is set, and cancels those whose watchers went away and wanted that ([`OnDrop`]); with [`Scope::Run`], until that run is parked or done.
@@ -790,6 +804,7 @@ fn same(before: &RunSubmitted, now: &RunSubmitted) -> Result<(), HarnessError> {
             before.descriptor_digest != now.descriptor_digest,
         ),
         ("input", before.input_digest != now.input_digest),
+        ("files", before.files != now.files),
         ("session", before.session != now.session),
         ("workspace", before.workspace != now.workspace),
         ("queue", before.queue != now.queue),

@@ -17,7 +17,7 @@ mod transcript;
 mod window;
 
 pub use compact::{NotCompacted, compact, cut, summary_message};
-pub use project::{Calls, Files, Projection, Target, project};
+pub use project::{Answers, Calls, Files, Projection, Target, project};
 pub use repair::{BEGINNING_MISSING, NEVER_ANSWERED, repair};
 pub use tokens::{estimate, estimate_request, estimate_text};
 pub use transcript::{MAX_SHOWN_BYTES, transcript};
@@ -26,7 +26,7 @@ pub use window::{Window, window};
 use seaworthy_ports::model_provider::{Block, FileBlock};
 
 /// Text that no provider has marked.
-fn text(text: impl Into<String>) -> Block {
+pub(crate) fn text(text: impl Into<String>) -> Block {
     Block::Text {
         text: text.into(),
         opaque: None,
@@ -34,7 +34,7 @@ fn text(text: impl Into<String>) -> Block {
 }
 
 /// What stands for a file where there cannot be one.
-fn file_note(file: &FileBlock) -> String {
+pub(crate) fn file_note(file: &FileBlock) -> String {
     match &file.name {
         Some(name) => format!("[file {name}, {}: not shown]", file.media_type),
         None => format!("[file, {}: not shown]", file.media_type),

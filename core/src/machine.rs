@@ -34,6 +34,8 @@ pub enum Step {
     Wait(WaitReason),
     /// Ends the run with the newest answer.
     Answer(String),
+    /// Gives the newest answer back to the model, because it does not fit the schema that it must have.
+    Reject(Vec<String>),
 }
 
 /// What is done about one call.

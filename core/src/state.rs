@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::event::{Decision, Event, Resolution, RunSubmitted, ToolProposed, WaitReason};
+use crate::files::AttachedFile;
 use crate::record::Link;
 use crate::replay::Recall;
 use crate::tool::SideEffect;
@@ -33,7 +34,7 @@ pub struct RunState {
     pub barren: u32,
     /// Up to where it reads its session.
     pub session_through: Option<Seq>,
-    /// Its own conversation: always one that a provider accepts.
+    /// Its own conversation: always one that a provider accepts, once the [files](crate::files) in it are fetched.
     pub messages: Arc<Vec<Message>>,
     /// What of the conversation the model is shown.
     #[serde(default, skip_serializing_if = "Context::is_untouched")]
@@ -43,6 +44,9 @@ pub struct RunState {
     /// How often in a row its model call was put off to a later time.
     #[serde(default)]
     pub deferrals: u32,
+    /// How many answers did not fit the schema they must have, since it was submitted or reopened.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rejected: u32,
     /// How often it was reopened.
     pub reopened: u32,
     /// Every call, by number. Finished calls keep what a person may ask for.
@@ -260,7 +264,9 @@ impl RunState {
                 why: "a log begins with run_submitted".to_owned(),
             });
         };
-        let input = Message::user(submitted.input.clone());
+        let mut input = Message::user(submitted.input.clone());
+        let files = submitted.files.iter().map(AttachedFile::block);
+        input.blocks.splice(0..0, files);
         Ok(Self {
             submitted,
             created_at: stamp.at,
@@ -273,6 +279,7 @@ impl RunState {
             context: Context::default(),
             turns: 0,
             deferrals: 0,
+            rejected: 0,
             reopened: 0,
             calls: BTreeMap::new(),
             phase: Phase::Thinking,
@@ -331,7 +338,10 @@ impl RunState {
                 self.barren = 0;
             }
             Event::ModelFailed { .. } | Event::ReplayDeviated(_) | Event::SignalReceived { .. } => {
-                self.barren = 0
+                self.barren = 0;
+            }
+            Event::AnswerRejected { message, .. } => {
+                self.answer_rejected(&message).map_err(refuse)?;
             }
             Event::ToolProposed(proposed) => self.proposed(proposed).map_err(|why| refuse(&why))?,
             Event::RunWaiting { reason, until } => {
@@ -349,6 +359,7 @@ impl RunState {
                 self.turns = 0;
                 self.context.tried = None;
                 self.deferrals = 0;
+                self.rejected = 0;
                 self.barren = 0;
                 self.reopened = self.reopened.saturating_add(1);
             }
@@ -393,6 +404,43 @@ impl RunState {
             self.phase = Phase::Acting { calls: Vec::new() };
         }
         Arc::make_mut(&mut self.messages).push(answer);
+        Ok(())
+    }
+
+    /// The model is told in the results of its calls, where it answered by calls.
+    fn answer_rejected(&mut self, message: &str) -> Result<(), &'static str> {
+        let has_word = match &self.phase {
+            Phase::Thinking => true,
+            Phase::Acting { calls } => calls.is_empty(),
+        };
+        let answer = self
+            .messages
+            .last()
+            .filter(|last| has_word && last.role == Role::Assistant)
+            .ok_or("there is no answer to be rejected")?;
+        let results: Vec<Block> = answer
+            .tool_calls()
+            .map(|call| {
+                Block::ToolResult(ToolResultBlock {
+                    id: call.id.clone(),
+                    name: call.name.clone(),
+                    content: message.to_owned(),
+                    is_error: true,
+                })
+            })
+            .collect();
+        let told = if results.is_empty() {
+            Message::user(message)
+        } else {
+            Message {
+                role: Role::User,
+                blocks: results,
+            }
+        };
+        Arc::make_mut(&mut self.messages).push(told);
+        self.phase = Phase::Thinking;
+        self.rejected = self.rejected.saturating_add(1);
+        self.barren = 0;
         Ok(())
     }
 
@@ -496,6 +544,16 @@ impl RunState {
             }
         }
         self.outcome = Some(outcome);
+    }
+
+    /// The answer as a value, of a run that has one and whose answer must fit a schema.
+    #[must_use]
+    pub fn output_value(&self) -> Option<Value> {
+        self.submitted.output_schema()?;
+        match &self.outcome {
+            Some(Outcome::Succeeded { output }) => serde_json::from_str(output).ok(),
+            _ => None,
+        }
     }
 
     /// The run.
@@ -753,6 +811,14 @@ fn name(event: &Event) -> String {
     crate::record::data_of(event)
         .map(|(name, _data)| name)
         .unwrap_or_default()
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "what serde asks with a reference"
+)]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn add_usage(total: &mut Usage, more: Usage) {

@@ -358,6 +358,70 @@ fn a_schema_elsewhere_is_refused_and_never_fetched() {
     assert_eq!(unknown[0].0, codes::INVALID_SCHEMA);
 }
 
+/// [`GOOD`] whose agent has this output schema; it is written from line 21, column 20 on.
+fn with_output(schema: &str) -> Vec<(&'static str, u64, u64)> {
+    problems(&format!("{GOOD}    output_schema: {schema}\n"))
+}
+
+#[test]
+fn an_output_schema_is_checked_like_one_of_arguments_and_where_it_is() {
+    assert_eq!(with_output("{ type: object }"), []);
+    assert_eq!(with_output("answer.json"), []);
+    assert_eq!(with_output("3"), [(codes::WRONG_TYPE, 21, 20)]);
+    assert_eq!(
+        with_output("{ type: array }"),
+        [(codes::INVALID_SCHEMA, 21, 28)]
+    );
+    assert_eq!(
+        with_output("{ type: object, properties: { a: { type: text } } }"),
+        [(codes::INVALID_SCHEMA, 21, 61)]
+    );
+    assert_eq!(
+        with_output("{ type: object, $ref: \"other.json\" }"),
+        [(codes::REMOTE_REFERENCE, 21, 42)]
+    );
+    for outside in ["../answer.json", "/answer.json"] {
+        assert_eq!(with_output(outside), [(codes::PATH_OUTSIDE, 21, 20)]);
+    }
+}
+
+#[test]
+fn an_output_schema_that_is_huge_or_deep_or_runs_in_circles_is_refused() {
+    let long = "x".repeat(70_000);
+    assert_eq!(
+        with_output(&format!("{{ type: object, description: {long} }}")),
+        [(codes::TOO_LARGE, 21, 20)]
+    );
+    let deep = format!(
+        "{{ type: object, {}a: 1{} }}",
+        "not: { ".repeat(34),
+        " }".repeat(34)
+    );
+    assert_eq!(with_output(&deep)[0].0, codes::TOO_LARGE);
+    for circle in [
+        "{ type: object, $ref: \"#\" }",
+        "{ type: object, allOf: [{ $ref: \"#\" }] }",
+        "{ type: object, properties: { a: { $ref: \"#/$defs/b\" } },
+           $defs: { b: { anyOf: [{ $ref: \"#/$defs/c\" }] }, c: { $ref: \"#/$defs/b\" } } }",
+    ] {
+        assert_eq!(with_output(circle)[0].0, codes::INVALID_SCHEMA, "{circle}");
+    }
+    let tree = "{ type: object, properties: { left: { $ref: \"#\" }, right: { $ref: \"#\" } } }";
+    assert_eq!(with_output(tree), []);
+}
+
+#[test]
+fn the_tool_of_answers_is_free_where_an_agent_answers_by_a_schema() {
+    let named = GOOD
+        .replace("  publish:", "  final_answer:")
+        .replace("publish]", "final_answer]");
+    assert_eq!(problems(&named), []);
+    assert_eq!(
+        problems(&format!("{named}    output_schema: {{ type: object }}\n")),
+        [(codes::RESERVED_NAME, 20, 19)]
+    );
+}
+
 #[test]
 fn a_script_stays_in_the_folder_of_the_descriptor() {
     let with = |path: &str| {

@@ -424,3 +424,60 @@ fn an_agent_sees_all_and_is_never_summed_up_unless_its_descriptor_says_so() {
     let read: Materialised = serde_json::from_str(&serde_json::to_string(&said).unwrap()).unwrap();
     assert_eq!(read, said);
 }
+
+#[test]
+fn an_output_schema_in_a_file_is_taken_in_and_counts_like_one_that_is_written_here() {
+    let schema = json!({ "type": "object", "properties": { "n": { "type": "integer" } } });
+    let plain = TEXT.replace(
+        "{ provider: scripted, script: ./scripts/script.yaml }",
+        "{ provider: openai, model: gpt-5-mini }",
+    );
+    let beside = |text: &str| {
+        Descriptor::parse(
+            &format!("{plain}    output_schema: ./answer.json\n"),
+            "agent.yaml",
+        )
+        .unwrap()
+        .materialise(|path| {
+            assert_eq!(path, "answer.json");
+            Ok(text.to_owned())
+        })
+    };
+    let form = beside(&schema.to_string()).unwrap();
+    assert_eq!(
+        form.agent("idle").unwrap().output_schema,
+        Some(schema.clone())
+    );
+    assert_eq!(form.agent("reporter").unwrap().output_schema, None);
+    let inline = Descriptor::parse(
+        &format!("{plain}    output_schema: {schema}\n"),
+        "agent.yaml",
+    )
+    .unwrap()
+    .materialise(|_path| Err("no files".to_owned()))
+    .unwrap();
+    assert_eq!(inline.digest(), form.digest());
+    let without = Descriptor::parse(&plain, "agent.yaml")
+        .unwrap()
+        .materialise(|_path| Err("no files".to_owned()))
+        .unwrap();
+    assert_ne!(without.digest(), form.digest());
+    let long = "x".repeat(70_000);
+    for (text, code) in [
+        ("{ type: object }", codes::INVALID_SCHEMA),
+        ("[]", codes::INVALID_SCHEMA),
+        (
+            "{\"type\": \"object\", \"required\": 3}",
+            codes::INVALID_SCHEMA,
+        ),
+        (
+            "{\"type\": \"object\", \"$ref\": \"https://example.com/\"}",
+            codes::REMOTE_REFERENCE,
+        ),
+        (long.as_str(), codes::TOO_LARGE),
+    ] {
+        let errors = beside(text).unwrap_err();
+        let found: Vec<_> = errors.as_slice().iter().map(|error| error.code).collect();
+        assert_eq!(found, [code], "{text:.40}");
+    }
+}

@@ -9,7 +9,7 @@ use seaworthy_core::event::{Decision, Event, Resolution, WaitReason};
 use seaworthy_core::machine::{self, MAX_BARREN_ATTEMPTS, Step, Work};
 use seaworthy_core::state::{CallStatus, Phase, RunState, Status};
 use seaworthy_core::tool::SideEffect::{Idempotent, NonIdempotent, ReadOnly};
-use seaworthy_ports::model_provider::{Block, Role};
+use seaworthy_ports::model_provider::{Block, Role, check_history};
 use serde_json::json;
 use support::{Run, call_id};
 
@@ -32,6 +32,45 @@ fn an_answer_without_calls_ends_the_run_with_its_text() {
     .unwrap();
     assert_eq!(run.state.status(), Status::Succeeded);
     assert_eq!(machine::next(&run.state), Step::Ended);
+}
+
+#[test]
+fn an_answer_that_is_rejected_goes_back_to_the_model_and_is_counted_until_the_run_is_reopened() {
+    let rejected = || Event::AnswerRejected {
+        faults: vec!["/n: is no number".to_owned()],
+        message: "mend it".to_owned(),
+    };
+    let mut run = Run::submitted();
+    run.attempt();
+    assert!(run.apply(rejected()).is_err(), "nothing was answered yet");
+    run.model("three", &[]);
+    run.apply(rejected()).unwrap();
+    assert_eq!(machine::next(&run.state), Step::CallModel);
+    assert_eq!(run.state.messages.last().unwrap().text(), "mend it");
+    // One that was given by calls is told of it in their results.
+    run.model("", &[ReadOnly, ReadOnly]);
+    run.apply(rejected()).unwrap();
+    assert_eq!(machine::next(&run.state), Step::CallModel);
+    assert_eq!(check_history(&run.state.messages), Ok(()));
+    let told = run.state.messages.last().unwrap();
+    assert!(told.blocks.iter().all(
+        |block| matches!(block, Block::ToolResult(result) if result.is_error && result.content == "mend it")
+    ));
+    assert_eq!((run.state.rejected, run.state.calls.len()), (2, 0));
+    // What is being worked on is no answer any more.
+    run.model("", &[ReadOnly]);
+    run.propose(1, ReadOnly, Decision::Allow);
+    assert!(run.apply(rejected()).is_err());
+    run.apply(Event::RunFailed {
+        code: "invalid_answer".to_owned(),
+        message: String::new(),
+    })
+    .unwrap();
+    run.apply(Event::RunReopened {
+        by: "me".to_owned(),
+    })
+    .unwrap();
+    assert_eq!(run.state.rejected, 0);
 }
 
 #[test]
@@ -306,7 +345,7 @@ fn the_conversation_is_one_a_provider_accepts_whenever_the_model_has_the_word() 
     for cut in 1..=run.events.len() {
         let state = run.replay(..cut);
         if machine::next(&state) == Step::CallModel {
-            seaworthy_ports::model_provider::check_history(&state.messages).unwrap();
+            check_history(&state.messages).unwrap();
         }
     }
 }

@@ -12,9 +12,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use seaworthy_core::history::{
-    BEGINNING_MISSING, Calls, Files, NEVER_ANSWERED, NotCompacted, Projection, Target, Window,
-    compact, cut, estimate, estimate_request, estimate_text, project, repair, summary_message,
-    transcript, window,
+    Answers, BEGINNING_MISSING, Calls, Files, NEVER_ANSWERED, NotCompacted, Projection, Target,
+    Window, compact, cut, estimate, estimate_request, estimate_text, project, repair,
+    summary_message, transcript, window,
 };
 use seaworthy_ports::model_provider::{
     Block, FileBlock, Message, OpaqueItem, Role, ToolCallBlock, ToolResultBlock, ToolSpec,
@@ -197,6 +197,7 @@ fn target() -> impl Strategy<Value = Target<'static>> {
         provider,
         files,
         calls,
+        answers: Answers::AsText,
     })
 }
 
@@ -338,13 +339,13 @@ proptest! {
                 _ => {}
             }
         }
-        let target = Target { provider: "gemini", files: Files::Any, calls };
+        let target = Target { provider: "gemini", files: Files::Any, calls, answers: Answers::Any };
         prop_assert!(matches!(project(&messages, &target), Cow::Borrowed(_)));
     }
 
     #[test]
     fn a_target_that_signs_gets_no_call_without_a_mark_of_its_own(messages in sound(), provider in select(&PROVIDERS)) {
-        let target = Target { provider, files: Files::Any, calls: Calls::Signed };
+        let target = Target { provider, files: Files::Any, calls: Calls::Signed, answers: Answers::Any };
         for message in project(&messages, &target).iter() {
             let signed = opaque_items(std::slice::from_ref(message)).next().is_some();
             prop_assert!(signed || message.tool_calls().next().is_none());
@@ -354,7 +355,7 @@ proptest! {
     #[test]
     fn files_that_the_target_does_not_take_are_not_sent(messages in sound(), provider in select(&PROVIDERS)) {
         let files = Files::Only { images: false, audio: false, others: false };
-        let target = Target { provider, files, calls: Calls::Any };
+        let target = Target { provider, files, calls: Calls::Any, answers: Answers::Any };
         let projected = project(&messages, &target);
         let is_file = |block: &Block| matches!(block, Block::File(_));
         prop_assert!(!projected.iter().flat_map(|message| &message.blocks).any(is_file));
@@ -523,6 +524,7 @@ fn a_call_of_another_model_becomes_text_for_a_target_that_signs() {
         provider: "gemini",
         files: Files::Any,
         calls: Calls::Signed,
+        answers: Answers::Any,
     };
     let projected = project(&messages, &target);
     assert_eq!(projected[1].text(), r#"[called tool with {"n":1}]"#);

@@ -98,6 +98,8 @@ flags! {
         rerank / with_rerank,
         /// It takes only calls that it has signed: those of other models must reach it as text.
         signed_calls / with_signed_calls,
+        /// It keeps to an output schema in a call that may also call tools.
+        schema_with_tools / with_schema_with_tools,
     }
 }
 

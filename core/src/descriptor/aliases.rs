@@ -81,7 +81,7 @@ pub(super) fn alias(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Opt
 }
 
 /// A relative path without `.` segments, if it cannot lead out.
-fn inside(path: &str) -> Option<String> {
+pub(super) fn inside(path: &str) -> Option<String> {
     let is_odd = path.starts_with('/')
         || path.len() > 512
         || path

@@ -104,9 +104,9 @@ pub mod codes {
     pub const OUT_OF_RANGE: &str = "out_of_range";
     /// A duration is not written as one.
     pub const INVALID_DURATION: &str = "invalid_duration";
-    /// An input schema is no JSON schema of an object.
+    /// An input schema or an output schema is no JSON schema of an object.
     pub const INVALID_SCHEMA: &str = "invalid_schema";
-    /// An input schema refers to another document.
+    /// A schema refers to another document.
     pub const REMOTE_REFERENCE: &str = "remote_reference";
     /// A path is absolute or leads out of the descriptor's folder.
     pub const PATH_OUTSIDE: &str = "path_outside";

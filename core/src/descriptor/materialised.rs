@@ -60,6 +60,9 @@ pub struct AgentSpec {
     /// When the older part of its conversation is replaced by a summary, if ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compaction: Option<CompactionSpec>,
+    /// The JSON schema that its answer must fit, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
 }
 
 /// A tool that agents may list.

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use seaworthy_ports::ToolName;
 
-use super::context::{self, ContextSettings};
+use super::context;
 use super::error::{Position, Reporter, codes};
 use super::fields::{Fields, ROOT, duration, integer, sequence, shown, text};
 use super::materialised::{AgentSpec, Metadata, Runtime, ToolSource};
+use super::schema::OutputSource;
 use super::suggest::{advice, listed};
 use super::yaml::{Key, Node};
-use super::{DEFAULT_MAX_TURNS, Descriptor, MAX_TURNS, ModelSource, VERSION, aliases, schema};
+use super::{
+    AgentSource, DEFAULT_MAX_TURNS, Descriptor, MAX_TURNS, ModelSource, VERSION, aliases, schema,
+};
+use crate::output::ANSWER_TOOL;
 use crate::tool::{ApprovalRule, Builtin, Risk, Settings, SideEffect};
 
 const SIDE_EFFECTS: [(&str, SideEffect); 3] = [
@@ -71,7 +75,7 @@ pub(super) fn descriptor(
         .and_then(|node| runtime(node, agents.as_ref(), reporter));
     version?;
     let (mut tools, agents) = (tools?.parsed, agents?.parsed);
-    for name in agents.values().flat_map(|agent| &agent.tools) {
+    for name in agents.values().flat_map(|agent| &agent.spec.tools) {
         if let (None, Ok(builtin)) = (tools.get(name), name.as_str().parse::<Builtin>()) {
             let source = ToolSource::Builtin {
                 builtin,
@@ -120,7 +124,7 @@ impl<K, T> Declared<K, T> {
 
 type Models = Declared<String, ModelSource>;
 type Tools = Declared<ToolName, ToolSource>;
-type Agents = Declared<String, AgentSpec>;
+type Agents = Declared<String, AgentSource>;
 
 fn version(fields: &Fields<'_>, reporter: &mut Reporter<'_>) -> Option<()> {
     let example = format!("version: {VERSION}");
@@ -402,15 +406,8 @@ fn agents(
         agents.names.push(key.text.clone());
         let name = plain_name(&key.text, key.at, "agents", reporter);
         let agent = agent(node, &fields.path(&key.text), models, tools, reporter);
-        if let (Some(name), Some((instructions, model, tools, context))) = (name, agent) {
-            let agent = AgentSpec {
-                name: name.clone(),
-                instructions,
-                model,
-                tools,
-                history: context.history,
-                compaction: context.compaction,
-            };
+        if let (Some(name), Some(mut agent)) = (name, agent) {
+            agent.spec.name.clone_from(&name);
             agents.parsed.insert(name, agent);
         }
     }
@@ -423,8 +420,15 @@ fn agent(
     models: Option<&Models>,
     tools: Option<&Tools>,
     reporter: &mut Reporter<'_>,
-) -> Option<(String, String, Vec<ToolName>, ContextSettings)> {
-    let known = ["instructions", "model", "tools", "history", "compaction"];
+) -> Option<AgentSource> {
+    let known = [
+        "instructions",
+        "model",
+        "tools",
+        "history",
+        "compaction",
+        "output_schema",
+    ];
     let fields = Fields::known(node, path, &known, reporter)?;
     let instructions = fields.required_text("instructions", "instructions: What to do.", reporter);
     let model = fields.required_text("model", "model: main", reporter);
@@ -445,12 +449,44 @@ fn agent(
     };
     let aliases = models.map(|models| models.names.as_slice());
     let context = context::read(&fields, aliases, reporter);
-    Some((
-        instructions?.0.to_owned(),
-        model?.0.to_owned(),
-        listed?,
-        context?,
-    ))
+    let output = match fields.get("output_schema") {
+        Some(node) => {
+            if let (Some(listed), Some(tools)) = (&listed, fields.get("tools")) {
+                answer_tool_is_free(listed, tools, &fields.path("tools"), reporter);
+            }
+            schema::output(node, &fields.path("output_schema"), reporter).map(Some)
+        }
+        None => Some(None),
+    };
+    let (instructions, model) = (instructions?.0.to_owned(), model?.0.to_owned());
+    let (context, output) = (context?, output?);
+    let (output_schema, schema) = match output {
+        Some(OutputSource::Inline(schema)) => (Some(schema), None),
+        Some(OutputSource::File { path, at }) => (None, Some((path, at))),
+        None => (None, None),
+    };
+    let spec = AgentSpec {
+        name: String::new(),
+        instructions,
+        model,
+        tools: listed?,
+        history: context.history,
+        compaction: context.compaction,
+        output_schema,
+    };
+    Some(AgentSource { spec, schema })
+}
+
+/// An agent whose answer must fit a schema may have to answer by a tool of that name.
+fn answer_tool_is_free(listed: &[ToolName], node: &Node, path: &str, reporter: &mut Reporter<'_>) {
+    if let Some(index) = listed.iter().position(|name| name.as_str() == ANSWER_TOOL) {
+        let message = format!(
+            "`{path}`: an agent with an `output_schema` answers by `{ANSWER_TOOL}` where its model has no other way; give \
+             the tool another name"
+        );
+        let at = node.find([index.to_string().as_str()]).at;
+        reporter.report(at, codes::RESERVED_NAME, message);
+    }
 }
 
 fn tool_names(

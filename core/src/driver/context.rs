@@ -17,8 +17,11 @@ use crate::canonical_json;
 use crate::context::{Cause, CheckpointRef, Compacted, NotCompacted, Summary, Through};
 use crate::descriptor::Support;
 use crate::event::{Event, FailedTry};
-use crate::history::{self, Calls, Files, Projection, Target};
+use crate::files;
+use crate::history::{self, Answers, Calls, Files, Projection, Target};
 use crate::millis;
+use crate::output::Way;
+use crate::retry;
 
 /// How long a provider may take to count tokens; then they are guessed.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -55,6 +58,9 @@ struct Failed {
     message: String,
     usage: Usage,
 }
+
+/// Who was asked for a summary, and what came of it.
+type Summarised<'c> = (&'c Candidate, Result<ModelReply, Box<Failed>>);
 
 impl Failed {
     fn new(code: &str, why: &dyn std::fmt::Display, usage: Usage) -> Box<Self> {
@@ -164,6 +170,22 @@ impl Held<'_> {
         Arc::clone(&conversation.shown)
     }
 
+    /// Fetches the files of the conversation when it is first looked at; nothing that comes later has any.
+    pub(super) async fn fetch_files(&mut self, agent: &Agent) -> Result<(), Stop> {
+        if self.conversation.begun {
+            return Ok(());
+        }
+        let conversation = self.conversation(agent);
+        if files::are_elsewhere(&conversation) {
+            let fetched = files::fetched(&self.driver.ports, &conversation)
+                .await
+                .map_err(crate::log::LogError::from)?;
+            self.conversation.shown = Arc::new(fetched);
+            self.conversation.synced = self.state().messages.len();
+        }
+        Ok(())
+    }
+
     /// The conversation as `candidate` takes it.
     pub(super) fn conversation_for(
         &mut self,
@@ -172,7 +194,7 @@ impl Held<'_> {
     ) -> Arc<Vec<Message>> {
         let conversation = self.conversation(agent);
         self.conversation
-            .projected(&conversation, target(candidate))
+            .projected(&conversation, target(agent, candidate))
     }
 
     /// Shortens the conversation where a call would have more tokens than the agent allows.
@@ -181,7 +203,7 @@ impl Held<'_> {
             return Ok(());
         };
         let conversation = self.conversation(agent);
-        let mut guess = history::estimate_request(&agent.instructions, &agent.tools, &[]);
+        let mut guess = guess(agent, &[]);
         let messages = self.conversation.estimate(&conversation);
         guess.count = guess.count.saturating_add(messages);
         // Far below the limit a guess will do.
@@ -233,14 +255,15 @@ impl Held<'_> {
         let Some(counter) = provider.tokens() else {
             return Ok(guess);
         };
-        let messages = Projection::new(target(&agent.model)).of(messages);
+        let messages = Projection::new(target(agent, &agent.model)).of(messages);
+        let brief = agent.brief(&agent.model);
         let (_stop, cancel) = Latch::new();
         let request = ModelRequest {
             model: agent.model.model.name.clone(),
-            instructions: Arc::clone(&agent.instructions),
+            instructions: brief.instructions,
             messages,
-            tools: Arc::clone(&agent.tools),
-            output_schema: None,
+            tools: brief.tools,
+            output_schema: brief.output_schema,
             max_output_tokens: None,
             idle_timeout: COUNT_TIMEOUT,
             cancel,
@@ -273,17 +296,23 @@ impl Held<'_> {
             return Ok(false);
         };
         let begun = self.driver.ports.clock.now();
-        let candidate = compaction.model.as_ref().unwrap_or(&agent.model);
+        let candidates: Vec<&Candidate> = if compaction.by.is_empty() {
+            agent.candidates().collect()
+        } else {
+            compaction.by.iter().collect()
+        };
         let mut failed_tries = failed.to_vec();
         let older = conversation.get(..at).unwrap_or_default();
-        let reply = self
-            .summarise(agent, candidate, older, &mut failed_tries)
-            .await?;
-        let outcome = match reply {
+        let Some((candidate, reply)) = self
+            .summarise(agent, &candidates, older, &mut failed_tries)
+            .await?
+        else {
             // The call itself will have to wait as well, and then comes back here.
-            None => return Ok(false),
-            Some(Err(failed)) => Err(failed),
-            Some(Ok(reply)) => {
+            return Ok(false);
+        };
+        let outcome = match reply {
+            Err(failed) => Err(failed),
+            Ok(reply) => {
                 self.compact(agent, candidate, &conversation, at, tokens, reply)
                     .await?
             }
@@ -423,28 +452,40 @@ impl Held<'_> {
         }
     }
 
-    /// Asks `candidate` for a summary, as often as its policy says; `None`: it can only be asked later.
-    async fn summarise(
+    /// Asks the candidates for a summary, one after the other, each as often as its policy says, and tells who answered or
+    /// was to; `None`: one of them can be asked later, and no other has answered.
+    async fn summarise<'c>(
         &mut self,
         agent: &Agent,
-        candidate: &Candidate,
+        candidates: &[&'c Candidate],
         older: &[Message],
         failed: &mut Vec<FailedTry>,
-    ) -> Result<Option<Result<ModelReply, Box<Failed>>>, Stop> {
+    ) -> Result<Option<Summarised<'c>>, Stop> {
         let transcript = history::transcript(older);
         let messages = Arc::new(vec![Message::user(format!(
             "The transcript:\n\n{transcript}"
         ))]);
         let asking = Asking::Summary(&messages);
-        Ok(match self.ask(agent, candidate, asking, failed).await? {
-            Answer::Given(reply) => Some(Ok(reply)),
-            Answer::Later(_) => None,
-            Answer::Failed(failure) => {
-                let code = failure.error.kind().as_str();
-                let usage = Usage::default();
-                Some(Err(Failed::new(code, &failure.message(), usage)))
+        let mut is_later = false;
+        let mut first = None;
+        for candidate in candidates {
+            match self.ask(agent, candidate, asking, failed).await? {
+                Answer::Given(reply) => return Ok(Some((candidate, Ok(reply)))),
+                Answer::Later(_) => is_later = true,
+                Answer::Failed(failure) => {
+                    let kind = failure.error.kind();
+                    if first.is_none() {
+                        let why = failure.message();
+                        let failed = Failed::new(kind.as_str(), &why, Usage::default());
+                        first = Some((*candidate, Err(failed)));
+                    }
+                    if !retry::another_may_help(kind) {
+                        break;
+                    }
+                }
             }
-        })
+        }
+        Ok(first.filter(|_| !is_later))
     }
 
     /// Waits for `work`, but not for longer than `time`, and hears what arrives meanwhile.
@@ -509,20 +550,30 @@ impl Held<'_> {
     }
 }
 
-/// What `candidate` takes.
-fn target(candidate: &Candidate) -> Target<'static> {
+/// The tokens of a call with these messages, without asking anybody.
+fn guess(agent: &Agent, messages: &[Message]) -> Tokens {
+    let brief = agent.brief(&agent.model);
+    let mut guess = history::estimate_request(&brief.instructions, &brief.tools, messages);
+    if let Some(schema) = &brief.output_schema {
+        let schema = history::estimate_text(&schema.to_string());
+        guess.count = guess.count.saturating_add(schema);
+    }
+    guess
+}
+
+/// What `candidate` of `agent` takes.
+fn target(agent: &Agent, candidate: &Candidate) -> Target<'static> {
     let signs = candidate.supports().get("signed_calls") != Some(&Support::Absent);
     Target {
         provider: candidate.provider(),
         // A file is what the user wants answered: a model that cannot take it must say so.
         files: Files::Any,
         calls: if signs { Calls::Signed } else { Calls::Any },
+        answers: match agent.way(candidate) {
+            Some(Way::Native | Way::Text) => Answers::AsText,
+            Some(Way::Tool) | None => Answers::Any,
+        },
     }
-}
-
-/// The tokens of a call with these messages.
-fn guess(agent: &Agent, messages: &[Message]) -> Tokens {
-    history::estimate_request(&agent.instructions, &agent.tools, messages)
 }
 
 /// What the model is told that writes a summary.

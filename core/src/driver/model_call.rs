@@ -94,6 +94,7 @@ impl Held<'_> {
         };
         // From here on the attempt must be on record: a crash in the call counts.
         self.commit().await?;
+        self.fetch_files(&agent).await?;
         self.fit_context(&agent).await?;
         let begun = self.driver.ports.clock.now();
         let mut failed = Vec::new();
@@ -160,6 +161,8 @@ impl Held<'_> {
         asking: Asking<'_>,
         failed: &mut Vec<FailedTry>,
     ) -> Result<Answer, Stop> {
+        // An answer that must fit a schema is put on record as it is, and judged there.
+        let is_judged = agent.output.is_some() && matches!(asking, Asking::Answer);
         let policy = candidate
             .settings
             .retry
@@ -190,7 +193,7 @@ impl Held<'_> {
                 permit.give_back(&self.driver.ports, usage).await;
             }
             let error = match tried? {
-                Ok(reply) => match unusable(&reply) {
+                Ok(reply) => match unusable(&reply, is_judged) {
                     None => return Ok(Answer::Given(reply)),
                     Some(error) => error,
                 },
@@ -321,8 +324,9 @@ pub(super) fn request_digest(
     log: Link,
     messages: usize,
 ) -> Result<Digest, LogError> {
+    let brief = agent.brief(candidate);
     let request = Asked {
-        instructions: &agent.instructions,
+        instructions: &brief.instructions,
         log,
         messages,
         model: &candidate.model.name,
@@ -334,13 +338,21 @@ fn counted(tries: &[FailedTry]) -> u32 {
     u32::try_from(tries.len()).unwrap_or(u32::MAX)
 }
 
-/// The error that a reply amounts to, if it cannot be put on record as an answer.
-fn unusable(reply: &ModelReply) -> Option<ModelError> {
+/// The error that a reply amounts to, if it cannot be put on record as an answer. `is_judged`: whether it fits a schema is
+/// found out afterwards.
+fn unusable(reply: &ModelReply, is_judged: bool) -> Option<ModelError> {
     let asks = reply.message.tool_calls().next().is_some();
+    let says = asks || !reply.message.text().trim().is_empty();
     let (kind, why) = match reply.finish.reason {
+        FinishReason::Stop | FinishReason::Other | FinishReason::Malformed
+            if is_judged && !says =>
+        {
+            // No provider continues a conversation in which the model said nothing, so it cannot be given back.
+            (Kind::Decode, "the answer is empty")
+        }
         FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Other => return None,
         // The model is told which of its arguments are no JSON.
-        FinishReason::Malformed if asks => return None,
+        FinishReason::Malformed if asks || is_judged => return None,
         FinishReason::Malformed => (
             Kind::Decode,
             "the answer does not have the form it was asked for",

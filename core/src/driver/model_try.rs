@@ -115,12 +115,13 @@ impl Held<'_> {
         asking: Asking<'_>,
         cancel: Latch,
     ) -> ModelRequest {
+        let brief = agent.brief(candidate);
         let request = ModelRequest {
             model: candidate.model.name.clone(),
-            instructions: Arc::clone(&agent.instructions),
+            instructions: brief.instructions,
             messages: Arc::default(),
-            tools: Arc::clone(&agent.tools),
-            output_schema: None,
+            tools: brief.tools,
+            output_schema: brief.output_schema,
             max_output_tokens: candidate.settings.max_output_tokens,
             idle_timeout: self.driver.settings.model.idle_timeout,
             cancel,
@@ -134,6 +135,7 @@ impl Held<'_> {
                 instructions: summary_instructions(),
                 messages: Arc::clone(transcript),
                 tools: Arc::default(),
+                output_schema: None,
                 ..request
             },
         }

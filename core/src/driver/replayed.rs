@@ -59,6 +59,8 @@ impl Held<'_> {
             Step::Answer(_) | Step::Work(_) | Step::Wait(_) if is_strict => {
                 self.end_as_recorded(&replaying.recording, step).await
             }
+            // Judging an answer is done anew: it comes to the same unless something has changed, which shows next.
+            Step::Reject(_) => Ok(Some(step)),
             Step::Ended | Step::Answer(_) | Step::Work(_) | Step::Wait(_) => Ok(Some(step)),
         }
     }
@@ -455,5 +457,9 @@ fn shown(step: &Step) -> String {
         }
         Step::Wait(reason) => format!("a wait for {}", reason.as_str()),
         Step::Answer(output) => format!("the answer {}", excerpt(output)),
+        Step::Reject(faults) => excerpt(&format!(
+            "an answer that does not fit: {}",
+            faults.join("; ")
+        )),
     }
 }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use seaworthy_ports::model_provider::{Block, FileBlock, Message, OpaqueItem, Role};
 
 use super::{call_note, file_note, result_note, text};
+use crate::output;
+#[cfg(doc)]
+use crate::output::ANSWER_TOOL;
 
 /// Who gets the conversation, and what it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,17 @@ pub struct Target<'a> {
     pub files: Files,
     /// Which calls it takes.
     pub calls: Calls,
+    /// Which answers by a tool it takes.
+    pub answers: Answers,
+}
+
+/// Which answers in a history a model takes that were given by a call of [`ANSWER_TOOL`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// All: it knows the tool, or nobody has used it.
+    Any,
+    /// None: it does not know the tool, so they become text.
+    AsText,
 }
 
 /// Which files a model takes.
@@ -69,7 +83,7 @@ pub enum Calls {
 /// * The reasoning of other providers is removed. Reasoning that nobody marked stays in messages that nobody else
 ///   marked: it may be the target's own.
 /// * Files that it does not take become a note that says so.
-/// * Calls that it does not take become text, with their results.
+/// * Calls that it does not take become text, with their results; so do answers that were given by a call.
 ///
 /// A message of the model of which nothing is left goes too.
 #[must_use]
@@ -136,6 +150,20 @@ impl<'a> Projection<'a> {
     }
 
     fn next(&mut self, message: &Message) -> Becomes {
+        let told = match self.target.answers {
+            Answers::AsText => output::told(message),
+            Answers::Any => None,
+        };
+        match told {
+            None => self.taken(message),
+            Some(told) => match self.taken(&told) {
+                Becomes::Same => Becomes::Other(Some(told)),
+                other @ Becomes::Other(_) => other,
+            },
+        }
+    }
+
+    fn taken(&mut self, message: &Message) -> Becomes {
         let target = &self.target;
         match message.role {
             Role::Assistant => {

@@ -157,6 +157,7 @@ fn behind(state: &RunState, covered: Covered) -> RunState {
         context: state.context.clone(),
         turns: state.turns,
         deferrals: state.deferrals,
+        rejected: state.rejected,
         reopened: state.reopened,
         calls: calls
             .map(|(number, call)| (*number, call.clone()))

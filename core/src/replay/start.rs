@@ -136,6 +136,7 @@ impl Harness {
             agent: descriptor.metadata.name.clone(),
             input_digest: of_source.input_digest,
             input: of_source.input.clone(),
+            files: of_source.files.clone(),
             descriptor_digest: descriptor.digest(),
             max_turns: descriptor.runtime.max_turns,
             descriptor: serde_json::to_value(&descriptor).map_err(LogError::from)?,
@@ -149,7 +150,7 @@ impl Harness {
             replay: Some(Box::new(origin)),
             trace: replay.trace,
         };
-        self.submit(submitted, &nonce).await
+        self.submit(submitted, &[], &nonce).await
     }
 
     /// `before`: that of the run, where it exists. What the source has recorded since does not make it another one.

@@ -97,6 +97,7 @@ impl Run {
             input_digest: Digest::of(b"go"),
             descriptor: json!({}),
             descriptor_digest: Digest::of(b"{}"),
+            files: Vec::new(),
             session: None,
             workspace: "/w".to_owned(),
             base_dir: "/b".to_owned(),

@@ -201,6 +201,7 @@ impl Stack {
             run: Some(RunId::new(id)?),
             descriptor: self.descriptor.clone(),
             input: "Begin.".to_owned(),
+            files: Vec::new(),
             session: None,
             workspace: self.workspace.display().to_string(),
             base_dir: self.workspace.display().to_string(),

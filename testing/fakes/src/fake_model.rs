@@ -272,6 +272,7 @@ struct Progress {
 #[derive(Clone, Debug)]
 pub struct FakeModel {
     steps: Arc<Vec<Step>>,
+    capabilities: ModelCapabilities,
     progress: Arc<Mutex<Progress>>,
 }
 
@@ -281,8 +282,18 @@ impl FakeModel {
     pub fn new(steps: impl IntoIterator<Item = Step>) -> Self {
         Self {
             steps: Arc::new(steps.into_iter().collect()),
+            capabilities: ModelCapabilities::NONE.with_tool_use(),
             progress: Arc::default(),
         }
+    }
+
+    /// The same model, which says that it can do this and nothing else. It calls tools unless told otherwise. It still says
+    /// what its steps say: an answer that does not fit an output schema is one that a step lets finish as
+    /// [`FinishReason::Malformed`].
+    #[must_use]
+    pub fn with_capabilities(mut self, capabilities: ModelCapabilities) -> Self {
+        self.capabilities = capabilities;
+        self
     }
 
     /// How many steps were used so far.
@@ -354,7 +365,7 @@ impl ModelProvider for FakeModel {
     }
 
     fn capabilities(&self, _model: &str) -> ModelCapabilities {
-        ModelCapabilities::NONE.with_tool_use()
+        self.capabilities
     }
 
     fn stream(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {

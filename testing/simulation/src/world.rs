@@ -378,6 +378,7 @@ impl World {
             run: Some(self.run.clone()),
             descriptor: self.descriptor.clone(),
             input: input.to_owned(),
+            files: Vec::new(),
             session: Some(self.session()?),
             workspace: "/workspace".to_owned(),
             base_dir: "/base".to_owned(),

@@ -50,6 +50,7 @@ impl Dialect for AnthropicConfig {
         ModelCapabilities::NONE
             .with_tool_use()
             .with_structured_output()
+            .with_schema_with_tools()
             .with_vision_input()
             .with_file_input()
     }

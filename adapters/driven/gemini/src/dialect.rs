@@ -42,7 +42,8 @@ impl Dialect for GeminiConfig {
             .with_audio_input()
             .with_file_input();
         if signs_calls(model) {
-            capabilities.with_signed_calls()
+            // The same generation is the first that keeps to a schema beside tools.
+            capabilities.with_signed_calls().with_schema_with_tools()
         } else {
             capabilities
         }

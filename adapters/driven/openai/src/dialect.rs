@@ -46,6 +46,7 @@ impl Dialect for OpenAiConfig {
         let both = ModelCapabilities::NONE
             .with_tool_use()
             .with_structured_output()
+            .with_schema_with_tools()
             .with_vision_input()
             .with_file_input();
         match self.api {

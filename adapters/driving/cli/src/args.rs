@@ -133,6 +133,9 @@ pub(crate) struct RunArgs {
     /// What to ask it: text, @FILE, or - for standard input [default: Begin.]
     #[arg(long, value_name = "TEXT|@FILE|-", allow_hyphen_values = true)]
     pub(crate) input: Option<String>,
+    /// A file to give to it, before what it is asked: an image, audio, a PDF or text; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) attach: Vec<PathBuf>,
     /// The run's id; a run that exists is continued, or its outcome reported [default: a new one]
     #[arg(long, value_name = "ID")]
     pub(crate) run_id: Option<String>,

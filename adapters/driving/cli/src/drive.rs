@@ -47,9 +47,8 @@ enum Need {
 }
 
 /// Refuses to advance a run whose model this installation cannot ask: the run would fail for good.
-pub(crate) fn check_agent(stack: &Stack, descriptor: &Materialised) -> Result<(), CliError> {
+pub(crate) fn check_agent(stack: &Stack, descriptor: &Materialised) -> Result<Agent, CliError> {
     Agent::new(descriptor, &*stack.harness.ports().models)
-        .map(|_agent| ())
         .map_err(|error| CliError::Usage(error.to_string()))
 }
 

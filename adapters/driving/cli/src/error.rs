@@ -149,6 +149,7 @@ impl CliError {
                 HarnessError::WrongStatus { .. } => "wrong_status",
                 HarnessError::Answered(_) => "answered",
                 HarnessError::Contended(_) => "contended",
+                HarnessError::File(_) => "file",
                 HarnessError::Id(_) => "id",
                 HarnessError::Replay(_) => "replay",
                 HarnessError::Log(LogError::Record { .. } | LogError::Fold { .. }) => "corrupt",

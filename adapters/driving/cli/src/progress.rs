@@ -321,6 +321,10 @@ impl Printer {
                 let why = format!("model: {code} after {tries} tries: {}", text::message(&message));
                 self.fact(Paint::Bad, "failed", &why);
             }
+            Event::AnswerRejected { faults, .. } => {
+                let why = format!("the answer, which does not fit its schema: {}", text::message(&faults.join("; ")));
+                self.fact(Paint::Attention, "rejects", &why);
+            }
             Event::ToolProposed(call) => {
                 self.shown.calls.insert(call.call.clone(), Named::of(&call));
             }

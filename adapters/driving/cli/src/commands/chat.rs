@@ -1,8 +1,11 @@
 //! `chat`: a session at the terminal, one run for each message.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 
 use seaworthy::Start;
+use seaworthy::agent::Agent;
+use seaworthy::files::Attachment;
 use seaworthy::harness::View;
 use seaworthy::ports::state_store::Labels;
 use seaworthy::ports::{QueueName, RunId, SessionId};
@@ -10,6 +13,7 @@ use seaworthy::state::{Outcome, Status};
 
 use super::{Context, id};
 use crate::args::ChatArgs;
+use crate::attach;
 use crate::descriptor::{load, utf8};
 use crate::drive::{Drive, Driven, advise, check_agent, drive};
 use crate::error::{CliError, Exit};
@@ -24,6 +28,7 @@ use crate::typed::{MAX_LINE, Typed, typed};
 /// Who grants approvals of a chat started with `--yes`.
 const GRANTED_BY: &str = "chat --yes";
 const HELP: &str = "  a line is a message; one that ends with \\ goes on with the next
+  /attach FILE  gives a file (an image, audio, a PDF, text) to the next message
   /session  shows how to go on with this session later
   /help     shows this
   /exit     ends (or Ctrl-D)";
@@ -36,6 +41,7 @@ struct Chat<'a> {
     how: Drive,
     start: Start,
     session: SessionId,
+    agent: Agent,
     /// How to name the session again.
     again: String,
 }
@@ -48,6 +54,7 @@ pub(super) async fn chat(context: &Context, args: ChatArgs) -> Result<Exit, CliE
         run: None,
         descriptor,
         input: String::new(),
+        files: Vec::new(),
         session,
         workspace: utf8(&context.workspace()?, "the workspace")?,
         base_dir: utf8(&base_dir, "the folder of the descriptor")?,
@@ -67,7 +74,7 @@ async fn begin(
     args: &ChatArgs,
     mut start: Start,
 ) -> Result<Exit, CliError> {
-    check_agent(stack, &start.descriptor)?;
+    let agent = check_agent(stack, &start.descriptor)?;
     let session = match &start.session {
         Some(session) => session.clone(),
         None => {
@@ -77,7 +84,7 @@ async fn begin(
     };
     let is_new = start.session.replace(session.clone()).is_none();
     let flag = flag_for(&stack.store);
-    let agent = args.agent.display();
+    let path = args.agent.display();
     let chat = Chat {
         context,
         stack,
@@ -87,8 +94,9 @@ async fn begin(
             user: context.environment.user.clone(),
         },
         start,
-        again: format!("seaworthy chat {agent} --session {session}{flag}"),
+        again: format!("seaworthy chat {path} --session {session}{flag}"),
         session,
+        agent,
     };
     chat.greet(is_new);
     chat.hold().await
@@ -127,6 +135,7 @@ impl Chat<'_> {
                 return Ok(exit);
             }
         }
+        let mut files = Vec::new();
         loop {
             let message = match self.message().await? {
                 Typed::Line(message) => message,
@@ -144,16 +153,37 @@ impl Chat<'_> {
                     self.context.output.note(&self.again);
                     continue;
                 }
-                _ => {}
+                command => {
+                    if let Some(path) = command.strip_prefix("/attach ") {
+                        self.attach(path.trim(), &mut files);
+                        continue;
+                    }
+                }
             }
             let start = Start {
                 input: message,
+                files: std::mem::take(&mut files),
                 ..self.start.clone()
             };
             let started = self.stack.harness.start(start).await?;
             if let Some(exit) = self.advance(&started.run, Shown::default()).await? {
                 return Ok(exit);
             }
+        }
+    }
+
+    /// Gives a file to the next message, or says why not: whoever mistyped a name goes on typing.
+    fn attach(&self, path: &str, files: &mut Vec<Attachment>) {
+        let attached = attach::read(Path::new(path)).and_then(|file| {
+            files.push(file);
+            attach::check(&self.agent, files).inspect_err(|_refused| {
+                files.pop();
+            })
+        });
+        let output = self.context.output;
+        match attached {
+            Ok(()) => output.note(&format!("{} is given to the next message", clean(path))),
+            Err(error) => output.note(&clean(&error.to_string())),
         }
     }
 

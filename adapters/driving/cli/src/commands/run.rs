@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{Context, id};
 use crate::args::RunArgs;
+use crate::attach;
 use crate::descriptor::{bounded, load, utf8};
 use crate::drive::{Drive, check_agent, conclude, drive};
 use crate::error::{CliError, Exit};
@@ -33,6 +34,11 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, CliErr
     let queue: Option<QueueName> = args.queue.as_deref().map(id).transpose()?;
     let (descriptor, base_dir) = load(&args.agent, &args.model)?;
     let input = input(args.input.as_deref())?;
+    let files = args
+        .attach
+        .iter()
+        .map(|path| attach::read(path))
+        .collect::<Result<Vec<_>, _>>()?;
     let workspace = utf8(&context.workspace()?, "the workspace")?;
     let store = context.store()?;
     if args.detach && store == Store::Memory {
@@ -47,12 +53,13 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, CliErr
         .as_ref()
         .is_none_or(|view| view.state.outcome.is_none())
     {
-        check_agent(&stack, &descriptor)?;
+        attach::check(&check_agent(&stack, &descriptor)?, &files)?;
     }
     let start = Start {
         run,
         descriptor,
         input,
+        files,
         session,
         workspace,
         base_dir: utf8(&base_dir, "the folder of the descriptor")?,

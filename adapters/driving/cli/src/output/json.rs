@@ -33,6 +33,9 @@ pub(crate) struct Run {
     pub(crate) turns: u32,
     pub(crate) records: u64,
     pub(crate) output: Option<String>,
+    /// The output as JSON, where it must fit the agent's output schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<Value>,
     pub(crate) error: Option<Failure>,
     pub(crate) cancelled: Option<Cancelled>,
     pub(crate) usage: Usage,
@@ -115,6 +118,7 @@ impl Run {
             turns: state.turns,
             records: state.link.seq.0,
             output,
+            value: state.output_value(),
             error,
             cancelled,
             usage: state.usage,

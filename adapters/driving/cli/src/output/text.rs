@@ -212,6 +212,7 @@ fn about(event: &Event) -> String {
             tries,
             ..
         } => format!("{code} after {tries} tries: {}", message(why)),
+        Event::AnswerRejected { faults, .. } => message(&faults.join("; ")),
         Event::ToolProposed(call) => {
             format!("{} {} {}", call.call, call.tool, arguments(&call.arguments))
         }

@@ -6,6 +6,8 @@
     reason = "what fails in a helper fails its test"
 )]
 
+mod answers;
+mod attached;
 mod bad_input;
 mod chat;
 #[cfg(feature = "conform")]
