@@ -218,6 +218,10 @@ impl Link {
                 "the server answers with no message of the protocol",
             ));
         }
+        let announced = response.content_length().unwrap_or_default();
+        if announced > MAX_MESSAGE_BYTES as u64 {
+            return Err(Fault::TooLarge);
+        }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|_error| BROKEN)? {
             if body.len() + chunk.len() > MAX_MESSAGE_BYTES {

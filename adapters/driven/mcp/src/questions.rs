@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::answers;
 use crate::connection::Outbox;
@@ -26,6 +26,9 @@ const MOST_OPEN: usize = 16;
 const MOST_REPLIES: usize = 64;
 /// How long a question waits that belongs to no call.
 const UNCALLED: Duration = Duration::from_secs(10);
+/// How long after the last of its calls a question is refused that nobody answered: a server that was told first that its
+/// call is called off does not answer that for want of an answer of its own.
+const AFTER_CALLS: Duration = Duration::from_secs(1);
 /// The longest name of a question that is remembered, in bytes as it is written.
 const LONGEST_ID: usize = 256;
 
@@ -236,7 +239,7 @@ impl Question {
             Self::Ping => Ok(json!({})),
             Self::User(host, question) => {
                 let schema = Schema::compile(&question.schema);
-                let answer = timeout_at(until, host.elicit(question)).await;
+                let answer = answered(until, host.elicit(question)).await;
                 Ok(match answer.unwrap_or(Elicited::Cancelled) {
                     Elicited::Accepted(content)
                         if content.is_object()
@@ -249,9 +252,9 @@ impl Question {
                 })
             }
             Self::Model(host, question) => {
-                let answer = timeout_at(until, host.sample(question)).await;
+                let answer = answered(until, host.sample(question)).await;
                 let refused = Err((REJECTED, "the host does not make this model call"));
-                let Ok(Sampled::Answered { model, content }) = answer else {
+                let Some(Sampled::Answered { model, content }) = answer else {
                     return refused;
                 };
                 match answers::block(&content) {
@@ -261,6 +264,17 @@ impl Question {
                     None => refused,
                 }
             }
+        }
+    }
+}
+
+/// What a host answers in time.
+async fn answered<T>(until: Instant, host: impl Future<Output = T>) -> Option<T> {
+    match timeout_at(until, host).await {
+        Ok(answer) => Some(answer),
+        Err(_late) => {
+            sleep(AFTER_CALLS).await;
+            None
         }
     }
 }
