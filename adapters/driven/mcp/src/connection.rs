@@ -195,7 +195,9 @@ struct Open<'a> {
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        if !self.connection.inbox.strike(self.id) || !(self.is_known && self.may_be_called_off) {
+        let was_open = self.connection.inbox.strike(self.id);
+        let is_called_off = was_open && self.is_known && self.may_be_called_off;
+        if !is_called_off {
             return;
         }
         let message = json!({

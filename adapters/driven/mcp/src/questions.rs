@@ -81,7 +81,7 @@ struct SampleMessage {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum OneOrMore {
-    One(wire::ContentBlock),
+    One(Box<wire::ContentBlock>),
     More(Vec<wire::ContentBlock>),
 }
 
@@ -176,7 +176,7 @@ impl Questions {
                 for message in params.messages {
                     let role = answers::role(&message.role);
                     let blocks = match message.content {
-                        OneOrMore::One(block) => vec![block],
+                        OneOrMore::One(block) => vec![*block],
                         OneOrMore::More(blocks) => blocks,
                     };
                     for block in blocks {
