@@ -29,7 +29,8 @@ fn place() -> (String, String) {
 fn program(name: &str, arguments: &[&str], env: &[(&str, &str)]) -> Transport {
     let program = format!("{}/{name}/dist/index.js", place().1);
     let path = std::env::var("PATH").unwrap();
-    let env = env.iter().chain([&("PATH", path.as_str())]);
+    let path = ("PATH", path.as_str());
+    let env = env.iter().chain([&path]);
     let words = ["node", &program].into_iter().chain(arguments.to_vec());
     Transport::Stdio(StdioCommand {
         argv: words.map(str::to_owned).collect(),
