@@ -11,6 +11,7 @@
 //! | `sqlite` | `sqlite` | state store, durable runtime, checkpoint store; one file |
 //! | `postgres` | `postgres` | state store, durable runtime, checkpoint store; any number of machines |
 //! | `local-fs` | `local_fs` | blob store in a folder |
+//! | `mcp` | `mcp` | servers of the Model Context Protocol |
 //! | `process` | `process` | sandbox of plain, supervised processes; Linux |
 //! | `ring` | | digests about twice as fast where the processor has no instructions for SHA-256; needs a C compiler |
 //! | `scripted` | `scripted` | a model that follows a script |
@@ -74,6 +75,8 @@ pub use seaworthy_anthropic as anthropic;
 pub use seaworthy_gemini as gemini;
 #[cfg(feature = "local-fs")]
 pub use seaworthy_local_fs as local_fs;
+#[cfg(feature = "mcp")]
+pub use seaworthy_mcp as mcp;
 #[cfg(feature = "memory")]
 pub use seaworthy_memory as memory;
 #[cfg(feature = "model-decorators")]

@@ -326,7 +326,7 @@ impl<'a> Held<'a> {
             while let Some(signal) = self.waiting_mail() {
                 self.hear(signal).await?;
             }
-            let next = self.judged(machine::next(self.state()));
+            let next = machine::next(self.state());
             let Some(step) = self.replay(next).await? else {
                 continue;
             };
@@ -411,36 +411,6 @@ impl<'a> Held<'a> {
             number = number.saturating_add(1);
         }
         Ok(())
-    }
-
-    /// Holds the newest answer of the model against the schema that it must fit: the run ends with it, or it goes back to
-    /// the model, or it was given back before and the run fails. All that this depends on is on record.
-    fn judged(&self, step: Step) -> Step {
-        if !matches!(step, Step::Answer(_) | Step::Propose) {
-            return step;
-        }
-        let state = self.state();
-        let (Some(schema), Some(answer)) = (
-            state.submitted.output_schema(),
-            state.messages.last().filter(|last| output::is_answer(last)),
-        ) else {
-            return step;
-        };
-        match Contract::compile(schema).map(|contract| contract.read(answer)) {
-            Ok(Ok(value)) => Step::Answer(value.to_string()),
-            Ok(Err(faults)) if state.rejected < output::MAX_REPAIRS => Step::Reject(faults),
-            Ok(Err(faults)) => Step::Fail {
-                code: "invalid_answer",
-                message: format!(
-                    "the model's answer does not fit the output schema, although it was given back before: {}",
-                    faults.join("; ")
-                ),
-            },
-            Err(message) => Step::Fail {
-                code: "no_agent",
-                message,
-            },
-        }
     }
 
     /// The session learns of the answer before the log is sealed: a crash in between only adds it again, to no effect.

@@ -3,6 +3,7 @@
 use seaworthy_ports::CallId;
 
 use crate::event::WaitReason;
+use crate::output::{self, Contract};
 use crate::state::{Call, CallStatus, Phase, RunState};
 use crate::tool::SideEffect;
 
@@ -78,7 +79,7 @@ pub fn next(state: &RunState) -> Step {
     }
     match &state.phase {
         Phase::Thinking => think(state),
-        Phase::Acting { calls } if calls.is_empty() => Step::Propose,
+        Phase::Acting { calls } if calls.is_empty() => judged(state, Step::Propose),
         Phase::Acting { .. } => act(state),
     }
 }
@@ -87,7 +88,7 @@ fn think(state: &RunState) -> Step {
     if let Some(last) = state.messages.last()
         && last.role == seaworthy_ports::model_provider::Role::Assistant
     {
-        return Step::Answer(last.text());
+        return judged(state, Step::Answer(last.text()));
     }
     if state.turns >= state.submitted.max_turns {
         let message = format!(
@@ -100,6 +101,31 @@ fn think(state: &RunState) -> Step {
         };
     }
     Step::CallModel
+}
+
+/// Holds the newest answer of the model against the schema that it must fit: the run ends with it, or it goes back to the
+/// model, or it was given back before and the run fails. `step`: what comes next where there is no schema, or where the
+/// model wants tools called.
+fn judged(state: &RunState, step: Step) -> Step {
+    let answer = state.messages.last().filter(|last| output::is_answer(last));
+    let (Some(schema), Some(answer)) = (state.submitted.output_schema(), answer) else {
+        return step;
+    };
+    match Contract::compile(schema).map(|contract| contract.read(answer)) {
+        Ok(Ok(value)) => Step::Answer(value.to_string()),
+        Ok(Err(faults)) if state.rejected < output::MAX_REPAIRS => Step::Reject(faults),
+        Ok(Err(faults)) => Step::Fail {
+            code: "invalid_answer",
+            message: format!(
+                "the model's answer does not fit the output schema, although it was given back before: {}",
+                faults.join("; ")
+            ),
+        },
+        Err(message) => Step::Fail {
+            code: "no_agent",
+            message,
+        },
+    }
 }
 
 fn act(state: &RunState) -> Step {

@@ -5,6 +5,7 @@ fn main() {
     for (variable, flag) in [
         ("SEAWORTHY_TEST_AIMOCK", "has_aimock"),
         ("SEAWORTHY_TEST_SMALL_MODEL", "has_small_model"),
+        ("SEAWORTHY_TEST_MCP", "has_mcp"),
     ] {
         println!("cargo::rustc-check-cfg=cfg({flag})");
         println!("cargo::rerun-if-env-changed={variable}");

@@ -6,6 +6,7 @@
 mod account;
 mod aimock;
 mod install;
+mod mcp;
 pub(crate) mod postgres;
 mod rotel;
 mod server;
@@ -91,6 +92,8 @@ pub(crate) enum Kind {
     SmallModel,
     /// Rotel, an OpenTelemetry collector
     Rotel,
+    /// The reference servers of the Model Context Protocol
+    Mcp,
 }
 
 impl Kind {
@@ -100,6 +103,7 @@ impl Kind {
             Self::Aimock => "aimock",
             Self::SmallModel => "small-model",
             Self::Rotel => "rotel",
+            Self::Mcp => "mcp",
         }
     }
 
@@ -110,6 +114,7 @@ impl Kind {
             Self::Aimock => "SEAWORTHY_TEST_AIMOCK",
             Self::SmallModel => "SEAWORTHY_TEST_SMALL_MODEL",
             Self::Rotel => "SEAWORTHY_TEST_ROTEL",
+            Self::Mcp => "SEAWORTHY_TEST_MCP",
         }
     }
 
@@ -130,6 +135,7 @@ impl Kind {
             Self::Aimock => Box::new(aimock::Aimock::default()),
             Self::SmallModel => Box::new(small_model::SmallModel::default()),
             Self::Rotel => Box::new(rotel::Rotel::default()),
+            Self::Mcp => Box::new(mcp::Mcp::default()),
         }
     }
 
@@ -140,6 +146,7 @@ impl Kind {
             Self::Aimock => aimock::provide(),
             Self::SmallModel => small_model::provide(),
             Self::Rotel => rotel::provide(),
+            Self::Mcp => mcp::provide(),
         }
     }
 

@@ -15,8 +15,10 @@
 //! }
 //! ```
 //!
-//! An adapter that reaches servers in another way turns the script into one itself, in [`Harness::server`].
+//! An adapter that reaches servers at an address has [`listen`] serve them there, in [`Harness::server`]. One that reaches
+//! them in yet another way turns the script into a server itself.
 
+mod address;
 mod bounds;
 mod calls;
 mod deaths;
@@ -39,6 +41,7 @@ use seaworthy_ports::mcp::{Mcp, Transport};
 
 use crate::Adapter;
 
+pub use address::listen;
 pub use bounds::*;
 pub use calls::*;
 pub use deaths::*;
@@ -136,6 +139,7 @@ macro_rules! __mcp_scenarios {
             "MC-4" a_tool_without_a_name_is_malformed
             "MC-4" hints_arrive_as_the_server_gave_them
             "MC-4" arguments_that_do_not_fit_never_reach_the_server
+            "MC-4" a_schema_that_points_elsewhere_lets_no_arguments_through
             "MC-4" data_that_do_not_fit_are_malformed
             "MC-4" a_tool_that_nobody_listed_is_not_found
             "MC-5" a_question_to_the_user_reaches_the_host
@@ -144,12 +148,14 @@ macro_rules! __mcp_scenarios {
             "MC-5" without_a_host_every_question_is_refused
             "MC-5" a_host_that_never_answers_does_not_outlast_the_call
             "MC-6" a_message_that_is_too_large_is_refused_and_the_session_goes_on
+            "MC-6" a_hundred_megabytes_are_refused_and_the_session_goes_on
             "MC-6" a_message_below_the_bound_arrives
             "MC-6" a_list_without_an_end_is_refused_and_the_session_goes_on
             "MC-6" a_list_of_the_most_entries_arrives
             "MC-7" no_error_and_no_debug_output_holds_what_was_said
             "MC-7" a_server_that_complains_is_neither_stalled_nor_quoted
             "MC-7" an_address_with_credentials_is_rejected
+            "MC-7" credentials_follow_no_redirect_to_another_origin
         ] }
     };
 }

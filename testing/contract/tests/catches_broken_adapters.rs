@@ -239,12 +239,15 @@ breaks! { mcp, servers;
     twins_that_nobody_tells_apart: FIRST_OF_TWINS => ["MC-4"];
     a_destructive_tool_made_harmless: HARMLESS => ["MC-4"];
     arguments_of_any_shape: ANY_ARGUMENTS => ["MC-4"];
+    a_schema_that_is_taken_for_none: FORGIVES_SCHEMAS => ["MC-4"];
     a_host_that_is_never_asked: NO_HOST => ["MC-5"];
     sampling_that_is_not_declared: SECRET_SAMPLING => ["MC-5"];
     a_session_that_dies_of_a_large_answer: DIES_OF_SIZE => ["MC-6"];
+    a_session_that_dies_of_a_huge_answer: DIES_OF_HUGE => ["MC-6"];
     an_endless_list_that_is_cut: CUTS_LISTS => ["MC-6"];
     an_error_that_quotes_the_arguments: QUOTES => ["MC-7"];
     a_password_in_an_address: SHOWS_ADDRESS => ["MC-7"];
+    a_password_that_follows_a_redirect: FOLLOWS_REDIRECTS => ["MC-7"];
 }
 
 breaks! { clock, clocks;
@@ -430,6 +433,6 @@ fn the_lists_are_as_long_as_they_are_known_to_be() {
     assert_eq!(seaworthy_contract::clock::SCENARIOS.len(), 6);
     assert_eq!(seaworthy_contract::entropy::SCENARIOS.len(), 4);
     assert_eq!(seaworthy_contract::sandbox::SCENARIOS.len(), 44);
-    assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 58);
+    assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 61);
     assert_eq!(seaworthy_contract::observer::SCENARIOS.len(), 14);
 }

@@ -1,4 +1,5 @@
-//! Nothing but tests: model adapters on servers that nobody here wrote, which `cargo xtask services` starts.
+//! Nothing but tests: adapters on servers that nobody here wrote, which `cargo xtask services` starts.
 //!
 //! `tests/aimock.rs` is about formats: one server speaks those of four providers and answers as `aimock.json` says.
 //! `tests/small_model.rs` asks a real model behind llama.cpp; what it says is not looked at, only its shape.
+//! `tests/mcp.rs` talks to the reference servers of the Model Context Protocol, over both transports.

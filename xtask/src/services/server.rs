@@ -371,7 +371,8 @@ fn free_port(wanted: Option<u16>) -> Result<u16, Failure> {
         .map_err(|error| Failure::new(format!("no free port on the loopback interface: {error}")))
 }
 
-fn is_taken(port: u16) -> bool {
+/// Whether somebody listens on this port.
+pub(super) fn is_taken(port: u16) -> bool {
     listen(port).is_err()
 }
 

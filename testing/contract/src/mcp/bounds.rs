@@ -26,6 +26,19 @@ pub async fn a_message_that_is_too_large_is_refused_and_the_session_goes_on<H: H
 }
 
 /// MC-6.
+pub async fn a_hundred_megabytes_are_refused_and_the_session_goes_on<H: Harness>(
+    harness: H,
+) -> Outcome {
+    let stage = Stage::of(harness, "usual").await?;
+    let session = stage.session().await?;
+    let did = "called a tool that answers ten times what a message may be";
+    let answer = made(&session, call("huge", json!({}))).await?;
+    fails(did, answer, &[Kind::TooLarge], Effect::Unknown)?;
+    is_usable(&session, "a hundred megabytes").await?;
+    stage.called("huge", 1)
+}
+
+/// MC-6.
 pub async fn a_message_below_the_bound_arrives<H: Harness>(harness: H) -> Outcome {
     let stage = Stage::of(harness, "usual").await?;
     let session = stage.session().await?;

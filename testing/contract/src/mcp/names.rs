@@ -117,6 +117,23 @@ pub async fn arguments_that_do_not_fit_never_reach_the_server<H: Harness>(harnes
     stage.called("strict", 1)
 }
 
+/// MC-4. Nothing is known of such arguments, so none of them fits.
+pub async fn a_schema_that_points_elsewhere_lets_no_arguments_through<H: Harness>(
+    harness: H,
+) -> Outcome {
+    let stage = Stage::of(harness, "elsewhere").await?;
+    let session = stage.session().await?;
+    let pointing = stage.script.tools.iter().map(|tool| tool.name.as_str());
+    for tool in pointing.filter(|name| *name != "echo") {
+        let did = format!("called {tool}, whose schema points to something outside itself");
+        let answer = made(&session, call(tool, json!({"path": "a"}))).await?;
+        let kinds = [Kind::Malformed, Kind::InvalidArguments];
+        fails(&did, answer, &kinds, Effect::None)?;
+        stage.called(tool, 0)?;
+    }
+    is_usable(&session, "calls of tools with such schemas").await
+}
+
 /// MC-4.
 pub async fn data_that_do_not_fit_are_malformed<H: Harness>(harness: H) -> Outcome {
     let stage = Stage::of(harness, "usual").await?;

@@ -30,6 +30,7 @@ pub(crate) fn script(name: &str) -> Option<Script> {
         "twins" => of_tools(&["twin", "other", "twin"]),
         "lookalikes" => lookalikes(),
         "nameless" => of_tools(&["fine", ""]),
+        "elsewhere" => elsewhere(),
         "endless" => Script {
             is_endless: true,
             page: 500,
@@ -98,6 +99,25 @@ fn lookalikes() -> Script {
     let same = name.strip_prefix(&format!("{ALIAS}__")).unwrap_or_default();
     of_tools(&[changed, same])
 }
+
+/// Tools whose arguments look as something outside of their schema says, and one that needs nothing of the kind.
+fn elsewhere() -> Script {
+    let pointing = ELSEWHERE.iter().enumerate().map(|(at, place)| Tool {
+        input_schema: json!({"type": "object", "properties": {"path": {"$ref": place}}}),
+        ..Tool::new(format!("pointing_{at}"), Does::Echoes)
+    });
+    Script {
+        tools: pointing.chain([Tool::new("echo", Does::Echoes)]).collect(),
+        ..Script::default()
+    }
+}
+
+/// Places outside of a schema.
+pub(crate) const ELSEWHERE: &[&str] = &[
+    "http://127.0.0.1:9/schema.json",
+    "file:///etc/hostname",
+    "another.json#/$defs/path",
+];
 
 fn stubborn(stubborn: Stubborn) -> Script {
     Script {
@@ -238,6 +258,7 @@ fn usual() -> Script {
         Tool::new("noise", Does::WritesNoise),
         Tool::new("long", Does::AnswersAtLength(MAX_MESSAGE_BYTES - ENVELOPE)),
         Tool::new("too_long", Does::AnswersAtLength(MAX_MESSAGE_BYTES + 1)),
+        Tool::new("huge", Does::AnswersAtLength(10 * MAX_MESSAGE_BYTES)),
         Tool::new(
             "progress",
             Does::ReportsProgress {

@@ -6,9 +6,11 @@ use std::error::Error;
 use seaworthy_ports::mcp::{Authorization, Endpoint, Kind, McpError, McpServer, Transport};
 use seaworthy_ports::{Secret, ServerAlias};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::stage::{CANARY, LONG, Stage, call, is_usable, made};
 use super::{ALIAS, Harness};
+use crate::http::{Act, listen};
 use crate::outcome::{Halt, Outcome, broken, holds, id, refused, within};
 
 /// Everything that an error says, its causes included.
@@ -118,6 +120,53 @@ pub async fn an_address_with_credentials_is_rejected<H: Harness>(harness: H) -> 
             says_nothing(did, &words(error))?;
         }
         refused(did, connected.map(|_session| ()), Kind::Rejected)?;
+    }
+    Ok(())
+}
+
+/// MC-7.
+pub async fn credentials_follow_no_redirect_to_another_origin<H: Harness>(harness: H) -> Outcome {
+    let mcp = harness.mcp();
+    if !mcp.capabilities().streamable_http {
+        return Err(Halt::NotDeclared {
+            capability: "streamable_http",
+            reason: "it reaches nothing over HTTP",
+        });
+    }
+    for status in [301, 302, 303, 307, 308] {
+        let (asked, mut requests) = mpsc::unbounded_channel();
+        let (left, _) = mpsc::unbounded_channel();
+        let elsewhere = listen(|_request| Vec::new(), asked, left).await;
+        let head = format!(
+            "HTTP/1.1 {status} Elsewhere\r\nlocation: {elsewhere}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        let redirect = move |_request: &str| vec![Act::Say(head.clone().into_bytes())];
+        let (asked, _) = mpsc::unbounded_channel();
+        let (left, _) = mpsc::unbounded_channel();
+        let server = McpServer {
+            alias: id(ServerAlias::new(ALIAS))?,
+            transport: Transport::StreamableHttp(Endpoint {
+                url: listen(redirect, asked, left).await,
+                authorization: Authorization::Bearer(Secret::new(CANARY)),
+                headers: BTreeMap::new(),
+            }),
+            connect_timeout: LONG,
+            request_timeout: LONG,
+            host: None,
+        };
+        let did = format!("connected to a server that redirects to another with HTTP {status}");
+        match within(&did, mcp.connect(server)).await? {
+            Ok(_session) => return Err(broken(did, "an error", "a session")),
+            Err(error) => says_nothing(&did, &words(&error))?,
+        }
+        while let Ok(request) = requests.try_recv() {
+            holds(
+                !request.contains(CANARY),
+                did.as_str(),
+                "no credential at the other server",
+                "a request with one",
+            )?;
+        }
     }
     Ok(())
 }

@@ -92,7 +92,7 @@ fn complain() -> io::Result<()> {
 }
 
 /// Why a server does not go on.
-enum Stop {
+pub(super) enum Stop {
     Dies,
     Failed(Halt),
 }
@@ -112,10 +112,10 @@ struct Open {
 }
 
 /// What a server remembers.
-struct Server<W> {
+pub(super) struct Server<W> {
     script: Script,
     journal: Journal,
-    out: W,
+    pub(super) out: W,
     open: Vec<Open>,
     /// Answers that wait for more calls.
     held: Vec<(Value, Value)>,
@@ -125,7 +125,7 @@ struct Server<W> {
 }
 
 impl<W: Write> Server<W> {
-    fn new(script: Script, journal: Journal, out: W) -> Self {
+    pub(super) fn new(script: Script, journal: Journal, out: W) -> Self {
         Self {
             script,
             journal,
@@ -161,7 +161,7 @@ impl<W: Write> Server<W> {
     }
 
     /// Takes one message of the client's.
-    fn take(&mut self, line: &str) -> Result<(), Stop> {
+    pub(super) fn take(&mut self, line: &str) -> Result<(), Stop> {
         let message: Value = serde_json::from_str(line)
             .map_err(|error| broken("read a client's message", "JSON", error))?;
         if self.script.start == Start::Silent {

@@ -48,6 +48,13 @@ impl<H: Harness> Stage<H> {
         let crew = Crew::new()?;
         let journal = Journal(crew.journal.clone());
         let tokens = Arc::<Tokens>::default();
+        let is_guarded = matches!(script.access, Access::ExpiredOnce | Access::NeverAllowed);
+        if is_guarded && !harness.mcp().capabilities().oauth {
+            return Err(Halt::NotDeclared {
+                capability: "oauth",
+                reason: "it refreshes no tokens",
+            });
+        }
         let mut transport = match harness.server(&script, &journal).await {
             Some(transport) => transport,
             None if script.access != Access::Open => {
@@ -57,9 +64,7 @@ impl<H: Harness> Stage<H> {
             }
             None => Transport::Stdio(command(&crew, &harness, &script)?),
         };
-        if let (Transport::StreamableHttp(endpoint), Access::ExpiredOnce | Access::NeverAllowed) =
-            (&mut transport, script.access)
-        {
+        if let (Transport::StreamableHttp(endpoint), true) = (&mut transport, is_guarded) {
             endpoint.authorization = Authorization::OAuth(OAuth {
                 client_id: "contract".to_owned(),
                 client_secret: Some(Secret::new(CANARY)),

@@ -13,6 +13,8 @@ use seaworthy_ports::mcp::{
     McpServerInfo, McpSession, McpTool, Transport, tool_name,
 };
 use seaworthy_ports::{AdapterInfo, Effect, Latch, ServerAlias, async_trait};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::in_process;
 
@@ -40,6 +42,9 @@ pub(crate) const CUTS_LISTS: u8 = 21;
 pub(crate) const QUOTES: u8 = 22;
 pub(crate) const SHOWS_ADDRESS: u8 = 23;
 pub(crate) const REFRESHES_NOTHING: u8 = 24;
+pub(crate) const FOLLOWS_REDIRECTS: u8 = 25;
+pub(crate) const FORGIVES_SCHEMAS: u8 = 26;
+pub(crate) const DIES_OF_HUGE: u8 = 27;
 
 pub(crate) struct Broken {
     inner: FakeMcp,
@@ -97,6 +102,11 @@ impl Mcp for Adapter {
             Transport::StreamableHttp(endpoint) if self.bug == REFRESHES_NOTHING => {
                 endpoint.authorization = Authorization::None;
             }
+            Transport::StreamableHttp(endpoint) if self.bug == FOLLOWS_REDIRECTS => {
+                if let Authorization::Bearer(token) = &endpoint.authorization {
+                    follow(&endpoint.url, token.expose()).await;
+                }
+            }
             _ => {}
         }
         if self.bug == NO_HOST {
@@ -112,6 +122,25 @@ impl Mcp for Adapter {
             tools: Mutex::default(),
             is_dead: Mutex::default(),
         }))
+    }
+}
+
+/// Sends `token` wherever a server that does not want it says it should go.
+async fn follow(url: &str, token: &str) {
+    let ask = async |url: &str| {
+        let address = url.strip_prefix("http://")?.split('/').next()?;
+        let mut connection = TcpStream::connect(address).await.ok()?;
+        let request = format!("POST / HTTP/1.1\r\nauthorization: Bearer {token}\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.ok()?;
+        let location = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("location: "));
+        location.map(str::to_owned)
+    };
+    if let Some(elsewhere) = ask(url).await {
+        let _nothing = ask(&elsewhere).await;
     }
 }
 
@@ -210,6 +239,9 @@ impl McpSession for Session {
             DEAF_TO_CANCEL => call.cancel = Latch::never(),
             NO_PROGRESS => call.on_progress = None,
             NO_METADATA => call.meta.clear(),
+            FORGIVES_SCHEMAS if call.tool.starts_with("pointing") => {
+                call.tool = "echo".to_owned();
+            }
             ANY_ARGUMENTS if call.tool == "strict" => call.tool = "echo".to_owned(),
             STAYS_DEAD if *self.is_dead.lock().unwrap() => {
                 return Err(error(Kind::Unavailable, "the server is gone"));
@@ -234,6 +266,10 @@ impl McpSession for Session {
                     Err(failed)
                 }
                 DIES_OF_SIZE if failed.kind() == Kind::TooLarge => {
+                    self.inner.close().await?;
+                    Err(failed)
+                }
+                DIES_OF_HUGE if call.tool == "huge" => {
                     self.inner.close().await?;
                     Err(failed)
                 }

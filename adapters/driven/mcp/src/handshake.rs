@@ -1,0 +1,106 @@
+//! How a connection begins: both sides say who they are, and agree on a version of the protocol.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use rmcp::model as wire;
+use seaworthy_ports::mcp::{McpServer, McpServerInfo, Transport};
+use serde_json::json;
+use tokio::time::{Instant, timeout_at};
+
+use crate::answers;
+use crate::config::McpConfig;
+use crate::connection::{Connection, Request, Wire};
+use crate::error::Fault;
+use crate::http::Link;
+use crate::inbox::Inbox;
+
+pub(crate) const INITIALIZE: &str = "initialize";
+/// What is offered.
+const NEWEST: &str = "2025-11-25";
+/// What is taken, if the server would rather have it.
+const SPOKEN: [&str; 4] = [NEWEST, "2025-06-18", "2025-03-26", "2024-11-05"];
+
+/// Starts or reaches a server and greets it. Dropping the future leaves nothing.
+pub(crate) async fn connect(
+    server: &McpServer,
+    config: &McpConfig,
+) -> Result<(Connection, McpServerInfo), Fault> {
+    let until = Instant::now() + server.connect_timeout;
+    match timeout_at(until, greet(server, config, until)).await {
+        Ok(connected) => connected,
+        Err(_late) => Err(Fault::Timeout),
+    }
+}
+
+async fn greet(
+    server: &McpServer,
+    config: &McpConfig,
+    until: Instant,
+) -> Result<(Connection, McpServerInfo), Fault> {
+    let connection = reach(server, config)?;
+    let asks = if server.host.is_some() {
+        json!({"elicitation": {}, "sampling": {}})
+    } else {
+        json!({})
+    };
+    let params = json!({
+        "protocolVersion": NEWEST,
+        "capabilities": asks,
+        "clientInfo": {"name": "seaworthy", "version": env!("CARGO_PKG_VERSION")},
+    });
+    let request = Request {
+        method: INITIALIZE,
+        until,
+        progress: None,
+        was_sent: &AtomicBool::new(false),
+    };
+    let result = connection.request(request, |_id| params).await?;
+    let result: wire::InitializeResult = answers::read(&result)?;
+    let protocol = result.protocol_version.as_str().to_owned();
+    if !SPOKEN.contains(&protocol.as_str()) {
+        return Err(Fault::Unsupported(
+            "the server speaks no version of the protocol that this adapter knows",
+        ));
+    }
+    if let Wire::Http(link) = connection.wire() {
+        link.agree(&protocol)?;
+    }
+    connection
+        .notify("notifications/initialized", until)
+        .await?;
+    if let Wire::Http(link) = connection.wire() {
+        link.listen();
+    }
+    connection.inbox().greeted();
+    let info = McpServerInfo {
+        name: result.server_info.name,
+        version: result.server_info.version,
+        protocol,
+        instructions: result.instructions,
+        tools: result.capabilities.tools.is_some(),
+        resources: result.capabilities.resources.is_some(),
+        prompts: result.capabilities.prompts.is_some(),
+    };
+    Ok((connection, info))
+}
+
+fn reach(server: &McpServer, config: &McpConfig) -> Result<Connection, Fault> {
+    let inbox = Arc::new(Inbox::new(server.alias.clone(), server.host.clone()));
+    match &server.transport {
+        #[cfg(unix)]
+        Transport::Stdio(command) => {
+            let (pipe, outbox) = crate::stdio::Pipe::start(command, &inbox, config.grace)?;
+            Ok(Connection::new(inbox, outbox, Wire::Stdio(pipe)))
+        }
+        #[cfg(not(unix))]
+        Transport::Stdio(_command) => Err(Fault::Unsupported(
+            "servers are started as processes on Unix systems alone",
+        )),
+        Transport::StreamableHttp(endpoint) => {
+            let link = Link::to(endpoint, server.connect_timeout, &inbox)?;
+            let outbox = Arc::clone(&link);
+            Ok(Connection::new(inbox, outbox, Wire::Http(link)))
+        }
+    }
+}

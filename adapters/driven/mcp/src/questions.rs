@@ -1,0 +1,289 @@
+//! What a server asks: its host answers, or it is refused. Nothing it asks is waited for longer than its own calls are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rmcp::model as wire;
+use seaworthy_ports::ServerAlias;
+use seaworthy_ports::mcp::{Elicitation, Elicited, McpHost, Sampled, Sampling};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::answers;
+use crate::connection::Outbox;
+use crate::schema::Schema;
+
+/// The most questions that a server may have open; more are refused.
+const MOST_OPEN: usize = 16;
+/// The most answers to questions that wait to be sent; a server that asks on is not answered.
+const MOST_REPLIES: usize = 64;
+/// How long a question waits that belongs to no call.
+const UNCALLED: Duration = Duration::from_secs(10);
+/// How long after the last of its calls a question is refused that nobody answered: a server that was told first that its
+/// call is called off does not answer that for want of an answer of its own.
+const AFTER_CALLS: Duration = Duration::from_secs(1);
+/// The longest name of a question that is remembered, in bytes as it is written.
+const LONGEST_ID: usize = 256;
+
+const METHOD_NOT_FOUND: i64 = -32_601;
+const INVALID_PARAMS: i64 = -32_602;
+const TOO_MANY: i64 = -32_000;
+/// What the protocol says when a user does not want a model called.
+const REJECTED: i64 = -1;
+
+/// The questions of one connection.
+pub(crate) struct Questions {
+    server: ServerAlias,
+    host: Option<Arc<dyn McpHost>>,
+    replies: Arc<Semaphore>,
+    open: Arc<Mutex<BTreeMap<String, AbortHandle>>>,
+}
+
+impl fmt::Debug for Questions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Questions({})", self.server)
+    }
+}
+
+/// Why a question is not answered, by its JSON-RPC error.
+type Refused = (i64, &'static str);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ElicitParams {
+    mode: Option<String>,
+    message: String,
+    requested_schema: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SampleParams {
+    messages: Vec<SampleMessage>,
+    system_prompt: Option<String>,
+    max_tokens: u32,
+    tools: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize)]
+struct SampleMessage {
+    role: wire::Role,
+    content: OneOrMore,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(Box<wire::ContentBlock>),
+    More(Vec<wire::ContentBlock>),
+}
+
+fn open(
+    questions: &Mutex<BTreeMap<String, AbortHandle>>,
+) -> MutexGuard<'_, BTreeMap<String, AbortHandle>> {
+    questions.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Questions {
+    pub(crate) fn new(server: ServerAlias, host: Option<Arc<dyn McpHost>>) -> Self {
+        Self {
+            server,
+            host,
+            replies: Arc::new(Semaphore::new(MOST_REPLIES)),
+            open: Arc::default(),
+        }
+    }
+
+    /// Has a question answered, in time for the calls that wait `until` then.
+    pub(crate) fn ask(
+        &self,
+        id: &RawValue,
+        method: &str,
+        params: Option<&RawValue>,
+        until: Option<Instant>,
+        outbox: &Arc<dyn Outbox>,
+    ) {
+        let Ok(permit) = Arc::clone(&self.replies).try_acquire_owned() else {
+            return;
+        };
+        if id.get().len() > LONGEST_ID {
+            return;
+        }
+        let id = id.get().to_owned();
+        let question = self.question(method, params);
+        let until = until.unwrap_or_else(|| Instant::now() + UNCALLED);
+        let outbox = Arc::clone(outbox);
+        let opened = Arc::clone(&self.open);
+        let name = id.clone();
+        let task = async move {
+            let _permit = permit;
+            let answer = match question {
+                Ok(question) => question.answer(until).await,
+                Err(refused) => Err(refused),
+            };
+            open(&opened).remove(&name);
+            let _gone = outbox.send(reply(&name, answer)).await;
+        };
+        // Nothing can be withdrawn before it is entered: the lock is held until it is.
+        let mut open = open(&self.open);
+        let task = tokio::spawn(task);
+        open.insert(id, task.abort_handle());
+    }
+
+    fn question(&self, method: &str, params: Option<&RawValue>) -> Result<Question, Refused> {
+        const UNREADABLE: Refused = (INVALID_PARAMS, "the question cannot be read");
+        fn read<'a, T: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, Refused> {
+            let params = params.map_or("{}", RawValue::get);
+            serde_json::from_str(params).map_err(|_error| UNREADABLE)
+        }
+        if method == "ping" {
+            return Ok(Question::Ping);
+        }
+        let Some(host) = &self.host else {
+            return Err((METHOD_NOT_FOUND, "nobody answers questions here"));
+        };
+        if open(&self.open).len() >= MOST_OPEN {
+            return Err((TOO_MANY, "too many questions at once"));
+        }
+        let host = Arc::clone(host);
+        match method {
+            "elicitation/create" => {
+                let params: ElicitParams = read(params)?;
+                if params.mode.is_some_and(|mode| mode != "form") {
+                    return Err((INVALID_PARAMS, "only forms can be shown"));
+                }
+                let schema = params.requested_schema.ok_or(UNREADABLE)?;
+                let question = Elicitation {
+                    server: self.server.clone(),
+                    message: params.message,
+                    schema,
+                };
+                Ok(Question::User(host, question))
+            }
+            "sampling/createMessage" => {
+                let params: SampleParams = read(params)?;
+                if params.tools.is_some_and(|tools| !tools.is_empty()) {
+                    return Err((INVALID_PARAMS, "a model is called without tools here"));
+                }
+                let mut messages = Vec::new();
+                for message in params.messages {
+                    let role = answers::role(&message.role);
+                    let blocks = match message.content {
+                        OneOrMore::One(block) => vec![*block],
+                        OneOrMore::More(blocks) => blocks,
+                    };
+                    for block in blocks {
+                        let content = answers::content(block).map_err(|_fault| UNREADABLE)?;
+                        messages.push((role, content));
+                    }
+                }
+                let question = Sampling {
+                    server: self.server.clone(),
+                    instructions: params.system_prompt,
+                    messages,
+                    max_tokens: params.max_tokens,
+                };
+                Ok(Question::Model(host, question))
+            }
+            _ => Err((METHOD_NOT_FOUND, "there is no such method")),
+        }
+    }
+
+    /// The server no longer wants to know.
+    pub(crate) fn withdraw(&self, params: Option<&RawValue>) {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Cancelled<'a> {
+            #[serde(borrow)]
+            request_id: &'a RawValue,
+        }
+        let params =
+            params.and_then(|params| serde_json::from_str::<Cancelled<'_>>(params.get()).ok());
+        if let Some(params) = params
+            && let Some(task) = open(&self.open).remove(params.request_id.get())
+        {
+            task.abort();
+        }
+    }
+
+    /// There is nobody left to answer.
+    pub(crate) fn withdraw_all(&self) {
+        for (_id, task) in std::mem::take(&mut *open(&self.open)) {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Questions {
+    fn drop(&mut self) {
+        self.withdraw_all();
+    }
+}
+
+enum Question {
+    Ping,
+    User(Arc<dyn McpHost>, Elicitation),
+    Model(Arc<dyn McpHost>, Sampling),
+}
+
+impl Question {
+    async fn answer(self, until: Instant) -> Result<Value, Refused> {
+        match self {
+            Self::Ping => Ok(json!({})),
+            Self::User(host, question) => {
+                let schema = Schema::compile(&question.schema);
+                let answer = answered(until, host.elicit(question)).await;
+                Ok(match answer.unwrap_or(Elicited::Cancelled) {
+                    Elicited::Accepted(content)
+                        if content.is_object()
+                            && schema.is_some_and(|schema| schema.fits(&content)) =>
+                    {
+                        json!({"action": "accept", "content": content})
+                    }
+                    Elicited::Accepted(_) | Elicited::Declined => json!({"action": "decline"}),
+                    Elicited::Cancelled => json!({"action": "cancel"}),
+                })
+            }
+            Self::Model(host, question) => {
+                let answer = answered(until, host.sample(question)).await;
+                let refused = Err((REJECTED, "the host does not make this model call"));
+                let Some(Sampled::Answered { model, content }) = answer else {
+                    return refused;
+                };
+                match answers::block(&content) {
+                    Some(content) => {
+                        Ok(json!({"role": "assistant", "model": model, "content": content}))
+                    }
+                    None => refused,
+                }
+            }
+        }
+    }
+}
+
+/// What a host answers in time.
+async fn answered<T>(until: Instant, host: impl Future<Output = T>) -> Option<T> {
+    match timeout_at(until, host).await {
+        Ok(answer) => Some(answer),
+        Err(_late) => {
+            sleep(AFTER_CALLS).await;
+            None
+        }
+    }
+}
+
+/// An answer to the question `id`, which is JSON already.
+fn reply(id: &str, answer: Result<Value, Refused>) -> Bytes {
+    let (what, value) = match answer {
+        Ok(result) => ("result", result),
+        Err((code, message)) => ("error", json!({"code": code, "message": message})),
+    };
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"{what}":{value}}}"#).into()
+}

@@ -1,0 +1,33 @@
+//! The contract suite on servers at addresses.
+
+use std::sync::Arc;
+
+use seaworthy_contract::mcp::{self as mc, Journal, Script};
+use seaworthy_mcp::{McpClient, McpConfig};
+use seaworthy_ports::async_trait;
+use seaworthy_ports::mcp::{Mcp, Transport};
+
+struct Addresses;
+
+#[async_trait]
+impl mc::Harness for Addresses {
+    async fn start() -> Self {
+        Self
+    }
+
+    fn mcp(&self) -> Arc<dyn Mcp> {
+        Arc::new(McpClient::new(McpConfig::default()))
+    }
+
+    async fn server(&self, script: &Script, journal: &Journal) -> Option<Transport> {
+        mc::listen(script, journal).await.ok()
+    }
+}
+
+seaworthy_contract::mcp_contract! {
+    harness: Addresses,
+    not_checkable: {
+        an_expired_token_is_refreshed_once_and_the_call_made_once: "it refreshes no tokens, and declares that",
+        a_token_that_refreshing_does_not_help_is_an_authentication_error: "it refreshes no tokens, and declares that",
+    },
+}

@@ -1,0 +1,47 @@
+//! The contract suite on servers that are processes.
+#![cfg(unix)]
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use seaworthy_contract::{Outcome, mcp as mc, process};
+use seaworthy_mcp::{McpClient, McpConfig};
+use seaworthy_ports::async_trait;
+use seaworthy_ports::mcp::Mcp;
+
+/// Long enough for a server that goes when it is asked to, on a busy machine; no scenario demands that one is.
+const GRACE: Duration = Duration::from_millis(300);
+
+struct Processes;
+
+#[async_trait]
+impl mc::Harness for Processes {
+    async fn start() -> Self {
+        Self
+    }
+
+    fn mcp(&self) -> Arc<dyn Mcp> {
+        Arc::new(McpClient::new(McpConfig::default().with_grace(GRACE)))
+    }
+
+    fn server_process(&self) -> Option<Command> {
+        process::this_test("a_server_of_a_scenario", "")
+    }
+}
+
+seaworthy_contract::mcp_contract! {
+    harness: Processes,
+    not_checkable: {
+        an_expired_token_is_refreshed_once_and_the_call_made_once: "it refreshes no tokens, and declares that",
+        a_token_that_refreshing_does_not_help_is_an_authentication_error: "it refreshes no tokens, and declares that",
+        a_lost_session_is_begun_again_and_the_call_made_once: "processes have no sessions to lose",
+        a_session_that_is_lost_again_is_unavailable: "processes have no sessions to lose",
+    }
+}
+
+#[test]
+#[ignore = "scenarios start it in a process of its own"]
+fn a_server_of_a_scenario() -> Outcome {
+    mc::serve()
+}

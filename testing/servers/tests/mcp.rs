@@ -1,0 +1,344 @@
+//! The reference servers of the Model Context Protocol: one that has everything, over both transports, one for files and
+//! one that remembers.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use seaworthy_mcp::{McpClient, McpConfig};
+use seaworthy_ports::mcp::{
+    Authorization, Elicitation, Elicited, Endpoint, Kind, Mcp as _, McpCall, McpCallResult,
+    McpContent, McpError, McpHost, McpServer, McpSession, Progress, ResourceData, Sampled,
+    Sampling, StdioCommand, Transport,
+};
+use seaworthy_ports::{Effect, Latch, Secret, ServerAlias, async_trait};
+use serde_json::{Value, json};
+
+const LONG: Duration = Duration::from_secs(110);
+
+/// Where the server with everything is, and the folder of all of them.
+fn place() -> (String, String) {
+    let place = std::env::var("SEAWORTHY_TEST_MCP").unwrap();
+    let (url, packages) = place.split_once('#').unwrap();
+    (url.to_owned(), packages.to_owned())
+}
+
+fn program(name: &str, arguments: &[&str], env: &[(&str, &str)]) -> Transport {
+    let program = format!("{}/{name}/dist/index.js", place().1);
+    let path = std::env::var("PATH").unwrap();
+    let path = ("PATH", path.as_str());
+    let env = env.iter().chain([&path]);
+    let words = ["node", &program].into_iter().chain(arguments.to_vec());
+    Transport::Stdio(StdioCommand {
+        argv: words.map(str::to_owned).collect(),
+        cwd: std::env::temp_dir(),
+        env: env
+            .map(|(name, value)| ((*name).to_owned(), Secret::new(*value)))
+            .collect(),
+        sandbox: None,
+    })
+}
+
+fn address() -> Transport {
+    Transport::StreamableHttp(Endpoint {
+        url: place().0,
+        authorization: Authorization::None,
+        headers: BTreeMap::new(),
+    })
+}
+
+fn everything() -> [Transport; 2] {
+    [program("server-everything", &["stdio"], &[]), address()]
+}
+
+async fn connect(transport: Transport, host: Option<Arc<dyn McpHost>>) -> Arc<dyn McpSession> {
+    let server = McpServer {
+        alias: ServerAlias::new("reference").unwrap(),
+        transport,
+        connect_timeout: LONG,
+        request_timeout: LONG,
+        host,
+    };
+    let mcp = McpClient::new(McpConfig::default());
+    mcp.connect(server).await.unwrap()
+}
+
+fn made(tool: &str, arguments: Value) -> McpCall {
+    McpCall {
+        tool: tool.to_owned(),
+        arguments,
+        meta: BTreeMap::new(),
+        timeout: LONG,
+        cancel: Latch::never(),
+        on_progress: None,
+    }
+}
+
+async fn called(
+    session: &Arc<dyn McpSession>,
+    tool: &str,
+    arguments: Value,
+) -> Result<McpCallResult, McpError> {
+    session.call(made(tool, arguments)).await
+}
+
+fn texts(result: &McpCallResult) -> String {
+    let texts = result.content.iter().filter_map(|piece| match piece {
+        McpContent::Text(text) => Some(text.as_str()),
+        _ => None,
+    });
+    texts.collect()
+}
+
+#[tokio::test]
+#[cfg_attr(not(has_mcp), ignore = "SEAWORTHY_TEST_MCP names no server")]
+async fn tools_answer_over_both_transports() {
+    for transport in everything() {
+        let session = connect(transport, None).await;
+        let about = session.server();
+        assert_eq!(about.name, "mcp-servers/everything");
+        assert_eq!(about.protocol, "2025-11-25");
+        assert!(about.tools && about.resources && about.prompts);
+        let tools = session.tools().await.unwrap();
+        let echo = tools.iter().find(|tool| tool.remote == "echo").unwrap();
+        assert_eq!(echo.name.as_str(), "reference__echo");
+
+        let sum = called(&session, "get-sum", json!({"a": 2, "b": 40})).await;
+        assert!(texts(&sum.unwrap()).contains("42"));
+        let wrong = called(&session, "get-sum", json!({"a": "two"})).await;
+        let wrong = wrong.unwrap_err();
+        assert_eq!(
+            (wrong.kind(), wrong.effect()),
+            (Kind::InvalidArguments, Effect::None)
+        );
+
+        let place = json!({"location": "New York"});
+        let weather = called(&session, "get-structured-content", place)
+            .await
+            .unwrap();
+        assert!(
+            weather
+                .structured
+                .is_some_and(|data| data.get("temperature").is_some())
+        );
+
+        let image = called(&session, "get-tiny-image", json!({})).await.unwrap();
+        let is_png = |piece: &McpContent| match piece {
+            McpContent::Image { media_type, bytes } => {
+                media_type == "image/png" && bytes.starts_with(b"\x89PNG")
+            }
+            _ => false,
+        };
+        assert!(image.content.iter().any(is_png));
+
+        let links = called(&session, "get-resource-links", json!({"count": 3}))
+            .await
+            .unwrap();
+        let links = links.content.iter();
+        assert_eq!(
+            links
+                .filter(|piece| matches!(piece, McpContent::ResourceLink(_)))
+                .count(),
+            3
+        );
+        session.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+#[cfg_attr(not(has_mcp), ignore = "SEAWORTHY_TEST_MCP names no server")]
+async fn resources_and_prompts_read_over_both_transports() {
+    for transport in everything() {
+        let session = connect(transport, None).await;
+        let resources = session.resources().await.unwrap();
+        let document = session
+            .read_resource(&resources.first().unwrap().uri)
+            .await
+            .unwrap();
+        assert!(
+            matches!(&document.first().unwrap().data, ResourceData::Text(text) if !text.is_empty())
+        );
+        assert_eq!(session.resource_templates().await.unwrap().len(), 2);
+        let blob = session
+            .read_resource("demo://resource/dynamic/blob/1")
+            .await
+            .unwrap();
+        assert!(
+            matches!(&blob.first().unwrap().data, ResourceData::Bytes(bytes) if !bytes.is_empty())
+        );
+        assert!(session.read_resource("demo://nothing").await.is_err());
+
+        let prompts = session.prompts().await.unwrap();
+        let asked = prompts
+            .iter()
+            .find(|prompt| prompt.name == "args-prompt")
+            .unwrap();
+        assert!(
+            asked
+                .arguments
+                .iter()
+                .any(|argument| argument.name == "city" && argument.required)
+        );
+        let city = BTreeMap::from([("city".to_owned(), "Porto".to_owned())]);
+        let filled = session.prompt("args-prompt", city).await.unwrap();
+        let said = &filled.messages.first().unwrap().content;
+        assert!(matches!(said, McpContent::Text(text) if text.contains("Porto")));
+        session.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+#[cfg_attr(not(has_mcp), ignore = "SEAWORTHY_TEST_MCP names no server")]
+async fn a_long_call_tells_how_far_it_is_and_can_be_called_off() {
+    for transport in everything() {
+        let session = connect(transport, None).await;
+        let shown = Arc::<Mutex<Vec<Progress>>>::default();
+        let sink = Arc::clone(&shown);
+        let mut long = made(
+            "trigger-long-running-operation",
+            json!({"duration": 1, "steps": 4}),
+        );
+        long.on_progress = Some(Arc::new(move |progress| {
+            sink.lock().unwrap().push(progress)
+        }));
+        session.call(long).await.unwrap();
+        let steps: Vec<f64> = shown.lock().unwrap().iter().map(|step| step.done).collect();
+        assert_eq!(steps, [1.0, 2.0, 3.0, 4.0]);
+
+        let mut endless = made(
+            "trigger-long-running-operation",
+            json!({"duration": 600, "steps": 600}),
+        );
+        endless.timeout = Duration::from_millis(300);
+        let late = session.call(endless).await.unwrap_err();
+        assert_eq!(
+            (late.kind(), late.effect()),
+            (Kind::Timeout, Effect::Unknown)
+        );
+        assert!(
+            called(&session, "echo", json!({"message": "still there"}))
+                .await
+                .is_ok()
+        );
+        session.close().await.unwrap();
+    }
+}
+
+/// Says yes to everything, and remembers what it was asked.
+#[derive(Debug, Default)]
+struct Host(Mutex<Vec<&'static str>>);
+
+#[async_trait]
+impl McpHost for Host {
+    async fn elicit(&self, question: Elicitation) -> Elicited {
+        self.0.lock().unwrap().push("user");
+        assert!(question.schema.get("properties").is_some());
+        Elicited::Accepted(json!({"name": "Ada", "check": true}))
+    }
+
+    async fn sample(&self, question: Sampling) -> Sampled {
+        self.0.lock().unwrap().push("model");
+        assert!(!question.messages.is_empty());
+        Sampled::Answered {
+            model: "a model".to_owned(),
+            content: McpContent::Text("forty-two".to_owned()),
+        }
+    }
+}
+
+#[tokio::test]
+#[cfg_attr(not(has_mcp), ignore = "SEAWORTHY_TEST_MCP names no server")]
+async fn a_servers_questions_reach_the_host_over_both_transports() {
+    for transport in everything() {
+        let host = Arc::<Host>::default();
+        let session = connect(transport, Some(Arc::<Host>::clone(&host))).await;
+        // These tools are offered once the server has seen what its client can do, and told by a change of the list.
+        let has = async |name: &str| {
+            let tools = session.tools().await.unwrap();
+            tools.iter().any(|tool| tool.remote == name)
+        };
+        for tool in ["trigger-sampling-request", "trigger-elicitation-request"] {
+            while !has(tool).await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        let asked = json!({"prompt": "the answer?", "maxTokens": 9});
+        let sampled = called(&session, "trigger-sampling-request", asked)
+            .await
+            .unwrap();
+        assert!(texts(&sampled).contains("forty-two"));
+        let told = called(&session, "trigger-elicitation-request", json!({}))
+            .await
+            .unwrap();
+        assert!(texts(&told).contains("Ada"), "{}", texts(&told));
+        assert_eq!(*host.0.lock().unwrap(), ["model", "user"]);
+        session.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+#[cfg_attr(not(has_mcp), ignore = "SEAWORTHY_TEST_MCP names no server")]
+async fn files_are_written_and_read_and_nothing_outside_their_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = folder.path().to_str().unwrap();
+    let session = connect(program("server-filesystem", &[inside], &[]), None).await;
+    let file = format!("{inside}/note.txt");
+    let written = json!({"path": file, "content": "Grüße"});
+    assert!(
+        !called(&session, "write_file", written)
+            .await
+            .unwrap()
+            .is_error
+    );
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "Grüße");
+    let read = called(&session, "read_text_file", json!({"path": file}))
+        .await
+        .unwrap();
+    assert_eq!(texts(&read), "Grüße");
+    let outside = called(&session, "read_text_file", json!({"path": "/etc/hostname"})).await;
+    assert!(outside.unwrap().is_error);
+    let tools = session.tools().await.unwrap();
+    let read = tools
+        .iter()
+        .find(|tool| tool.remote == "read_text_file")
+        .unwrap();
+    assert_eq!(read.hints.read_only, Some(true));
+    session.close().await.unwrap();
+}
+
+async fn remembering(file: &Path) -> Arc<dyn McpSession> {
+    let file = file.to_str().unwrap();
+    connect(
+        program("server-memory", &[], &[("MEMORY_FILE_PATH", file)]),
+        None,
+    )
+    .await
+}
+
+#[tokio::test]
+#[cfg_attr(not(has_mcp), ignore = "SEAWORTHY_TEST_MCP names no server")]
+async fn what_was_remembered_is_there_in_the_next_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("memory.jsonl");
+    let session = remembering(&file).await;
+    let ada =
+        json!({"entities": [{"name": "Ada", "entityType": "person", "observations": ["counts"]}]});
+    assert!(
+        !called(&session, "create_entities", ada)
+            .await
+            .unwrap()
+            .is_error
+    );
+    session.close().await.unwrap();
+    let session = remembering(&file).await;
+    let graph = called(&session, "read_graph", json!({})).await.unwrap();
+    assert!(
+        graph
+            .structured
+            .is_some_and(|graph| graph.to_string().contains("counts"))
+    );
+    session.close().await.unwrap();
+}
