@@ -18,6 +18,7 @@ pub mod live;
 pub mod log;
 pub mod machine;
 mod millis;
+mod parameters;
 pub mod record;
 pub mod retry;
 mod session;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use seaworthy_ports::ToolName;
+use seaworthy_ports::model_provider::Parameters;
 
 use super::context::{self, ContextSettings};
 use super::error::{Position, Reporter, codes};
@@ -10,7 +11,9 @@ use super::fields::{Fields, ROOT, duration, integer, sequence, shown, text};
 use super::materialised::{AgentSpec, Metadata, Runtime, ToolSource};
 use super::suggest::{advice, listed};
 use super::yaml::{Key, Node};
-use super::{DEFAULT_MAX_TURNS, Descriptor, MAX_TURNS, ModelSource, VERSION, aliases, schema};
+use super::{
+    DEFAULT_MAX_TURNS, Descriptor, MAX_TURNS, ModelSource, VERSION, aliases, parameters, schema,
+};
 use crate::tool::{ApprovalRule, Builtin, Risk, Settings, SideEffect};
 
 const SIDE_EFFECTS: [(&str, SideEffect); 3] = [
@@ -402,7 +405,8 @@ fn agents(
         agents.names.push(key.text.clone());
         let name = plain_name(&key.text, key.at, "agents", reporter);
         let agent = agent(node, &fields.path(&key.text), models, tools, reporter);
-        if let (Some(name), Some((instructions, model, tools, context))) = (name, agent) {
+        if let (Some(name), Some((instructions, model, tools, context, parameters))) = (name, agent)
+        {
             let agent = AgentSpec {
                 name: name.clone(),
                 instructions,
@@ -410,6 +414,7 @@ fn agents(
                 tools,
                 history: context.history,
                 compaction: context.compaction,
+                parameters,
             };
             agents.parsed.insert(name, agent);
         }
@@ -423,8 +428,15 @@ fn agent(
     models: Option<&Models>,
     tools: Option<&Tools>,
     reporter: &mut Reporter<'_>,
-) -> Option<(String, String, Vec<ToolName>, ContextSettings)> {
-    let known = ["instructions", "model", "tools", "history", "compaction"];
+) -> Option<(String, String, Vec<ToolName>, ContextSettings, Parameters)> {
+    let known = [
+        "instructions",
+        "model",
+        "tools",
+        "history",
+        "compaction",
+        "parameters",
+    ];
     let fields = Fields::known(node, path, &known, reporter)?;
     let instructions = fields.required_text("instructions", "instructions: What to do.", reporter);
     let model = fields.required_text("model", "model: main", reporter);
@@ -443,6 +455,14 @@ fn agent(
         Some(node) => tool_names(node, &fields.path("tools"), tools, reporter),
         None => Some(Vec::new()),
     };
+    let parameters = match (fields.get("parameters"), &listed) {
+        (Some(node), Some(tools)) => {
+            parameters::of_agent(node, &fields.path("parameters"), tools, reporter)
+        }
+        // Which tools there are has been reported to be wrong.
+        (Some(_), None) => None,
+        (None, _) => Some(Parameters::default()),
+    };
     let aliases = models.map(|models| models.names.as_slice());
     let context = context::read(&fields, aliases, reporter);
     Some((
@@ -450,6 +470,7 @@ fn agent(
         model?.0.to_owned(),
         listed?,
         context?,
+        parameters?,
     ))
 }
 

@@ -201,6 +201,7 @@ impl Held<'_> {
             tools: Arc::clone(&agent.tools),
             output_schema: None,
             max_output_tokens: None,
+            parameters: Arc::default(),
             idle_timeout: COUNT_TIMEOUT,
             cancel,
         };

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use seaworthy_ports::durable_runtime::Then;
-use seaworthy_ports::model_provider::{FinishReason, Kind, ModelError, ModelReply, Usage};
+use seaworthy_ports::model_provider::{
+    FinishReason, Kind, ModelError, ModelReply, Parameters, Usage,
+};
 use seaworthy_ports::{Digest, PortError, Timestamp};
 use serde::Serialize;
 
@@ -48,6 +50,8 @@ struct Asked<'a> {
     log: Link,
     messages: usize,
     model: &'a str,
+    #[serde(skip_serializing_if = "Parameters::is_empty")]
+    parameters: Parameters,
 }
 
 /// What one candidate came to.
@@ -280,6 +284,7 @@ impl Held<'_> {
             log: self.state().link,
             messages: self.state().messages.len(),
             model: &candidate.model.name,
+            parameters: self.parameters(agent, candidate, Asking::Answer),
         };
         let request_digest =
             Digest::of(&canonical_json::to_vec(&request).map_err(crate::log::LogError::from)?);
@@ -356,4 +361,37 @@ fn unusable(reply: &ModelReply) -> Option<ModelError> {
     error.request_id.clone_from(&reply.request_id);
     error.response_started = !reply.message.blocks.is_empty();
     Some(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(parameters: Parameters) -> String {
+        let asked = Asked {
+            instructions: "Go.",
+            log: Link::default(),
+            messages: 1,
+            model: "m",
+            parameters,
+        };
+        String::from_utf8(canonical_json::to_vec(&asked).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_request_without_parameters_has_the_digest_that_it_always_had() {
+        assert!(!written(Parameters::default()).contains("parameters"));
+    }
+
+    #[test]
+    fn other_parameters_are_another_request() {
+        let warm = |temperature| {
+            written(Parameters {
+                temperature: Some(temperature),
+                ..Parameters::default()
+            })
+        };
+        assert_ne!(warm(0.5), warm(0.25));
+        assert_ne!(warm(0.5), written(Parameters::default()));
+    }
 }

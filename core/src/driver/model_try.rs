@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::{Either, select};
 use seaworthy_ports::model_provider::{
-    BlockKind, Kind, Message, ModelError, ModelEvent, ModelReply, ModelRequest, assemble,
+    BlockKind, Kind, Message, ModelError, ModelEvent, ModelReply, ModelRequest, Parameters,
+    assemble,
 };
 use seaworthy_ports::{Latch, PortError};
 
@@ -14,6 +15,7 @@ use super::context::summary_instructions;
 use super::{Held, Stop};
 use crate::agent::{Agent, Candidate};
 use crate::live::Live;
+use crate::parameters;
 
 /// What a model is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +110,24 @@ impl Held<'_> {
         }
     }
 
+    /// How `candidate` is to do what it is asked for.
+    pub(super) fn parameters(
+        &self,
+        agent: &Agent,
+        candidate: &Candidate,
+        asking: Asking<'_>,
+    ) -> Parameters {
+        let of_alias = &candidate.settings.parameters;
+        match asking {
+            Asking::Answer => {
+                let has_tools = !agent.tools.is_empty();
+                let own = agent.parameters.over(of_alias);
+                parameters::for_answer(own, has_tools, &self.state().messages)
+            }
+            Asking::Summary(_) => parameters::for_summary(of_alias),
+        }
+    }
+
     fn request(
         &mut self,
         agent: &Agent,
@@ -122,6 +142,7 @@ impl Held<'_> {
             tools: Arc::clone(&agent.tools),
             output_schema: None,
             max_output_tokens: candidate.settings.max_output_tokens,
+            parameters: Arc::new(self.parameters(agent, candidate, asking)),
             idle_timeout: self.driver.settings.model.idle_timeout,
             cancel,
         };
