@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use seaworthy_ports::Digest;
-use seaworthy_ports::model_provider::ToolSpec;
+use seaworthy_ports::model_provider::{Parameters, ToolSpec};
 
 use crate::descriptor::{AliasSettings, AliasSpec, CompactionSpec, Materialised, Support};
 use crate::event::RunSubmitted;
@@ -25,6 +25,8 @@ pub struct Agent {
     pub fallback: Vec<Candidate>,
     /// What the model may call.
     pub tools: Arc<Vec<ToolSpec>>,
+    /// How the model is to answer; it goes before what the model's alias says.
+    pub parameters: Parameters,
     /// The way to the tools.
     pub gateway: Gateway,
     /// How much of its session's conversation it sees.
@@ -199,6 +201,7 @@ impl Agent {
             model,
             fallback,
             tools,
+            parameters: agent.parameters.clone(),
             gateway,
             window: agent.history,
             compaction: compaction.transpose()?,

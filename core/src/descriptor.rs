@@ -11,6 +11,7 @@ mod error;
 mod fields;
 mod materialised;
 mod model;
+mod parameters;
 mod schema;
 mod sections;
 mod suggest;

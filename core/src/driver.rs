@@ -22,7 +22,7 @@ use crate::event::{Event, WaitReason};
 use crate::live::{Live, Relay};
 use crate::log::{self, Covered, LogError, Writer};
 use crate::machine::{self, Step};
-use crate::output::{self, Contract};
+use crate::output;
 use crate::session;
 use crate::signal::Told;
 use crate::stack::Ports;

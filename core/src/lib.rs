@@ -21,6 +21,7 @@ pub mod log;
 pub mod machine;
 mod millis;
 pub mod output;
+mod parameters;
 pub mod record;
 pub mod replay;
 pub mod retry;

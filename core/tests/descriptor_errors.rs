@@ -564,6 +564,9 @@ fn what_goes_with_a_model_is_read() {
         "fallback: { models: [other], after_first_chunk: true }",
         "limits: { concurrent: 4, requests_per_minute: 60, tokens_per_minute: 100000, group: mine }",
         "max_output_tokens: 4096",
+        "parameters: { temperature: 0.2, top_p: 1, seed: 7, stop: [END, \"\\n\"], reasoning: low, cache: long }",
+        "parameters: { tool_choice: required, parallel_tool_calls: false }",
+        "parameters: {}",
         "price: { input: 0.25, output: 2, cache_read: 0.025, cache_write: 0.3, currency: EUR }",
         "retry: { attempts: 5, elapsed: 2m, longest_delay: 30s, too_long: fail, after_first_chunk: true }",
         "capabilities: { tool_use: true, vision_input: false }",
@@ -604,6 +607,21 @@ fn what_goes_with_a_model_and_is_wrong_is_reported_where_it_is() {
         ("capabilities: { telepathy: true }", codes::UNKNOWN_KEY),
         ("capabilities: { tool_use: maybe }", codes::WRONG_TYPE),
         ("temperature: 1", codes::UNKNOWN_KEY),
+        ("parameters: { temperature: 2.5 }", codes::OUT_OF_RANGE),
+        ("parameters: { temperature: warm }", codes::WRONG_TYPE),
+        ("parameters: { top_p: -0.1 }", codes::OUT_OF_RANGE),
+        ("parameters: { seed: 2147483648 }", codes::OUT_OF_RANGE),
+        ("parameters: { seed: 1.5 }", codes::WRONG_TYPE),
+        ("parameters: { stop: END }", codes::WRONG_TYPE),
+        ("parameters: { stop: [\"\"] }", codes::OUT_OF_RANGE),
+        ("parameters: { reasoning: hard }", codes::INVALID_VALUE),
+        ("parameters: { cache: day }", codes::INVALID_VALUE),
+        ("parameters: { tool_choice: maybe }", codes::INVALID_VALUE),
+        (
+            "parameters: { tool_choice: { tool: read } }",
+            codes::INVALID_VALUE,
+        ),
+        ("parameters: { top_k: 5 }", codes::UNKNOWN_KEY),
     ] {
         let problems = problems(&with_model(keys));
         assert_eq!(problems.len(), 1, "{keys}: {problems:?}");

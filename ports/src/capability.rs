@@ -25,6 +25,20 @@ macro_rules! flags {
                 }
             )+
 
+            /// This, and what `other` promises.
+            #[must_use]
+            pub const fn and(mut self, other: Self) -> Self {
+                $(self.$flag |= other.$flag;)+
+                self
+            }
+
+            /// This without what `other` promises.
+            #[must_use]
+            pub const fn without(mut self, other: Self) -> Self {
+                $(self.$flag &= !other.$flag;)+
+                self
+            }
+
             /// The names of what is promised.
             #[must_use]
             pub fn names(self) -> Vec<&'static str> {

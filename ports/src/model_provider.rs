@@ -14,14 +14,20 @@ use crate::{AdapterInfo, ErrorKind, Latch, PortError, Retry, ToolName};
 
 mod assemble;
 mod count;
+mod directory;
 mod history;
 mod message;
+mod parameters;
 mod vectors;
 
 pub use assemble::{ModelProviderExt, ModelReply, assemble};
 pub use count::{CountTokens, Tokens};
+pub use directory::{Directory, ListModels, ListedModel, LookUpModel, MOST_LISTED, ModelPage};
 pub use history::{HistoryFault, check_history};
 pub use message::{Block, FileBlock, Message, OpaqueItem, Role, ToolCallBlock, ToolResultBlock};
+pub use parameters::{
+    Effort, ParameterFault, Parameters, PromptCache, ToolChoice, check_parameters,
+};
 pub use vectors::{EmbedRequest, Embedded, Embeddings, Rerank, RerankRequest, Reranked};
 
 /// Calls a model once, as a stream.
@@ -52,8 +58,14 @@ pub use vectors::{EmbedRequest, Embedded, Embeddings, Rerank, RerankRequest, Rer
 ///   answers in; an answer that leaves one out or names another is [`Kind::Decode`].
 /// * **MP-14** Counting tokens, where a provider does it, counts all of the request: instructions, messages and tools. A
 ///   longer request never has fewer tokens, nothing is generated, and a guess is called one ([`Tokens::estimated`]).
+/// * **MP-15** A parameter is asked for or refused, never dropped: values that do not exist or do not fit the request's
+///   tools (all of [`check_parameters`]) are [`Kind::InvalidRequest`], those that the provider has no way to ask for are
+///   [`Kind::Unsupported`], both before anything is sent.
+/// * **MP-16** A directory, where a provider has one, lists every model once, over pages of at most as many as were asked
+///   for, and tells of one what the provider says: what it does not say is unknown, never 0 and never missing. A model that
+///   is not there is [`Kind::NotFound`]. No model is asked anything.
 ///
-/// MP-5, MP-6, MP-9 and MP-10 hold for vectors, scores and counts too.
+/// MP-5, MP-6, MP-9 and MP-10 hold for vectors, scores, counts and directories too.
 ///
 /// # Cancellation
 ///
@@ -77,6 +89,9 @@ pub trait ModelProvider: fmt::Debug + Send + Sync + 'static {
 
     /// Counting the tokens of a request before it is sent, where the provider does it.
     fn tokens(&self) -> Option<&dyn CountTokens>;
+
+    /// The models that the provider has, where it tells.
+    fn directory(&self) -> Option<&dyn Directory>;
 }
 
 flags! {
@@ -118,6 +133,8 @@ pub struct ModelRequest {
     pub output_schema: Option<Arc<Value>>,
     /// The most tokens of output.
     pub max_output_tokens: Option<u32>,
+    /// How it is to answer.
+    pub parameters: Arc<Parameters>,
     /// The longest silence of the stream.
     pub idle_timeout: Duration,
     /// Ends the call.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use seaworthy_ports::model_provider::{ModelCapabilities, Usage};
+use seaworthy_ports::model_provider::{ModelCapabilities, Parameters, Usage};
 use serde::{Deserialize, Serialize};
 
 use super::model::ModelSpec;
@@ -43,6 +43,9 @@ pub struct AliasSettings {
     /// The most tokens of an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u32>,
+    /// How the model is to answer, where its agent does not say.
+    #[serde(default, skip_serializing_if = "Parameters::is_empty")]
+    pub parameters: Parameters,
     /// What it costs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,

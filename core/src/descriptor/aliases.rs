@@ -9,7 +9,7 @@ use super::error::{Reporter, codes};
 use super::fields::{Fields, boolean, decimal, duration, integer, sequence, shown, text};
 use super::suggest::advice;
 use super::yaml::Node;
-use super::{ModelSource, ModelSpec, Source};
+use super::{ModelSource, ModelSpec, Source, parameters};
 use crate::retry::{RetryPolicy, TooLong};
 
 /// The most of anything that is counted here.
@@ -19,11 +19,12 @@ const MOST_TRIES: u32 = 100;
 /// The most calls a minute that a limit can be: one a millisecond.
 const MOST_REQUESTS: u32 = 60_000;
 /// What goes with any model.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "capabilities",
     "fallback",
     "limits",
     "max_output_tokens",
+    "parameters",
     "price",
     "retry",
 ];
@@ -100,6 +101,7 @@ fn settings(fields: &Fields<'_>, reporter: &mut Reporter<'_>) -> Option<AliasSet
     let fallback = optional(fields, "fallback", reporter, fallback);
     let limits = optional(fields, "limits", reporter, limits);
     let max_output_tokens = optional(fields, "max_output_tokens", reporter, count);
+    let parameters = optional(fields, "parameters", reporter, parameters::of_alias);
     let price = optional(fields, "price", reporter, price);
     let retry = optional(fields, "retry", reporter, retry);
     Some(AliasSettings {
@@ -107,13 +109,14 @@ fn settings(fields: &Fields<'_>, reporter: &mut Reporter<'_>) -> Option<AliasSet
         fallback: fallback?.unwrap_or_default(),
         limits: limits?,
         max_output_tokens: max_output_tokens?,
+        parameters: parameters?.unwrap_or_default(),
         price: price?,
         retry: retry?,
     })
 }
 
 /// What `read` makes of the value of `key`, if it is there. The outer `None`: it is there and wrong.
-fn optional<T>(
+pub(super) fn optional<T>(
     fields: &Fields<'_>,
     key: &str,
     reporter: &mut Reporter<'_>,

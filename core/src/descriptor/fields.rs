@@ -1,5 +1,6 @@
 //! Takes mappings and values apart, reporting what does not fit.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::error::{Position, Reporter, codes};
@@ -280,6 +281,30 @@ pub(super) fn decimal(
     )]
     let counted = (value * f64::from(parts)).round() as u64;
     Some(counted)
+}
+
+/// A number in a range whose ends are whole.
+pub(super) fn number(
+    node: &Node,
+    path: &str,
+    range: &RangeInclusive<f64>,
+    reporter: &mut Reporter<'_>,
+) -> Option<f64> {
+    let Content::Number(number) = &node.content else {
+        let message = format!("`{path}` must be a number, not {}", node.sort());
+        reporter.report(node.at, codes::WRONG_TYPE, message);
+        return None;
+    };
+    let value = number.as_f64().filter(|value| range.contains(value));
+    if value.is_none() {
+        let message = format!(
+            "`{path}` must be from {} to {}, not {number}",
+            range.start(),
+            range.end()
+        );
+        reporter.report(node.at, codes::OUT_OF_RANGE, message);
+    }
+    value
 }
 
 /// The longest duration a descriptor can ask for.

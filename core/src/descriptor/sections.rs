@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use seaworthy_ports::ToolName;
+use seaworthy_ports::model_provider::Parameters;
 
 use super::context;
 use super::error::{Position, Reporter, codes};
@@ -12,7 +13,8 @@ use super::schema::OutputSource;
 use super::suggest::{advice, listed};
 use super::yaml::{Key, Node};
 use super::{
-    AgentSource, DEFAULT_MAX_TURNS, Descriptor, MAX_TURNS, ModelSource, VERSION, aliases, schema,
+    AgentSource, DEFAULT_MAX_TURNS, Descriptor, MAX_TURNS, ModelSource, VERSION, aliases,
+    parameters, schema,
 };
 use crate::output::ANSWER_TOOL;
 use crate::tool::{ApprovalRule, Builtin, Risk, Settings, SideEffect};
@@ -428,6 +430,7 @@ fn agent(
         "history",
         "compaction",
         "output_schema",
+        "parameters",
     ];
     let fields = Fields::known(node, path, &known, reporter)?;
     let instructions = fields.required_text("instructions", "instructions: What to do.", reporter);
@@ -447,6 +450,14 @@ fn agent(
         Some(node) => tool_names(node, &fields.path("tools"), tools, reporter),
         None => Some(Vec::new()),
     };
+    let parameters = match (fields.get("parameters"), &listed) {
+        (Some(node), Some(tools)) => {
+            parameters::of_agent(node, &fields.path("parameters"), tools, reporter)
+        }
+        // Which tools there are has been reported to be wrong.
+        (Some(_), None) => None,
+        (None, _) => Some(Parameters::default()),
+    };
     let aliases = models.map(|models| models.names.as_slice());
     let context = context::read(&fields, aliases, reporter);
     let output = match fields.get("output_schema") {
@@ -459,7 +470,7 @@ fn agent(
         None => Some(None),
     };
     let (instructions, model) = (instructions?.0.to_owned(), model?.0.to_owned());
-    let (context, output) = (context?, output?);
+    let (context, output, parameters) = (context?, output?, parameters?);
     let (output_schema, schema) = match output {
         Some(OutputSource::Inline(schema)) => (Some(schema), None),
         Some(OutputSource::File { path, at }) => (None, Some((path, at))),
@@ -473,6 +484,7 @@ fn agent(
         history: context.history,
         compaction: context.compaction,
         output_schema,
+        parameters,
     };
     Some(AgentSource { spec, schema })
 }

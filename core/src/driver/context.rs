@@ -265,6 +265,7 @@ impl Held<'_> {
             tools: brief.tools,
             output_schema: brief.output_schema,
             max_output_tokens: None,
+            parameters: Arc::default(),
             idle_timeout: COUNT_TIMEOUT,
             cancel,
         };

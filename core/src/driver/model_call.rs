@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use seaworthy_ports::durable_runtime::Then;
-use seaworthy_ports::model_provider::{FinishReason, Kind, ModelError, ModelReply, Usage};
+use seaworthy_ports::model_provider::{
+    FinishReason, Kind, ModelError, ModelReply, Parameters, Usage,
+};
 use seaworthy_ports::{Digest, PortError, Timestamp};
 use serde::Serialize;
 
@@ -15,6 +17,7 @@ use crate::event::{Event, FailedTry, ModelCalled, WaitReason};
 use crate::limits::{self, Leave, LimitError};
 use crate::log::LogError;
 use crate::millis;
+use crate::parameters;
 use crate::record::Link;
 use crate::retry::{self, Final, RetryPolicy, Spent, Verdict};
 
@@ -49,6 +52,8 @@ struct Asked<'a> {
     log: Link,
     messages: usize,
     model: &'a str,
+    #[serde(skip_serializing_if = "Parameters::is_empty")]
+    parameters: Parameters,
 }
 
 /// What one candidate came to.
@@ -279,7 +284,13 @@ impl Held<'_> {
         failed_tries: Vec<FailedTry>,
     ) -> Result<(), Stop> {
         let state = self.state();
-        let request_digest = request_digest(agent, candidate, state.link, state.messages.len())?;
+        let request_digest = request_digest(
+            agent,
+            candidate,
+            state.link,
+            state.messages.len(),
+            parameters::of_answer(agent, candidate, &state.messages),
+        )?;
         let price = candidate.settings.price.as_ref();
         let called = ModelCalled {
             cost: price.and_then(|price| price.of(reply.usage)),
@@ -323,13 +334,15 @@ pub(super) fn request_digest(
     candidate: &Candidate,
     log: Link,
     messages: usize,
+    parameters: Parameters,
 ) -> Result<Digest, LogError> {
-    let brief = agent.brief(candidate);
     let request = Asked {
-        instructions: &brief.instructions,
+        // How it is asked for an answer that fits its schema follows from the descriptor and the model.
+        instructions: &agent.instructions,
         log,
         messages,
         model: &candidate.model.name,
+        parameters,
     };
     Ok(Digest::of(&canonical_json::to_vec(&request)?))
 }
@@ -378,4 +391,37 @@ fn unusable(reply: &ModelReply, is_judged: bool) -> Option<ModelError> {
     error.request_id.clone_from(&reply.request_id);
     error.response_started = !reply.message.blocks.is_empty();
     Some(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(parameters: Parameters) -> String {
+        let asked = Asked {
+            instructions: "Go.",
+            log: Link::default(),
+            messages: 1,
+            model: "m",
+            parameters,
+        };
+        String::from_utf8(canonical_json::to_vec(&asked).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_request_without_parameters_has_the_digest_that_it_always_had() {
+        assert!(!written(Parameters::default()).contains("parameters"));
+    }
+
+    #[test]
+    fn other_parameters_are_another_request() {
+        let warm = |temperature| {
+            written(Parameters {
+                temperature: Some(temperature),
+                ..Parameters::default()
+            })
+        };
+        assert_ne!(warm(0.5), warm(0.25));
+        assert_ne!(warm(0.5), written(Parameters::default()));
+    }
 }

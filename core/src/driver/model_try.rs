@@ -14,6 +14,7 @@ use super::context::summary_instructions;
 use super::{Held, Stop};
 use crate::agent::{Agent, Candidate};
 use crate::live::Live;
+use crate::parameters;
 
 /// What a model is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +124,10 @@ impl Held<'_> {
             tools: brief.tools,
             output_schema: brief.output_schema,
             max_output_tokens: candidate.settings.max_output_tokens,
+            parameters: Arc::new(match asking {
+                Asking::Answer => parameters::of_answer(agent, candidate, &self.state().messages),
+                Asking::Summary(_) => parameters::for_summary(&candidate.settings.parameters),
+            }),
             idle_timeout: self.driver.settings.model.idle_timeout,
             cancel,
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use seaworthy_ports::model_provider::{
-    CountTokens, Embeddings, Kind, Message, ModelCapabilities, ModelError, ModelEvent,
+    CountTokens, Directory, Embeddings, Kind, Message, ModelCapabilities, ModelError, ModelEvent,
     ModelProvider, ModelRequest, Rerank, ToolCallBlock, ToolSpec,
 };
 use seaworthy_ports::state_store::Seq;
@@ -19,6 +19,7 @@ use crate::agent::Agent;
 use crate::descriptor::{Materialised, ModelSpec};
 use crate::event::{Event, RunSubmitted};
 use crate::gateway::ProposeError;
+use crate::parameters;
 use crate::replay::{Answer, Deviated, Part, Recorded, Verdict, excerpt, parting};
 use crate::stack::{Model, Models, NoModel};
 use crate::state::{CallNumber, RunState};
@@ -110,7 +111,8 @@ pub(super) fn request(
     if !answer.is_first_hand {
         return Ok(None);
     }
-    let digest = request_digest(agent, candidate, answer.before, answer.messages)?;
+    let parameters = parameters::of_answer(agent, candidate, &state.messages);
+    let digest = request_digest(agent, candidate, answer.before, answer.messages, parameters)?;
     if digest == answer.called.request_digest {
         return Ok(None);
     }
@@ -246,6 +248,10 @@ impl ModelProvider for NeverAsked {
     }
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
+        None
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
         None
     }
 }

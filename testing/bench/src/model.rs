@@ -7,8 +7,8 @@ use futures_util::stream::{self, BoxStream};
 use seaworthy::descriptor::ModelSpec;
 use seaworthy::ports::AdapterInfo;
 use seaworthy::ports::model_provider::{
-    BlockKind, CountTokens, Embeddings, Finish, FinishReason, ModelCapabilities, ModelError,
-    ModelEvent, ModelProvider, ModelRequest, Rerank, Usage,
+    BlockKind, CountTokens, Directory, Embeddings, Finish, FinishReason, ModelCapabilities,
+    ModelError, ModelEvent, ModelProvider, ModelRequest, Rerank, Usage,
 };
 use seaworthy::{Model, Models, NoModel};
 
@@ -93,6 +93,14 @@ impl ModelProvider for Steady {
     }
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
+        None
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
+        None
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
         None
     }
 }

@@ -131,6 +131,7 @@ async fn through(provider: &dyn ModelProvider) -> Result<usize, Failure> {
         tools: Arc::default(),
         output_schema: None,
         max_output_tokens: None,
+        parameters: Arc::default(),
         idle_timeout: Duration::from_secs(20),
         cancel: Latch::never(),
     });

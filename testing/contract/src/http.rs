@@ -11,7 +11,7 @@ mod dialect;
 mod hostile;
 mod server;
 
-pub use dialect::{Dialect, Refusal, Spoken, retry_after};
+pub use dialect::{Asked, Dialect, Refusal, Spoken, retry_after};
 pub use hostile::*;
 pub use server::{Act, Backend, chunked, head, listen};
 

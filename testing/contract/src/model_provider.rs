@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use seaworthy_ports::model_provider::ModelProvider;
+use seaworthy_ports::model_provider::{ListedModel, ModelProvider};
 
 use crate::Adapter;
 
@@ -14,10 +14,12 @@ mod bounds;
 mod calls;
 mod cancelling;
 mod counting;
+mod directory;
 mod endings;
 mod failures;
 mod history;
 mod items;
+mod parameters;
 mod schema;
 mod script;
 mod secrets;
@@ -28,10 +30,12 @@ pub use bounds::*;
 pub use calls::*;
 pub use cancelling::*;
 pub use counting::*;
+pub use directory::*;
 pub use endings::*;
 pub use failures::*;
 pub use history::*;
 pub use items::*;
+pub use parameters::*;
 pub use schema::*;
 pub use script::{Answer, Failure, Flood, Numbers, Owner, RetryAfter, Said, Script, Step, Wrong};
 pub use secrets::*;
@@ -61,6 +65,13 @@ pub trait Harness: Sized + Send + Sync + 'static {
     /// Has the backend say of every request from now on that it has so many tokens. `None`: it counts none, or as it likes.
     async fn count(&self, tokens: u64) -> Option<()> {
         let _uncounted = tokens;
+        None
+    }
+
+    /// Has the backend offer these models from now on, and no other; in what of them its provider is told. `None`: what it
+    /// offers cannot be chosen.
+    async fn offers(&self, models: &[ListedModel]) -> Option<Vec<ListedModel>> {
+        let _unoffered = models;
         None
     }
 
@@ -163,6 +174,12 @@ macro_rules! __model_provider_scenarios {
             "MP-13" a_call_for_scores_fails_like_any_other
             "MP-14" everything_of_a_request_is_counted
             "MP-14" what_the_backend_counts_is_told_and_is_no_guess
+            "MP-15" a_parameter_is_asked_for_or_refused
+            "MP-15" a_parameter_that_does_not_exist_is_never_sent
+            "MP-16" every_model_is_listed_once_over_bounded_pages
+            "MP-16" a_model_is_told_of_as_far_as_the_backend_does
+            "MP-16" a_model_that_is_not_there_is_not_found
+            "MP-16" a_call_for_models_fails_like_any_other
         ] }
     };
 }

@@ -181,6 +181,16 @@ breaks! { model_provider, models;
     scores_that_cannot_be_cancelled: DEAF_TO_SCORES => ["MP-13"];
     tools_that_are_not_counted: COUNTS_MESSAGES_ALONE => ["MP-14"];
     a_count_that_is_called_a_guess: COUNTS_ARE_GUESSES => ["MP-14"];
+    parameters_that_are_dropped: DROPS_PARAMETERS => ["MP-15"];
+    parameters_that_are_not_checked: ANY_PARAMETERS => ["MP-15"];
+    a_parameter_that_is_refused_when_it_is_sent: REFUSES_AFTERWARDS => ["MP-15"];
+    models_of_the_first_page_alone: FIRST_PAGE_ALONE => ["MP-16"];
+    pages_as_long_as_all_models: LONG_PAGES => ["MP-16"];
+    pages_of_any_limit: ANY_LIMIT => ["MP-16"];
+    an_unknown_context_of_nothing: UNKNOWN_IS_NOTHING => ["MP-16"];
+    unknown_capabilities_that_are_missing: UNKNOWN_IS_MISSING => ["MP-16"];
+    a_model_that_nobody_has: FINDS_ANY_MODEL => ["MP-16"];
+    a_directory_that_cannot_be_cancelled: DEAF_DIRECTORY => ["MP-16"];
 }
 
 #[cfg(target_os = "linux")]

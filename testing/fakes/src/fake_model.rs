@@ -9,8 +9,9 @@ use futures_util::future::{Either, select};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::model_provider::{
-    Block, BlockKind, CountTokens, Embeddings, Finish, FinishReason, Kind, ModelCapabilities,
-    ModelError, ModelEvent, ModelProvider, ModelRequest, Rerank, Role, Usage, check_history,
+    Block, BlockKind, CountTokens, Directory, Embeddings, Finish, FinishReason, Kind,
+    ModelCapabilities, ModelError, ModelEvent, ModelProvider, ModelRequest, Rerank, Role, Usage,
+    check_history, check_parameters,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, PortError, Retry};
 use serde_json::Value;
@@ -260,6 +261,7 @@ struct Progress {
 ///     tools: Arc::default(),
 ///     output_schema: None,
 ///     max_output_tokens: None,
+///     parameters: Arc::default(),
 ///     idle_timeout: Duration::from_secs(60),
 ///     cancel: Latch::never(),
 /// };
@@ -336,6 +338,11 @@ impl FakeModel {
             progress.unexpected.push(wrong.clone());
             return Err(refuse(wrong));
         }
+        if let Err(fault) = check_parameters(request) {
+            let wrong = format!("a call has parameters that every provider refuses: {fault}");
+            progress.unexpected.push(wrong.clone());
+            return Err(refuse(wrong));
+        }
         let (index, count) = (progress.used, self.steps.len());
         let number = index.saturating_add(1);
         let turns = request.messages.iter();
@@ -401,6 +408,10 @@ impl ModelProvider for FakeModel {
     }
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
+        None
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
         None
     }
 }

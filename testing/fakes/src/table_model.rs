@@ -5,8 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use seaworthy_ports::model_provider::{
-    BlockKind, CountTokens, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError,
-    ModelEvent, ModelProvider, ModelRequest, Rerank, Role, Usage, check_history,
+    BlockKind, CountTokens, Directory, Embeddings, Finish, FinishReason, Kind, ModelCapabilities,
+    ModelError, ModelEvent, ModelProvider, ModelRequest, Rerank, Role, Usage, check_history,
+    check_parameters,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, PortError};
 use serde_json::Value;
@@ -39,6 +40,7 @@ impl TableModel {
             ModelError::from(PortError::new(Kind::InvalidRequest, ADAPTER, "stream", why))
         };
         check_history(&request.messages).map_err(|fault| refuse(fault.to_string()))?;
+        check_parameters(request).map_err(|fault| refuse(fault.to_string()))?;
         let said = request
             .messages
             .iter()
@@ -111,6 +113,10 @@ impl ModelProvider for TableModel {
     }
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
+        None
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
         None
     }
 }

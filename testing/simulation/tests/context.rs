@@ -19,8 +19,8 @@ use seaworthy_core::state::{Outcome, Status};
 use seaworthy_fakes::{Fault, Faults, TableModel, TableTurn};
 use seaworthy_ports::checkpoint_store::{CheckpointKind, CheckpointStore as _};
 use seaworthy_ports::model_provider::{
-    Block, CountTokens, Embeddings, Kind, Message, ModelCapabilities, ModelError, ModelEvent,
-    ModelProvider, ModelRequest, Rerank, Role, Tokens, check_history,
+    Block, CountTokens, Directory, Embeddings, Kind, Message, ModelCapabilities, ModelError,
+    ModelEvent, ModelProvider, ModelRequest, Rerank, Role, Tokens, check_history,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, Digest, PortError, RunId, async_trait};
 use seaworthy_simulation::{Ending, World, reproduce, turn};
@@ -149,6 +149,10 @@ impl ModelProvider for Writer {
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
         self.counts.is_some().then_some(self)
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
+        None
     }
 }
 

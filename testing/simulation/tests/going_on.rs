@@ -12,7 +12,7 @@ use futures_util::future::{Either, select};
 use seaworthy_core::state::Status;
 use seaworthy_fakes::{FakeClock, Fault, Faults, TableModel, TableTurn};
 use seaworthy_ports::model_provider::{
-    CountTokens, Embeddings, HistoryFault, ModelCapabilities, ModelError, ModelEvent,
+    CountTokens, Directory, Embeddings, HistoryFault, ModelCapabilities, ModelError, ModelEvent,
     ModelProvider, ModelRequest, Rerank, check_history,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream};
@@ -54,6 +54,10 @@ impl ModelProvider for Strict {
     }
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
+        None
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
         None
     }
 }

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use futures_util::{Stream, StreamExt as _};
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::model_provider::{
-    CountTokens, Embeddings, Kind, ModelCapabilities, ModelError, ModelEvent, ModelProvider,
-    ModelRequest, Rerank, Usage,
+    CountTokens, Directory, Embeddings, Kind, ModelCapabilities, ModelError, ModelEvent,
+    ModelProvider, ModelRequest, Rerank, Usage,
 };
 use seaworthy_ports::observer::{Fact, ModelCallEnd, Observer, Span};
 use seaworthy_ports::{
@@ -112,6 +112,10 @@ impl ModelProvider for Observe {
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
         self.inner.tokens()
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
+        self.inner.directory()
     }
 }
 

@@ -27,14 +27,21 @@ pub(crate) fn of(request: &ModelRequest) -> Value {
             })
         })
         .collect();
-    sorted(json!({
+    let mut question = json!({
         "model": request.model,
         "instructions": &*request.instructions,
         "messages": messages,
         "tools": tools,
         "output_schema": request.output_schema.as_deref(),
         "max_output_tokens": request.max_output_tokens,
-    }))
+    });
+    // Cassettes from before there were parameters have none.
+    if !request.parameters.is_empty()
+        && let Some(members) = question.as_object_mut()
+    {
+        members.insert("parameters".to_owned(), json!(*request.parameters));
+    }
+    sorted(question)
 }
 
 /// The hash by which a question is found.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt as _};
 use seaworthy_ports::model_provider::{
-    CountTokens, Embeddings, ModelCapabilities, ModelError, ModelEvent, ModelProvider,
+    CountTokens, Directory, Embeddings, ModelCapabilities, ModelError, ModelEvent, ModelProvider,
     ModelRequest, Rerank,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, async_trait};
@@ -74,6 +74,10 @@ impl ModelProvider for Record {
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
         self.inner.tokens()
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
+        self.inner.directory()
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{StreamExt as _, stream};
 use seaworthy_ports::model_provider::{
-    CountTokens, Embeddings, Kind, ModelCapabilities, ModelError, ModelEvent, ModelProvider,
-    ModelRequest, Rerank, check_history,
+    CountTokens, Directory, Embeddings, Kind, ModelCapabilities, ModelError, ModelEvent,
+    ModelProvider, ModelRequest, Rerank, check_history, check_parameters,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, PortError, async_trait};
 
@@ -132,6 +132,9 @@ impl ModelProvider for Replay {
         if let Err(fault) = check_history(&request.messages) {
             return self.fail(Kind::InvalidRequest, fault.to_string());
         }
+        if let Err(fault) = check_parameters(&request) {
+            return self.fail(Kind::InvalidRequest, fault.to_string());
+        }
         if request.cancel.is_set() {
             return self.fail(Kind::Cancelled, "the call was cancelled".to_owned());
         }
@@ -170,5 +173,9 @@ impl ModelProvider for Replay {
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
         self.otherwise.as_ref().and_then(ModelProvider::tokens)
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
+        self.otherwise.as_ref().and_then(ModelProvider::directory)
     }
 }

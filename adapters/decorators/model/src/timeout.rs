@@ -7,8 +7,8 @@ use futures_util::future::{Either, select};
 use futures_util::{StreamExt as _, stream};
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::model_provider::{
-    CountTokens, Embeddings, Kind, ModelCapabilities, ModelError, ModelEvent, ModelProvider,
-    ModelRequest, Rerank,
+    CountTokens, Directory, Embeddings, Kind, ModelCapabilities, ModelError, ModelEvent,
+    ModelProvider, ModelRequest, Rerank,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, PortError, Timestamp, async_trait};
 
@@ -82,6 +82,10 @@ impl ModelProvider for Timeout {
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
         self.inner.tokens()
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
+        self.inner.directory()
     }
 }
 

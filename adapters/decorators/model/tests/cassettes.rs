@@ -11,9 +11,9 @@ use seaworthy_model_decorators::{
     About, Cassette, CassetteError, Mismatch, Observe, Record, Replay, Timeout,
 };
 use seaworthy_ports::model_provider::{
-    Block, BlockKind, CountTokens, Embeddings, Finish, FinishReason, Kind, Message,
-    ModelCapabilities, ModelError, ModelEvent, ModelProvider, ModelRequest, OpaqueItem, RateLimits,
-    Rerank, Role, ToolCallBlock, ToolResultBlock, Usage,
+    Block, BlockKind, CountTokens, Directory, Embeddings, Finish, FinishReason, Kind, Message,
+    ModelCapabilities, ModelError, ModelEvent, ModelProvider, ModelRequest, OpaqueItem, Parameters,
+    RateLimits, Rerank, Role, ToolCallBlock, ToolResultBlock, Usage,
 };
 use seaworthy_ports::observer::{Fact, ModelCallEnd};
 use seaworthy_ports::{
@@ -59,6 +59,10 @@ impl ModelProvider for Says {
     fn tokens(&self) -> Option<&dyn CountTokens> {
         None
     }
+
+    fn directory(&self) -> Option<&dyn Directory> {
+        None
+    }
 }
 
 fn request(messages: Vec<Message>) -> ModelRequest {
@@ -69,6 +73,7 @@ fn request(messages: Vec<Message>) -> ModelRequest {
         tools: Arc::default(),
         output_schema: None,
         max_output_tokens: None,
+        parameters: Arc::default(),
         idle_timeout: Duration::from_secs(60),
         cancel: Latch::never(),
     }
@@ -234,6 +239,27 @@ fn a_question_is_the_same_whatever_its_ids_and_spaces_are() {
     let cassette = recorded(|| text(&["yes"]), with_call("toolu_1"));
     let said = all(&strict(cassette), with_call("call-other"));
     assert_eq!(shown(&said), shown(&text(&["yes"])));
+}
+
+#[test]
+fn other_parameters_are_another_question() {
+    let warm = |temperature| {
+        let mut request = asks("go");
+        request.parameters = Arc::new(Parameters {
+            temperature: Some(temperature),
+            ..Parameters::default()
+        });
+        request
+    };
+    let replay = strict(recorded(|| text(&["yes"]), warm(0.5)));
+    let said = all(&replay, warm(0.25));
+    assert!(matches!(said.as_slice(), [Err(error)] if error.kind() == Kind::Unsupported));
+    let mismatches = replay.mismatches();
+    let [Mismatch::Unknown { differences }] = mismatches.as_slice() else {
+        panic!("it was recorded");
+    };
+    assert_eq!(differences[0].place, "/parameters/temperature");
+    assert_eq!(shown(&all(&replay, warm(0.5))), shown(&text(&["yes"])));
 }
 
 #[test]
@@ -409,6 +435,10 @@ impl ModelProvider for Silent {
     }
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
+        None
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
         None
     }
 }

@@ -9,6 +9,8 @@ mod whole {
         0
     }
 
+    #[path = "../../../../testing/contract/tests/broken/directory.rs"]
+    mod directory;
     #[expect(dead_code, reason = "nobody chooses a bug here")]
     #[path = "../../../../testing/contract/tests/broken/models.rs"]
     pub(crate) mod models;
@@ -22,7 +24,7 @@ use std::time::Duration;
 use seaworthy_contract::model_provider::{Answer, Harness, Said};
 use seaworthy_fakes::SilentObserver;
 use seaworthy_model_decorators::{About, Cassette, Observe, Record, Replay, Timeout};
-use seaworthy_ports::model_provider::ModelProvider;
+use seaworthy_ports::model_provider::{ListedModel, ModelProvider};
 use seaworthy_ports::{RunId, SpanId, TraceContext, TraceId, async_trait};
 use seaworthy_system::SystemClock;
 use whole::models::Broken as Whole;
@@ -49,6 +51,10 @@ macro_rules! around {
 
             async fn count(&self, tokens: u64) -> Option<()> {
                 self.0.count(tokens).await
+            }
+
+            async fn offers(&self, models: &[ListedModel]) -> Option<Vec<ListedModel>> {
+                self.0.offers(models).await
             }
 
             fn requests(&self) -> Option<Vec<String>> {

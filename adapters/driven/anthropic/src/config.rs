@@ -26,9 +26,9 @@ pub struct AnthropicConfig {
     pub max_stream_bytes: usize,
     /// The most tokens of output where a call does not say, because the provider wants a number.
     pub max_output_tokens: u32,
-    /// What of a request may be kept for the next.
+    /// What of a request may be kept for the next where it does not say.
     pub cache: Cache,
-    /// Whether the model thinks; `None` leaves it to the provider.
+    /// Whether the model thinks where a request does not say; `None` leaves it to the provider.
     pub thinking: Option<Thinking>,
 }
 

@@ -3,6 +3,7 @@
 use reqwest::header::{HeaderName, HeaderValue};
 use seaworthy_http::client::{Connection, Settings};
 use seaworthy_http::counting::Counting;
+use seaworthy_http::directory::Listing;
 use seaworthy_http::headers::Names;
 use seaworthy_http::vectors::{Embedding, Scoring};
 use seaworthy_http::{Caps, Complaint, Dialect, Form, Outgoing, Reader};
@@ -83,6 +84,10 @@ impl Dialect for AnthropicConfig {
     }
 
     fn counting(&self) -> Option<&dyn Counting> {
+        Some(self)
+    }
+
+    fn listing(&self) -> Option<&dyn Listing> {
         Some(self)
     }
 }

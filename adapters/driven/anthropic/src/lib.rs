@@ -28,7 +28,9 @@ mod answer;
 mod config;
 mod counting;
 mod dialect;
+mod directory;
 mod error;
+mod parameters;
 mod request;
 
 pub use config::{AnthropicConfig, Cache, Thinking};

@@ -10,8 +10,11 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::config::{AnthropicConfig, Cache, Thinking};
+use crate::config::AnthropicConfig;
 use crate::error::ADAPTER;
+use crate::parameters::{
+    CacheControl, Choice, Sampling, WireThinking, choice, control, effort, thinking,
+};
 
 /// What the opaque item of a thinking block holds: its signature,
 pub(crate) const SIGNATURE: &str = "signature";
@@ -31,9 +34,13 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Tool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<Choice<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     thinking: Option<WireThinking>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_config: Option<OutputConfig<'a>>,
+    #[serde(flatten)]
+    sampling: Option<Sampling<'a>>,
 }
 
 #[derive(Serialize)]
@@ -101,13 +108,6 @@ struct Source<'a> {
     data: &'a str,
 }
 
-#[derive(Clone, Copy, Serialize)]
-struct CacheControl {
-    #[serde(rename = "type")]
-    sort: &'static str,
-    ttl: &'static str,
-}
-
 #[derive(Serialize)]
 struct Tool<'a> {
     name: &'a str,
@@ -116,16 +116,11 @@ struct Tool<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum WireThinking {
-    Adaptive { display: &'static str },
-    Enabled { budget_tokens: u32 },
-    Disabled,
-}
-
-#[derive(Serialize)]
 struct OutputConfig<'a> {
-    format: Format<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effort: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<Format<'a>>,
 }
 
 #[derive(Serialize)]
@@ -147,6 +142,7 @@ pub(crate) fn body(
                 .unwrap_or(config.max_output_tokens),
         ),
         stream: true,
+        sampling: Some(Sampling::of(request, config)?),
         ..asked(request, config)?
     };
     bytes(&body, "stream")
@@ -168,7 +164,8 @@ fn bytes(body: &Body<'_>, operation: &'static str) -> Result<Vec<u8>, ModelError
 }
 
 fn asked<'a>(request: &'a ModelRequest, config: &AnthropicConfig) -> Result<Body<'a>, ModelError> {
-    let control = control(config.cache);
+    let control = control(&request.parameters, config);
+    let effort = effort(&request.parameters)?;
     let mut system: Vec<Part<'_>> = text(&request.instructions).into_iter().collect();
     // Tools come before the instructions, so this mark covers both.
     if let Some(last) = system.last_mut() {
@@ -182,6 +179,10 @@ fn asked<'a>(request: &'a ModelRequest, config: &AnthropicConfig) -> Result<Body
     {
         last.cache_control = control;
     }
+    let format = request.output_schema.as_deref().map(|schema| Format {
+        sort: "json_schema",
+        schema,
+    });
     let tools = request.tools.iter().map(|tool| Tool {
         name: tool.name.as_str(),
         description: &tool.description,
@@ -194,31 +195,11 @@ fn asked<'a>(request: &'a ModelRequest, config: &AnthropicConfig) -> Result<Body
         system,
         messages,
         tools: tools.collect(),
-        thinking: config.thinking.map(|thinking| match thinking {
-            Thinking::Adaptive => WireThinking::Adaptive {
-                display: "summarized",
-            },
-            Thinking::Budget(budget_tokens) => WireThinking::Enabled { budget_tokens },
-            Thinking::Disabled => WireThinking::Disabled,
-        }),
-        output_config: request.output_schema.as_deref().map(|schema| OutputConfig {
-            format: Format {
-                sort: "json_schema",
-                schema,
-            },
-        }),
-    })
-}
-
-const fn control(cache: Cache) -> Option<CacheControl> {
-    let ttl = match cache {
-        Cache::Off => return None,
-        Cache::FiveMinutes => "5m",
-        Cache::OneHour => "1h",
-    };
-    Some(CacheControl {
-        sort: "ephemeral",
-        ttl,
+        tool_choice: choice(request, config)?,
+        thinking: thinking(&request.parameters, config).map(WireThinking::from),
+        output_config: (effort.is_some() || format.is_some())
+            .then_some(OutputConfig { effort, format }),
+        sampling: None,
     })
 }
 
@@ -281,7 +262,7 @@ const fn plain(content: Content<'_>) -> Part<'_> {
 fn part(block: &Block) -> Result<Option<Part<'_>>, ModelError> {
     Ok(match block {
         Block::Text { text: said, .. } | Block::Refusal { text: said } => text(said),
-        Block::Reasoning { text, opaque } => thinking(text, opaque.as_ref()).map(plain),
+        Block::Reasoning { text, opaque } => thought(text, opaque.as_ref()).map(plain),
         Block::ToolCall(call) => Some(plain(Content::ToolUse {
             id: &call.id,
             name: &call.name,
@@ -297,7 +278,7 @@ fn part(block: &Block) -> Result<Option<Part<'_>>, ModelError> {
 }
 
 /// Thinking goes back with its signature or not at all.
-fn thinking<'a>(text: &'a str, opaque: Option<&'a OpaqueItem>) -> Option<Content<'a>> {
+fn thought<'a>(text: &'a str, opaque: Option<&'a OpaqueItem>) -> Option<Content<'a>> {
     let own = opaque.filter(|item| item.provider == ADAPTER)?;
     let field = |name: &str| own.data.get(name).and_then(Value::as_str);
     match (field(REDACTED), field(SIGNATURE)) {

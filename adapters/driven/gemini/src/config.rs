@@ -24,7 +24,7 @@ pub struct GeminiConfig {
     pub max_event_bytes: usize,
     /// The most bytes of a whole answer.
     pub max_stream_bytes: usize,
-    /// How much the model thinks; `None` leaves it to the provider.
+    /// How much the model thinks where a request does not say; `None` leaves it to the provider.
     pub thinking: Option<Thinking>,
 }
 
@@ -48,6 +48,8 @@ pub enum ThinkingLevel {
     Medium,
     /// Much.
     High,
+    /// Very much.
+    XHigh,
 }
 
 impl GeminiConfig {

@@ -3,6 +3,7 @@
 use reqwest::header::HeaderName;
 use seaworthy_http::client::{Connection, Settings};
 use seaworthy_http::counting::Counting;
+use seaworthy_http::directory::Listing;
 use seaworthy_http::headers::Names;
 use seaworthy_http::vectors::{Embedding, Scoring};
 use seaworthy_http::{Caps, Complaint, Dialect, Form, Outgoing, Reader};
@@ -83,10 +84,14 @@ impl Dialect for GeminiConfig {
     fn counting(&self) -> Option<&dyn Counting> {
         Some(self)
     }
+
+    fn listing(&self) -> Option<&dyn Listing> {
+        Some(self)
+    }
 }
 
 /// Whether the model refuses a call without its signature, as all do from the third generation on.
-fn signs_calls(model: &str) -> bool {
+pub(crate) fn signs_calls(model: &str) -> bool {
     let name = model.rsplit('/').next().unwrap_or(model);
     let is_old = ["gemini-1", "gemini-2"]
         .iter()

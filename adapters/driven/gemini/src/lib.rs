@@ -29,7 +29,9 @@ mod answer;
 mod config;
 mod counting;
 mod dialect;
+mod directory;
 mod error;
+mod parameters;
 mod request;
 mod vectors;
 

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::config::{GeminiConfig, Thinking, ThinkingLevel};
 use crate::error::ADAPTER;
+use crate::parameters::{self, ToolConfig, choice, only_what_there_is};
 
 /// What the opaque item of a part holds.
 pub(crate) const SIGNATURE: &str = "thoughtSignature";
@@ -30,6 +31,8 @@ struct Body<'a> {
     system_instruction: Option<Instruction<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tools: Option<[Tools<'a>; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_config: Option<ToolConfig<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     generation_config: Option<GenerationConfig<'a>>,
 }
@@ -120,7 +123,7 @@ struct Declaration<'a> {
     parameters_json_schema: &'a Value,
 }
 
-#[derive(Serialize)]
+#[derive(Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct GenerationConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,9 +134,17 @@ struct GenerationConfig<'a> {
     response_json_schema: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thinking_config: Option<ThinkingConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u32>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    stop_sequences: &'a [String],
 }
 
-#[derive(Serialize)]
+#[derive(PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ThinkingConfig {
     include_thoughts: bool,
@@ -186,16 +197,19 @@ fn written<'a>(request: &'a ModelRequest, config: &GeminiConfig) -> Result<Body<
             parameters_json_schema: &tool.input_schema,
         })
         .collect();
+    only_what_there_is(request)?;
+    let parameters = &request.parameters;
     let schema = request.output_schema.as_deref();
     let generation = GenerationConfig {
         max_output_tokens: request.max_output_tokens,
         response_mime_type: schema.map(|_schema| "application/json"),
         response_json_schema: schema,
-        thinking_config: config.thinking.map(thinking),
+        thinking_config: parameters::thinking(&request.model, parameters, config)?.map(thinking),
+        temperature: parameters.temperature,
+        top_p: parameters.top_p,
+        seed: parameters.seed,
+        stop_sequences: &parameters.stop,
     };
-    let is_asked = generation.max_output_tokens.is_some()
-        || generation.response_json_schema.is_some()
-        || generation.thinking_config.is_some();
     Ok(Body {
         model: None,
         contents: contents(&request.messages)?,
@@ -205,7 +219,8 @@ fn written<'a>(request: &'a ModelRequest, config: &GeminiConfig) -> Result<Body<
         tools: (!declarations.is_empty()).then_some([Tools {
             function_declarations: declarations,
         }]),
-        generation_config: is_asked.then_some(generation),
+        tool_config: choice(request),
+        generation_config: (generation != GenerationConfig::default()).then_some(generation),
     })
 }
 
@@ -216,6 +231,7 @@ fn thinking(thinking: Thinking) -> ThinkingConfig {
         Thinking::Level(ThinkingLevel::Low) => (None, Some("LOW")),
         Thinking::Level(ThinkingLevel::Medium) => (None, Some("MEDIUM")),
         Thinking::Level(ThinkingLevel::High) => (None, Some("HIGH")),
+        Thinking::Level(ThinkingLevel::XHigh) => (None, Some("XHIGH")),
     };
     ThinkingConfig {
         include_thoughts: thinking_budget != Some(0),

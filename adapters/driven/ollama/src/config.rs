@@ -25,7 +25,7 @@ pub struct OllamaConfig {
     pub max_stream_bytes: usize,
     /// The tokens that the server loads the model for; `None` leaves it to the server.
     pub context_tokens: Option<u32>,
-    /// Whether the model thinks; `None` leaves it to the model.
+    /// Whether the model thinks where a request does not say; `None` leaves it to the model.
     pub think: Option<bool>,
 }
 

@@ -3,6 +3,7 @@
 use reqwest::header::AUTHORIZATION;
 use seaworthy_http::client::{Connection, Settings};
 use seaworthy_http::counting::Counting;
+use seaworthy_http::directory::Listing;
 use seaworthy_http::headers::Names;
 use seaworthy_http::vectors::{Embedding, Scoring};
 use seaworthy_http::{Caps, Complaint, Dialect, Form, Outgoing, Reader};
@@ -70,5 +71,9 @@ impl Dialect for OllamaConfig {
 
     fn counting(&self) -> Option<&dyn Counting> {
         None
+    }
+
+    fn listing(&self) -> Option<&dyn Listing> {
+        Some(self)
     }
 }

@@ -27,7 +27,9 @@
 mod answer;
 mod config;
 mod dialect;
+mod directory;
 mod error;
+mod parameters;
 mod request;
 mod think;
 mod vectors;

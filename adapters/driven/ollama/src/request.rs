@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::config::OllamaConfig;
 use crate::error::ADAPTER;
+use crate::parameters::{Think, only_what_there_is, tells_of_tools, think};
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -23,9 +24,9 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    think: Option<bool>,
+    think: Option<Think>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    options: Option<Options>,
+    options: Option<Options<'a>>,
 }
 
 #[derive(Serialize)]
@@ -73,22 +74,39 @@ struct Definition<'a> {
     parameters: &'a Value,
 }
 
-#[derive(Serialize)]
-struct Options {
+#[derive(Default, PartialEq, Serialize)]
+struct Options<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     num_ctx: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     num_predict: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u32>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    stop: &'a [String],
 }
 
 /// The bytes of the request's body.
 pub(crate) fn body(request: &ModelRequest, config: &OllamaConfig) -> Result<Vec<u8>, ModelError> {
+    only_what_there_is(request)?;
+    let parameters = &request.parameters;
     let options = Options {
         num_ctx: config.context_tokens,
         num_predict: request.max_output_tokens,
+        temperature: parameters.temperature,
+        top_p: parameters.top_p,
+        seed: parameters.seed,
+        stop: &parameters.stop,
     };
-    let is_asked = options.num_ctx.is_some() || options.num_predict.is_some();
-    let tools = request.tools.iter().map(|tool| Tool {
+    let told = request
+        .tools
+        .iter()
+        .filter(|_tool| tells_of_tools(parameters));
+    let tools = told.map(|tool| Tool {
         sort: "function",
         function: Definition {
             name: tool.name.as_str(),
@@ -102,8 +120,8 @@ pub(crate) fn body(request: &ModelRequest, config: &OllamaConfig) -> Result<Vec<
         stream: true,
         tools: tools.collect(),
         format: request.output_schema.as_deref(),
-        think: config.think,
-        options: is_asked.then_some(options),
+        think: think(parameters, config)?,
+        options: (options != Options::default()).then_some(options),
     };
     serde_json::to_vec(&body).map_err(|_error| {
         let why = "the request cannot be written as JSON";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use seaworthy_http::client::host;
 use seaworthy_ports::Secret;
-use serde::Serialize;
+use seaworthy_ports::model_provider::Effort;
 
 /// The address of OpenAI itself.
 const OPENAI: &str = "https://api.openai.com/v1";
@@ -30,7 +30,7 @@ pub struct OpenAiConfig {
     pub legacy_max_tokens: bool,
     /// The address that `/rerank` is appended to, where the endpoint orders documents as Cohere does. OpenAI does not.
     pub rerank_base_url: Option<String>,
-    /// How much the model reasons; `None` leaves it to the model.
+    /// How much the model reasons where a request does not say; `None` leaves it to the model.
     pub reasoning_effort: Option<Effort>,
     /// Whether Responses shows a summary of the reasoning.
     pub reasoning_summaries: bool,
@@ -46,26 +46,6 @@ pub enum Api {
     ChatCompletions,
     /// Responses. Nothing is kept at the provider: reasoning returns encrypted with the conversation.
     Responses,
-}
-
-/// How much a model reasons before it answers. Not every model takes every one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Effort {
-    /// Not at all.
-    None,
-    /// As little as the model can.
-    Minimal,
-    /// A little.
-    Low,
-    /// More.
-    Medium,
-    /// Much.
-    High,
-    /// Very much.
-    XHigh,
-    /// As much as the model can.
-    Max,
 }
 
 impl OpenAiConfig {
@@ -139,7 +119,7 @@ impl OpenAiConfig {
         self
     }
 
-    /// How much the model reasons; a model that does not refuses the call.
+    /// How much the model reasons where a request does not say; a model that does not refuses the call.
     #[must_use]
     pub fn with_reasoning_effort(mut self, effort: Effort) -> Self {
         self.reasoning_effort = Some(effort);

@@ -29,11 +29,14 @@
 mod chat;
 mod config;
 mod dialect;
+mod directory;
 mod error;
+mod parameters;
 mod responses;
 mod vectors;
 
-pub use config::{Api, Effort, OpenAiConfig};
+pub use config::{Api, OpenAiConfig};
+pub use seaworthy_ports::model_provider::Effort;
 
 /// A model behind an OpenAI-compatible endpoint. Clones share their connections.
 pub type OpenAi = seaworthy_http::Provider<OpenAiConfig>;

@@ -12,8 +12,8 @@ use seaworthy_contract::http::{self, Dialect, Refusal};
 use seaworthy_contract::model_provider::{Failure, Flood, Step};
 use seaworthy_contract::suite::block_on;
 use seaworthy_ports::model_provider::{
-    CountTokens, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError, ModelEvent,
-    ModelProvider, ModelRequest, RateLimits, Rerank,
+    CountTokens, Directory, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError,
+    ModelEvent, ModelProvider, ModelRequest, RateLimits, Rerank,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, PortError};
 
@@ -104,6 +104,10 @@ impl<const BUG: u8> ModelProvider for Faulty<BUG> {
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
         self.0.tokens()
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
+        self.0.directory()
     }
 }
 

@@ -9,8 +9,9 @@ use futures_util::future::{Either, select};
 use futures_util::{StreamExt as _, stream};
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::model_provider::{
-    BlockKind, CountTokens, Embeddings, Finish, FinishReason, Kind, ModelCapabilities, ModelError,
-    ModelEvent, ModelProvider, ModelRequest, Rerank, Usage, check_history,
+    BlockKind, CountTokens, Directory, Embeddings, Finish, FinishReason, Kind, ModelCapabilities,
+    ModelError, ModelEvent, ModelProvider, ModelRequest, Rerank, Usage, check_history,
+    check_parameters,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, Latch, PortError};
 use serde_json::Value;
@@ -92,6 +93,8 @@ impl ScriptedModel {
             return Err(PortError::new(Kind::Unsupported, ADAPTER, "stream", why).into());
         }
         check_history(&request.messages).map_err(|fault| Self::refuse(fault.to_string()))?;
+        // The others say how a model is to choose its words; a script's are chosen.
+        check_parameters(request).map_err(|fault| Self::refuse(fault.to_string()))?;
         let conversation = Arc::new(Conversation::of(&request.messages));
         let playing = self.find(&conversation)?;
         let text = self.fill(&playing.turn.text, &conversation, &playing)?;
@@ -370,6 +373,10 @@ impl ModelProvider for ScriptedModel {
     }
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
+        None
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
         None
     }
 }

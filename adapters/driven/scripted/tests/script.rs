@@ -24,6 +24,7 @@ fn request(messages: Vec<Message>) -> ModelRequest {
         tools: Arc::default(),
         output_schema: None,
         max_output_tokens: None,
+        parameters: Arc::default(),
         idle_timeout: Duration::from_secs(1),
         cancel: Latch::never(),
     }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use seaworthy_ports::model_provider::{Kind, ModelError, ModelRequest, Tokens, check_history};
+use seaworthy_ports::model_provider::{
+    Kind, ModelError, ModelRequest, Tokens, check_history, check_parameters,
+};
 
 use crate::client::Connection;
 use crate::exchange::{Line, Outgoing};
@@ -32,6 +34,9 @@ pub(crate) async fn count(
 ) -> Result<Tokens, ModelError> {
     let mut exchange = exchange(line, "count", request.idle_timeout, &request.cancel);
     if let Err(fault) = check_history(&request.messages) {
+        return Err(exchange.refused(Kind::InvalidRequest, fault.to_string()));
+    }
+    if let Err(fault) = check_parameters(request) {
         return Err(exchange.refused(Kind::InvalidRequest, fault.to_string()));
     }
     let outgoing = counting.outgoing(&line.connection, request)?;

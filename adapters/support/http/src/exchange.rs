@@ -33,6 +33,18 @@ impl fmt::Debug for Outgoing {
     }
 }
 
+/// A request of either kind.
+pub(crate) enum Sent {
+    Get(Url),
+    Post(Outgoing),
+}
+
+impl From<Outgoing> for Sent {
+    fn from(outgoing: Outgoing) -> Self {
+        Self::Post(outgoing)
+    }
+}
+
 /// A provider and the way to it.
 pub(crate) struct Line {
     pub(crate) dialect: Box<dyn Dialect>,
@@ -66,15 +78,17 @@ pub(crate) struct Opened {
 
 impl Exchange {
     /// Sends a request. An answer that is none fails here.
-    pub(crate) async fn open(&mut self, outgoing: Outgoing) -> Result<Opened, ModelError> {
-        let Outgoing { url, body } = outgoing;
+    pub(crate) async fn open(&mut self, sent: impl Into<Sent>) -> Result<Opened, ModelError> {
         let connection = &self.line.connection;
-        let sending = connection
-            .http()?
-            .post(url)
-            .header(CONTENT_TYPE, "application/json")
-            .body(body)
-            .send();
+        let http = connection.http()?;
+        let sending = match sent.into() {
+            Sent::Get(url) => http.get(url),
+            Sent::Post(Outgoing { url, body }) => http
+                .post(url)
+                .header(CONTENT_TYPE, "application/json")
+                .body(body),
+        };
+        let sending = sending.send();
         let response = self
             .guarded(sending)
             .await?
@@ -95,16 +109,16 @@ impl Exchange {
     }
 
     /// Sends a request whose answer is one document, and reads it.
-    pub(crate) async fn whole(&mut self, outgoing: Outgoing) -> Result<Vec<u8>, ModelError> {
-        self.named_whole(outgoing).await.map_err(|mut error| {
+    pub(crate) async fn whole(&mut self, sent: impl Into<Sent>) -> Result<Vec<u8>, ModelError> {
+        self.named_whole(sent.into()).await.map_err(|mut error| {
             error.request_id.clone_from(&self.request_id);
             error
         })
     }
 
-    async fn named_whole(&mut self, outgoing: Outgoing) -> Result<Vec<u8>, ModelError> {
+    async fn named_whole(&mut self, sent: Sent) -> Result<Vec<u8>, ModelError> {
         self.must_go_on()?;
-        let mut response = self.open(outgoing).await?.response;
+        let mut response = self.open(sent).await?.response;
         let mut body = Vec::new();
         loop {
             match self.guarded(response.chunk()).await? {

@@ -1,7 +1,7 @@
 //! What adapters of models behind HTTP share.
 //!
 //! From the wire up: [`sse`] and [`ndjson`] split bytes into frames, [`frames`] bounds a whole answer, [`exchange`]
-//! sends a request, [`streaming`], [`vectors`] and [`counting`] read the answer, [`reply`] writes down what the frames mean in the port's words,
+//! sends a request, [`streaming`], [`vectors`], [`counting`] and [`directory`] read the answer, [`reply`] writes down what the frames mean in the port's words,
 //! [`failure`] and [`headers`] say what went wrong and what else the backend tells, [`client`] makes the connection. An
 //! adapter brings a [`Dialect`], which is its configuration: how its provider writes requests, and a [`Reader`] of its
 //! provider's frames. [`Provider`] is all the rest.
@@ -11,6 +11,7 @@
 
 pub mod client;
 pub mod counting;
+pub mod directory;
 pub mod exchange;
 pub mod failure;
 pub mod frames;

@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use seaworthy_ports::model_provider::{
-    CountTokens, EmbedRequest, Embedded, Embeddings, Kind, ModelCapabilities, ModelError,
-    ModelEvent, ModelProvider, ModelRequest, Rerank, RerankRequest, Reranked, Tokens,
+    CountTokens, Directory, EmbedRequest, Embedded, Embeddings, Kind, ListModels, ListedModel,
+    LookUpModel, ModelCapabilities, ModelError, ModelEvent, ModelPage, ModelProvider, ModelRequest,
+    Rerank, RerankRequest, Reranked, Tokens,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream};
 use serde_json::Value;
 
 use crate::client::{Connection, Settings};
 use crate::counting::{Counting, count};
+use crate::directory::{Listing, list, look_up};
 use crate::exchange::{Line, Outgoing};
 use crate::failure::{Complaint, refused};
 use crate::streaming::{Reader, stream};
@@ -52,6 +54,9 @@ pub trait Dialect: Send + Sync + 'static {
 
     /// How the provider is asked for the tokens of a request, where it counts them.
     fn counting(&self) -> Option<&dyn Counting>;
+
+    /// How the provider is asked for its models, where it tells.
+    fn listing(&self) -> Option<&dyn Listing>;
 }
 
 /// A model behind HTTP. Clones share their connections.
@@ -130,6 +135,10 @@ impl<D: Dialect> ModelProvider for Provider<D> {
     fn tokens(&self) -> Option<&dyn CountTokens> {
         self.line.dialect.counting().map(|_there| self as _)
     }
+
+    fn directory(&self) -> Option<&dyn Directory> {
+        self.line.dialect.listing().map(|_there| self as _)
+    }
 }
 
 impl<D> Provider<D> {
@@ -163,5 +172,20 @@ impl<D: Dialect> CountTokens for Provider<D> {
         let counting = self.line.dialect.counting();
         let counting = counting.ok_or_else(|| self.without("count"))?;
         count(&self.line, counting, request).await
+    }
+}
+
+#[async_trait]
+impl<D: Dialect> Directory for Provider<D> {
+    async fn list(&self, request: ListModels) -> Result<ModelPage, ModelError> {
+        let listing = self.line.dialect.listing();
+        let listing = listing.ok_or_else(|| self.without("list models"))?;
+        list(&self.line, listing, request).await
+    }
+
+    async fn look_up(&self, request: LookUpModel) -> Result<ListedModel, ModelError> {
+        let listing = self.line.dialect.listing();
+        let listing = listing.ok_or_else(|| self.without("look up a model"))?;
+        look_up(&self.line, listing, request).await
     }
 }

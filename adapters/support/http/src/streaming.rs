@@ -7,7 +7,9 @@ use std::sync::Arc;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use reqwest::Response;
 use seaworthy_ports::BoxStream;
-use seaworthy_ports::model_provider::{Kind, ModelError, ModelEvent, ModelRequest, check_history};
+use seaworthy_ports::model_provider::{
+    Kind, ModelError, ModelEvent, ModelRequest, check_history, check_parameters,
+};
 
 use crate::exchange::{Exchange, Line, Opened};
 use crate::failure::Fault;
@@ -126,6 +128,8 @@ impl Call {
         let exchange = &mut self.exchange;
         exchange.must_go_on()?;
         check_history(&request.messages)
+            .map_err(|fault| exchange.refused(Kind::InvalidRequest, fault.to_string()))?;
+        check_parameters(request)
             .map_err(|fault| exchange.refused(Kind::InvalidRequest, fault.to_string()))?;
         let schema = match request.output_schema.as_deref() {
             None => None,

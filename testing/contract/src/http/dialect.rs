@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use seaworthy_ports::model_provider::{FinishReason, Kind, ModelProvider, RateLimits};
+use seaworthy_ports::model_provider::{FinishReason, Kind, ListedModel, ModelProvider, RateLimits};
 use serde_json::{Value, json};
 
 use super::{Act, Backend, chunked};
@@ -91,10 +91,70 @@ pub trait Dialect: Default + Send + 'static {
         None
     }
 
+    /// What a provider is told of a model that is looked up. `None`: the server tells of no models.
+    fn told(model: &ListedModel) -> Option<ListedModel> {
+        let _untold = model;
+        None
+    }
+
+    /// The answer to a request for these models, or for one of them. `None`: it is not there.
+    fn offering(asked: &Asked<'_>, models: &[ListedModel]) -> Option<Value> {
+        let _unoffered = (asked, models);
+        None
+    }
+
     /// An answer with scores, in any order that they can be told apart in.
     fn scores(scores: &[f32], tokens: Option<u64>) -> Value {
         let _never = (scores, tokens);
         Value::Null
+    }
+}
+
+/// A request, taken apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The path, without its query.
+    pub path: &'a str,
+    /// The query, as it came.
+    pub query: &'a str,
+    /// The body.
+    pub body: &'a str,
+}
+
+impl<'a> Asked<'a> {
+    fn of(request: &'a str) -> Self {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap_or_default();
+        let target = head.split(' ').nth(1).unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Self { path, query, body }
+    }
+
+    /// A value of the query that needs no unescaping.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&'a str> {
+        let mut pairs = self
+            .query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// The models of a page whose size and beginning these values of the query say, and whether more follow.
+    #[must_use]
+    pub fn page<'m>(
+        &self,
+        models: &'m [ListedModel],
+        limit: &str,
+        after: &str,
+    ) -> (&'m [ListedModel], bool) {
+        let after = self.value(after);
+        let begin = after.and_then(|after| models.iter().position(|model| model.id == after));
+        let begin = begin.map_or(0, |place| place.saturating_add(1));
+        let rest = models.get(begin..).unwrap_or_default();
+        let limit = self.value(limit).and_then(|limit| limit.parse().ok());
+        let count = limit.unwrap_or(20).min(rest.len());
+        let (page, more) = rest.split_at(count);
+        (page, !more.is_empty())
     }
 }
 
@@ -169,6 +229,19 @@ impl<D: Dialect> Harness for Spoken<D> {
         Some(())
     }
 
+    async fn offers(&self, models: &[ListedModel]) -> Option<Vec<ListedModel>> {
+        let told = models.iter().map(D::told).collect::<Option<Vec<_>>>()?;
+        let models = models.to_vec();
+        let missing = D::refusal(&Failure::of(Kind::NotFound))?.body;
+        self.backend.respond_to(
+            move |request| match D::offering(&Asked::of(request), &models) {
+                Some(answer) => document(&answer.to_string()),
+                None => answered(404, &missing),
+            },
+        );
+        Some(told)
+    }
+
     fn requests(&self) -> Option<Vec<String>> {
         Some(self.backend.bodies())
     }
@@ -201,9 +274,13 @@ fn calculated<D: Dialect>(numbers: Numbers, request: &str) -> Vec<Act> {
 
 /// An answer that is one document.
 fn document(body: &str) -> Vec<Act> {
+    answered(200, body)
+}
+
+fn answered(status: u16, body: &str) -> Vec<Act> {
     let length = body.len();
     let head = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
     );
     vec![Act::Say((head + body).into_bytes())]
 }

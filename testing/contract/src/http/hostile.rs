@@ -30,6 +30,7 @@ fn request(idle_timeout: Duration) -> ModelRequest {
         tools: Arc::default(),
         output_schema: None,
         max_output_tokens: None,
+        parameters: Arc::default(),
         idle_timeout,
         cancel: Latch::never(),
     }

@@ -134,7 +134,7 @@ pub fn chunked(body: &[u8], pieces: usize) -> Vec<u8> {
     chunks
 }
 
-/// What a server does about a request with this body.
+/// What a server does about a request.
 type Acts = Arc<dyn Fn(&str) -> Vec<Act> + Send + Sync>;
 
 fn body(request: &str) -> &str {
@@ -161,7 +161,7 @@ impl fmt::Debug for Backend {
 impl Backend {
     /// A server that closes every connection.
     pub async fn start() -> Self {
-        let nothing: Acts = Arc::new(|_body| Vec::new());
+        let nothing: Acts = Arc::new(|_request| Vec::new());
         let acts = Arc::new(Mutex::new(nothing));
         let (asked, requests) = mpsc::unbounded_channel();
         let (leaves, left) = mpsc::unbounded_channel();
@@ -169,7 +169,7 @@ impl Backend {
         let url = listen(
             move |request| {
                 let acts = Arc::clone(&locked(&now));
-                acts(body(request))
+                acts(request)
             },
             asked,
             leaves,
@@ -196,6 +196,11 @@ impl Backend {
 
     /// From now on performs on every connection what `acts` makes of the body of its request, then closes it.
     pub fn respond(&self, acts: impl Fn(&str) -> Vec<Act> + Send + Sync + 'static) {
+        self.respond_to(move |request| acts(body(request)));
+    }
+
+    /// From now on performs on every connection what `acts` makes of its whole request, then closes it.
+    pub fn respond_to(&self, acts: impl Fn(&str) -> Vec<Act> + Send + Sync + 'static) {
         *locked(&self.acts) = Arc::new(acts);
     }
 

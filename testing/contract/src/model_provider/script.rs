@@ -224,7 +224,7 @@ impl Answer {
 }
 
 impl Failure {
-    pub(super) fn of(kind: Kind) -> Self {
+    pub(crate) fn of(kind: Kind) -> Self {
         Self {
             kind,
             request_id: None,

@@ -27,6 +27,7 @@ pub(super) fn request<H: Harness>(harness: &H) -> ModelRequest {
         tools: Arc::default(),
         output_schema: None,
         max_output_tokens: None,
+        parameters: Arc::default(),
         idle_timeout: LONG,
         cancel: Latch::never(),
     }

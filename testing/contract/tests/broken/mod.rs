@@ -5,6 +5,7 @@ pub(crate) mod blobs;
 pub(crate) mod checkpoints;
 pub(crate) mod clocks;
 pub(crate) mod deaths;
+mod directory;
 pub(crate) mod logs;
 pub(crate) mod models;
 pub(crate) mod observers;

@@ -16,9 +16,9 @@ use seaworthy_contract::model_provider::{
     Answer, Failure, Flood, Harness, Owner, RetryAfter, Said, Script, Step,
 };
 use seaworthy_ports::model_provider::{
-    Block, BlockKind, CountTokens, Embeddings, Finish, FinishReason, Kind, ModelCapabilities,
-    ModelError, ModelEvent, ModelProvider, ModelRequest, OpaqueItem, RateLimits, Rerank, Tokens,
-    Usage, check_history,
+    Block, BlockKind, CountTokens, Directory, Embeddings, Finish, FinishReason, Kind, ListedModel,
+    ModelCapabilities, ModelError, ModelEvent, ModelProvider, ModelRequest, OpaqueItem, RateLimits,
+    Rerank, Tokens, Usage, check_history, check_parameters,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, PortError, Retry, async_trait};
 use serde_json::{Value, json};
@@ -69,6 +69,16 @@ pub(crate) const ANY_SCORES: u8 = 42;
 pub(crate) const DEAF_TO_SCORES: u8 = 43;
 pub(crate) const COUNTS_MESSAGES_ALONE: u8 = 44;
 pub(crate) const COUNTS_ARE_GUESSES: u8 = 45;
+pub(crate) const DROPS_PARAMETERS: u8 = 46;
+pub(crate) const ANY_PARAMETERS: u8 = 47;
+pub(crate) const REFUSES_AFTERWARDS: u8 = 48;
+pub(crate) const FIRST_PAGE_ALONE: u8 = 49;
+pub(crate) const LONG_PAGES: u8 = 50;
+pub(crate) const ANY_LIMIT: u8 = 51;
+pub(crate) const UNKNOWN_IS_NOTHING: u8 = 52;
+pub(crate) const UNKNOWN_IS_MISSING: u8 = 53;
+pub(crate) const FINDS_ANY_MODEL: u8 = 54;
+pub(crate) const DEAF_DIRECTORY: u8 = 55;
 
 const ADAPTER: &str = "broken";
 const KEY: &str = "key-0123456789";
@@ -83,6 +93,7 @@ struct Backend {
     hang_ups: AtomicUsize,
     /// What it says of every request, unless it looks at it.
     count: Mutex<Option<u64>>,
+    models: Mutex<Vec<ListedModel>>,
 }
 
 #[async_trait]
@@ -93,6 +104,7 @@ impl Harness for Broken {
             requests: Mutex::default(),
             hang_ups: AtomicUsize::new(0),
             count: Mutex::default(),
+            models: Mutex::default(),
         };
         Self(Model {
             bug: super::chosen(),
@@ -128,6 +140,13 @@ impl Harness for Broken {
     async fn count(&self, tokens: u64) -> Option<()> {
         *self.0.backend.count.lock().unwrap() = Some(tokens);
         Some(())
+    }
+
+    async fn offers(&self, models: &[ListedModel]) -> Option<Vec<ListedModel>> {
+        let offers = Answer::Stream(Script::default());
+        *self.0.backend.answer.lock().unwrap() = offers;
+        *self.0.backend.models.lock().unwrap() = models.to_vec();
+        Some(models.to_vec())
     }
 
     fn requests(&self) -> Option<Vec<String>> {
@@ -176,6 +195,11 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) const fn bug(&self) -> u8 {
         self.bug
+    }
+
+    /// What the backend offers.
+    pub(crate) fn models(&self) -> Vec<ListedModel> {
+        self.backend.models.lock().unwrap().clone()
     }
 
     /// Sends a call for vectors or scores; what the backend does with it.
@@ -261,6 +285,10 @@ impl ModelProvider for Model {
     }
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
+        Some(self)
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
         Some(self)
     }
 }
@@ -358,6 +386,14 @@ impl Call {
         if self.bug != ANY_HISTORY && check_history(&self.request.messages).is_err() {
             return self.fail(Kind::InvalidRequest);
         }
+        if self.bug != ANY_PARAMETERS && check_parameters(&self.request).is_err() {
+            return self.fail(Kind::InvalidRequest);
+        }
+        // This backend has no seeds.
+        let has_seed = self.request.parameters.seed.is_some();
+        if has_seed && self.bug != REFUSES_AFTERWARDS {
+            return self.fail(Kind::Unsupported);
+        }
         let answer = self.backend.answer.lock().unwrap().clone();
         let sent = sent(self.bug, &self.request);
         let times = match &answer {
@@ -372,6 +408,9 @@ impl Call {
             backend: Arc::clone(&self.backend),
             is_done: false,
         });
+        if has_seed {
+            return self.fail(Kind::Unsupported);
+        }
         match answer {
             Answer::Stream(script) => {
                 if let Some(limits) = script.limits
@@ -685,5 +724,8 @@ fn sent(bug: u8, request: &ModelRequest) -> String {
         }
     }
     words.extend(last);
+    if bug != DROPS_PARAMETERS && !request.parameters.is_empty() {
+        words.push(serde_json::to_string(&*request.parameters).unwrap());
+    }
     words.join("\n")
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use seaworthy_ports::model_provider::{
-    CountTokens, Embeddings, Kind, ModelCapabilities, ModelError, ModelEvent, ModelProvider,
-    ModelRequest, Rerank,
+    CountTokens, Directory, Embeddings, Kind, ModelCapabilities, ModelError, ModelEvent,
+    ModelProvider, ModelRequest, Rerank,
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, PortError};
 
@@ -60,5 +60,9 @@ impl ModelProvider for FaultyModel {
 
     fn tokens(&self) -> Option<&dyn CountTokens> {
         self.inner.tokens()
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
+        self.inner.directory()
     }
 }

@@ -33,6 +33,7 @@ pub(crate) fn request(model: &str, text: &str) -> ModelRequest {
         tools: Arc::default(),
         output_schema: None,
         max_output_tokens: None,
+        parameters: Arc::default(),
         // A machine that does much else answers late.
         idle_timeout: Duration::from_secs(300),
         cancel: Latch::never(),

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use seaworthy_anthropic::{Anthropic, AnthropicConfig};
-use seaworthy_contract::http::{Dialect, Refusal, retry_after};
+use seaworthy_contract::http::{Asked, Dialect, Refusal, retry_after};
 use seaworthy_contract::model_provider::{Failure, Flood, Owner, Step};
 use seaworthy_ports::Secret;
-use seaworthy_ports::model_provider::{FinishReason, Kind, ModelProvider, RateLimits, Usage};
+use seaworthy_ports::model_provider::{
+    FinishReason, Kind, ListedModel, ModelCapabilities, ModelProvider, RateLimits, Usage,
+};
 use serde_json::{Value, json};
 
 /// Gives blocks their indices, as they come.
@@ -35,6 +37,49 @@ impl Dialect for Messages {
 
     fn counted(tokens: u64) -> Option<Value> {
         Some(json!({ "input_tokens": tokens }))
+    }
+
+    fn told(model: &ListedModel) -> Option<ListedModel> {
+        // It says nothing of tools.
+        let tools = ModelCapabilities::NONE.with_tool_use();
+        Some(ListedModel {
+            can: model.can.without(tools),
+            cannot: model.cannot.without(tools),
+            ..model.clone()
+        })
+    }
+
+    fn offering(asked: &Asked<'_>, models: &[ListedModel]) -> Option<Value> {
+        let one = |model: &ListedModel| {
+            let supported = |of: fn(&ModelCapabilities) -> bool| {
+                let said = of(&model.can) || of(&model.cannot);
+                said.then(|| json!({"supported": of(&model.can)}))
+            };
+            json!({
+                "type": "model", "id": model.id, "display_name": model.id, "created_at": "2026-01-01T00:00:00Z",
+                "max_input_tokens": model.context_tokens, "max_tokens": model.max_output_tokens,
+                "capabilities": {
+                    "image_input": supported(|flags| flags.vision_input),
+                    "structured_outputs": supported(|flags| flags.structured_output),
+                    "batch": {"supported": true},
+                },
+            })
+        };
+        match asked.path.rsplit_once("/models")? {
+            (_, "") => {
+                let (page, has_more) = asked.page(models, "limit", "after_id");
+                let data: Vec<Value> = page.iter().map(one).collect();
+                let (first, last) = (page.first(), page.last());
+                Some(json!({
+                    "data": data, "has_more": has_more, "first_id": first.map(|model| &model.id),
+                    "last_id": last.map(|model| &model.id),
+                }))
+            }
+            (_, wanted) => {
+                let wanted = wanted.trim_start_matches('/');
+                models.iter().find(|model| model.id == wanted).map(one)
+            }
+        }
     }
 
     fn content_type() -> &'static str {

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use seaworthy_contract::http::{Dialect, Refusal};
+use seaworthy_contract::http::{Asked, Dialect, Refusal};
 use seaworthy_contract::model_provider::{Failure, Flood, Owner, RetryAfter, Step};
 use seaworthy_gemini::{Gemini, GeminiConfig};
 use seaworthy_ports::Secret;
-use seaworthy_ports::model_provider::{FinishReason, Kind, ModelProvider, RateLimits, Usage};
+use seaworthy_ports::model_provider::{
+    FinishReason, Kind, ListedModel, ModelCapabilities, ModelProvider, RateLimits, Usage,
+};
 use serde_json::{Map, Value, json};
 
 /// Calls come whole: they are written once all of them is known.
@@ -29,6 +31,46 @@ impl Dialect for Generate {
 
     fn counted(tokens: u64) -> Option<Value> {
         Some(json!({ "totalTokens": tokens }))
+    }
+
+    fn told(model: &ListedModel) -> Option<ListedModel> {
+        Some(ListedModel {
+            can: ModelCapabilities::NONE,
+            cannot: ModelCapabilities::NONE.with_embeddings(),
+            ..model.clone()
+        })
+    }
+
+    fn offering(asked: &Asked<'_>, models: &[ListedModel]) -> Option<Value> {
+        let one = |model: &ListedModel| {
+            let mut entry = json!({
+                "name": format!("models/{}", model.id), "version": "1",
+                "supportedGenerationMethods": ["generateContent", "countTokens"],
+            });
+            if let Some(tokens) = model.context_tokens {
+                entry["inputTokenLimit"] = json!(tokens);
+            }
+            if let Some(tokens) = model.max_output_tokens {
+                entry["outputTokenLimit"] = json!(tokens);
+            }
+            entry
+        };
+        match asked.path.rsplit_once("/models")? {
+            (_, "") => {
+                let (page, has_more) = asked.page(models, "pageSize", "pageToken");
+                let all: Vec<Value> = page.iter().map(one).collect();
+                let next = page.last().filter(|_last| has_more);
+                let mut answer = json!({ "models": all });
+                if let Some(last) = next {
+                    answer["nextPageToken"] = json!(last.id);
+                }
+                Some(answer)
+            }
+            (_, wanted) => {
+                let wanted = wanted.trim_start_matches('/');
+                models.iter().find(|model| model.id == wanted).map(one)
+            }
+        }
     }
 
     fn content_type() -> &'static str {

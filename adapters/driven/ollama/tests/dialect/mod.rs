@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use seaworthy_contract::http::{Dialect, Refusal, retry_after};
+use seaworthy_contract::http::{Asked, Dialect, Refusal, retry_after};
 use seaworthy_contract::model_provider::{Failure, Flood, Step};
 use seaworthy_ollama::{Ollama, OllamaConfig};
 use seaworthy_ports::Secret;
-use seaworthy_ports::model_provider::{FinishReason, Kind, ModelProvider, RateLimits, Usage};
+use seaworthy_ports::model_provider::{
+    FinishReason, Kind, ListedModel, ModelCapabilities, ModelProvider, RateLimits, Usage,
+};
 use serde_json::{Map, Value, json};
 
 /// Calls come whole: they are written once all of them is known.
@@ -27,6 +29,48 @@ impl Dialect for Chat {
             .with_max_event_bytes(frame_bytes)
             .with_max_stream_bytes(stream_bytes);
         Arc::new(Ollama::connect(config).unwrap())
+    }
+
+    fn told(model: &ListedModel) -> Option<ListedModel> {
+        // Its list of words is whole: what is not in it the model cannot do.
+        let about = ModelCapabilities::NONE
+            .with_tool_use()
+            .with_vision_input()
+            .with_embeddings();
+        let mut told = ListedModel {
+            id: model.id.clone(),
+            context_tokens: model.context_tokens,
+            ..ListedModel::default()
+        };
+        let schema = ModelCapabilities::NONE.with_structured_output();
+        told.say(model.can.without(schema), about);
+        Some(told)
+    }
+
+    fn offering(asked: &Asked<'_>, models: &[ListedModel]) -> Option<Value> {
+        if asked.path.ends_with("/api/tags") {
+            // Other servers' order is not that of names.
+            let all = models.iter().rev();
+            let all: Vec<Value> = all
+                .map(|model| json!({"name": model.id, "model": model.id, "size": 1}))
+                .collect();
+            return Some(json!({ "models": all }));
+        }
+        let body: Value = serde_json::from_str(asked.body).ok()?;
+        let wanted = body.get("model")?.as_str()?;
+        let model = models.iter().find(|model| model.id == wanted)?;
+        let mut info = json!({"general.architecture": "small", "small.block_count": 30});
+        if let Some(tokens) = model.context_tokens {
+            info["small.context_length"] = json!(tokens);
+        }
+        let mut words = vec!["completion"];
+        if model.can.tool_use {
+            words.push("tools");
+        }
+        if model.can.vision_input {
+            words.push("vision");
+        }
+        Some(json!({"model_info": info, "capabilities": words}))
     }
 
     fn content_type() -> &'static str {

@@ -2,14 +2,15 @@
 
 use seaworthy_http::failure::refused;
 use seaworthy_ports::model_provider::{
-    Block, FileBlock, Kind, Message, ModelError, ModelRequest, OpaqueItem, Role, ToolCallBlock,
-    ToolSpec,
+    Block, Effort, FileBlock, Kind, Message, ModelError, ModelRequest, OpaqueItem, Role,
+    ToolCallBlock, ToolSpec,
 };
 use serde::Serialize;
 use serde_json::Value;
 
 use super::ADAPTER;
-use crate::config::{Effort, OpenAiConfig};
+use crate::config::OpenAiConfig;
+use crate::parameters::{Choice, Common, choice, stops};
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -20,6 +21,8 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<WireTool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<WireChoice<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<ResponseFormat<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_effort: Option<Effort>,
@@ -27,6 +30,28 @@ struct Body<'a> {
     max_completion_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    stop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u32>,
+    #[serde(flatten)]
+    common: Common,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum WireChoice<'a> {
+    Word(&'static str),
+    Tool {
+        #[serde(rename = "type")]
+        sort: &'static str,
+        function: Named<'a>,
+    },
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    name: &'a str,
 }
 
 #[derive(Serialize)]
@@ -161,6 +186,13 @@ pub(crate) fn body(request: &ModelRequest, config: &OpenAiConfig) -> Result<Vec<
             include_usage: true,
         },
         tools: request.tools.iter().map(tool).collect(),
+        tool_choice: choice(request).map(|choice| match choice {
+            Choice::Word(word) => WireChoice::Word(word),
+            Choice::Tool(name) => WireChoice::Tool {
+                sort: "function",
+                function: Named { name },
+            },
+        }),
         response_format: request
             .output_schema
             .as_deref()
@@ -172,9 +204,12 @@ pub(crate) fn body(request: &ModelRequest, config: &OpenAiConfig) -> Result<Vec<
                     schema,
                 },
             }),
-        reasoning_effort: config.reasoning_effort,
+        reasoning_effort: request.parameters.reasoning.or(config.reasoning_effort),
         max_completion_tokens,
         max_tokens,
+        stop: stops(request, ADAPTER)?,
+        seed: request.parameters.seed,
+        common: Common::of(request, ADAPTER)?,
     };
     serde_json::to_vec(&body).map_err(|_error| {
         let why = "the request cannot be written as JSON";
@@ -320,6 +355,7 @@ mod tests {
             tools: Arc::default(),
             output_schema: None,
             max_output_tokens: None,
+            parameters: Arc::default(),
             idle_timeout: Duration::from_secs(1),
             cancel: Latch::never(),
         }

@@ -2,14 +2,15 @@
 
 use seaworthy_http::failure::refused;
 use seaworthy_ports::model_provider::{
-    Block, FileBlock, Kind, Message, ModelError, ModelRequest, OpaqueItem, Role, ToolCallBlock,
-    ToolSpec,
+    Block, Effort, FileBlock, Kind, Message, ModelError, ModelRequest, OpaqueItem, Parameters,
+    Role, ToolCallBlock, ToolSpec,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::ADAPTER;
-use crate::config::{Effort, OpenAiConfig};
+use crate::config::OpenAiConfig;
+use crate::parameters::{Choice, Common, choice};
 
 /// What makes the provider send reasoning in a form that it can be sent back in.
 const ENCRYPTED: &[&str] = &["reasoning.encrypted_content"];
@@ -27,11 +28,26 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Tool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<WireChoice<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning: Option<Reasoning>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_output_tokens: Option<u32>,
+    #[serde(flatten)]
+    common: Common,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum WireChoice<'a> {
+    Word(&'static str),
+    Tool {
+        #[serde(rename = "type")]
+        sort: &'static str,
+        name: &'a str,
+    },
 }
 
 #[derive(Serialize)]
@@ -132,6 +148,8 @@ pub(crate) fn body(request: &ModelRequest, config: &OpenAiConfig) -> Result<Vec<
     let reasons = config
         .encrypted_reasoning
         .unwrap_or_else(|| reasons(&request.model));
+    only_what_there_is(&request.parameters)?;
+    let effort = request.parameters.reasoning.or(config.reasoning_effort);
     let summary = config.reasoning_summaries.then_some("auto");
     let body = Body {
         model: &request.model,
@@ -141,6 +159,13 @@ pub(crate) fn body(request: &ModelRequest, config: &OpenAiConfig) -> Result<Vec<
         store: false,
         include: if reasons { ENCRYPTED } else { &[] },
         tools: request.tools.iter().map(tool).collect(),
+        tool_choice: choice(request).map(|choice| match choice {
+            Choice::Word(word) => WireChoice::Word(word),
+            Choice::Tool(name) => WireChoice::Tool {
+                sort: "function",
+                name,
+            },
+        }),
         text: request.output_schema.as_deref().map(|schema| Text {
             format: Format {
                 sort: "json_schema",
@@ -149,16 +174,26 @@ pub(crate) fn body(request: &ModelRequest, config: &OpenAiConfig) -> Result<Vec<
                 schema,
             },
         }),
-        reasoning: (config.reasoning_effort.is_some() || summary.is_some()).then_some(Reasoning {
-            effort: config.reasoning_effort,
-            summary,
-        }),
+        reasoning: (effort.is_some() || summary.is_some()).then_some(Reasoning { effort, summary }),
         max_output_tokens: request.max_output_tokens,
+        common: Common::of(request, ADAPTER)?,
     };
     serde_json::to_vec(&body).map_err(|_error| {
         let why = "the request cannot be written as JSON";
         refused(ADAPTER, Kind::InvalidRequest, "stream", why)
     })
+}
+
+/// Responses has neither sequences that end an answer nor seeds.
+fn only_what_there_is(parameters: &Parameters) -> Result<(), ModelError> {
+    let why = if !parameters.stop.is_empty() {
+        "Responses has no place for the parameter `stop`; Chat Completions has"
+    } else if parameters.seed.is_some() {
+        "Responses has no place for the parameter `seed`; Chat Completions has"
+    } else {
+        return Ok(());
+    };
+    Err(refused(ADAPTER, Kind::Unsupported, "stream", why))
 }
 
 /// Whether a model reasons, by its name: asked for encrypted reasoning, one that does not refuses the call.
@@ -287,6 +322,7 @@ mod tests {
             tools: Arc::default(),
             output_schema: None,
             max_output_tokens: None,
+            parameters: Arc::default(),
             idle_timeout: Duration::from_secs(1),
             cancel: Latch::never(),
         }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use seaworthy_contract::http::{Dialect, Refusal};
+use seaworthy_contract::http::{Asked, Dialect, Refusal};
 use seaworthy_contract::model_provider::{Failure, Flood, Owner, Step};
 use seaworthy_openai::{OpenAi, OpenAiConfig};
 use seaworthy_ports::Secret;
-use seaworthy_ports::model_provider::{FinishReason, Kind, ModelProvider, RateLimits, Usage};
+use seaworthy_ports::model_provider::{
+    FinishReason, Kind, ListedModel, ModelProvider, RateLimits, Usage,
+};
 use serde_json::{Value, json};
 
 use super::{headers, refusal, some};
@@ -28,6 +30,14 @@ impl Dialect for Chat {
             .with_max_event_bytes(frame_bytes)
             .with_max_stream_bytes(stream_bytes);
         Arc::new(OpenAi::connect(config).unwrap())
+    }
+
+    fn told(model: &ListedModel) -> Option<ListedModel> {
+        Some(super::told(model))
+    }
+
+    fn offering(asked: &Asked<'_>, models: &[ListedModel]) -> Option<Value> {
+        super::offering(asked, models)
     }
 
     fn content_type() -> &'static str {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 pub(crate) use chat::Chat;
 pub(crate) use responses::Responses;
-use seaworthy_contract::http::{Refusal, retry_after};
+use seaworthy_contract::http::{Asked, Refusal, retry_after};
 use seaworthy_contract::model_provider::Failure;
-use seaworthy_ports::model_provider::{Kind, RateLimits};
+use seaworthy_ports::model_provider::{Kind, ListedModel, RateLimits};
 use serde_json::{Map, Value, json};
 
 /// A refusal, in words that both share.
@@ -99,4 +99,27 @@ fn scores(scores: &[f32], tokens: Option<u64>) -> Value {
     let one = |(index, score)| json!({"index": index, "relevance_score": score});
     let results: Vec<Value> = scores.iter().enumerate().map(one).rev().collect();
     json!({"id": "r", "results": results, "meta": {"tokens": {"input_tokens": tokens}}})
+}
+
+/// OpenAI itself says nothing but names; what others say is read too.
+fn told(model: &ListedModel) -> ListedModel {
+    ListedModel {
+        id: model.id.clone(),
+        context_tokens: model.context_tokens,
+        max_output_tokens: model.max_output_tokens,
+        ..ListedModel::default()
+    }
+}
+
+fn offering(asked: &Asked<'_>, models: &[ListedModel]) -> Option<Value> {
+    asked.path.ends_with("/models").then(|| {
+        let one = |model: &ListedModel| {
+            json!({
+                "id": model.id, "object": "model", "created": 1, "owned_by": "contract",
+                "context_length": model.context_tokens, "max_completion_tokens": model.max_output_tokens,
+            })
+        };
+        let data: Vec<Value> = models.iter().rev().map(one).collect();
+        json!({"object": "list", "data": data})
+    })
 }

@@ -80,6 +80,7 @@ pub(crate) fn request() -> ModelRequest {
         tools: Arc::default(),
         output_schema: None,
         max_output_tokens: None,
+        parameters: Arc::default(),
         idle_timeout: Duration::from_secs(20),
         cancel: Latch::never(),
     }
