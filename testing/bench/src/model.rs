@@ -99,8 +99,4 @@ impl ModelProvider for Steady {
     fn directory(&self) -> Option<&dyn Directory> {
         None
     }
-
-    fn directory(&self) -> Option<&dyn Directory> {
-        None
-    }
 }

@@ -202,7 +202,6 @@ impl Stack {
             descriptor: self.descriptor.clone(),
             input: "Begin.".to_owned(),
             files: Vec::new(),
-            files: Vec::new(),
             session: None,
             workspace: self.workspace.display().to_string(),
             base_dir: self.workspace.display().to_string(),

@@ -1,7 +1,6 @@
 //! Runs that begin with what another run recorded.
 
 #![expect(
-    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "what cannot be built is a failed test"

@@ -10,7 +10,8 @@ use crate::error::Exit;
 
 const EXIT_CODES: &str = "Exit codes:
   0    done; for run, resume and replay: the run succeeded
-  1    the run failed; for verify: its log is faulty; for conform: a clause is broken; for compare: the runs differ
+  1    the run failed; for verify: its log is faulty; for conform: a clause is broken; for compare: the runs differ;
+       for models: one cannot be reached
   2    wrong usage or configuration, an unusable store, an unknown id
   3    the run waits for an approval, or for somebody who knows what became of a call in doubt
   4    the run was cancelled
@@ -104,6 +105,8 @@ pub(crate) enum Command {
     Migrate,
     /// Show what this installation is made of, what it promises and what is missing
     Doctor,
+    /// List the models of an agent: what is known of them, and whether they can be reached
+    Models(ModelsArgs),
     /// Write a starter agent into a new folder
     Init(InitArgs),
     /// Try every clause of a port on the adapter that a store stands for, without touching what is there
@@ -173,6 +176,19 @@ pub(crate) struct ChatArgs {
     /// The queue of the session's runs [default: default]
     #[arg(long, value_name = "NAME")]
     pub(crate) queue: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelsArgs {
+    /// The agent's descriptor
+    #[arg(value_name = "AGENT.yaml")]
+    pub(crate) agent: PathBuf,
+    /// Use another model for an alias of the descriptor; may be repeated
+    #[arg(long, value_name = "ALIAS=PROVIDER:MODEL")]
+    pub(crate) model: Vec<String>,
+    /// Ask no provider anything
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 #[derive(Debug, Args)]

@@ -60,7 +60,7 @@ pub(crate) fn check_run(stack: &Stack, state: &RunState) -> Result<(), CliError>
     }
     // A descriptor that this version cannot read ends the run with an error that says so.
     match Materialised::deserialize(&state.submitted.descriptor) {
-        Ok(descriptor) => check_agent(stack, &descriptor),
+        Ok(descriptor) => check_agent(stack, &descriptor).map(|_agent| ()),
         Err(_unreadable) => Ok(()),
     }
 }

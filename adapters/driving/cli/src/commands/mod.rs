@@ -11,6 +11,7 @@ mod doctor;
 mod events;
 mod init;
 mod migrate;
+mod models;
 mod queues;
 mod reopen;
 mod replay;
@@ -154,6 +155,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Cli
         Command::Queues(args) => queues::queues(context, args).await,
         Command::Migrate => migrate::migrate(context).await,
         Command::Doctor => doctor::doctor(context).await,
+        Command::Models(args) => models::models(context, &args).await,
         Command::Init(args) => init::init(context, &args),
         #[cfg(feature = "conform")]
         Command::Conform(args) => Box::pin(conform::conform(context, &args)).await,

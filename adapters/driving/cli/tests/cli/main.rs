@@ -14,6 +14,7 @@ mod chat;
 mod conform;
 mod crash;
 mod decisions;
+mod models;
 mod observed;
 mod on_postgres;
 mod outcome;
