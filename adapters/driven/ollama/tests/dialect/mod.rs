@@ -59,10 +59,12 @@ impl Dialect for Chat {
         let body: Value = serde_json::from_str(asked.body).ok()?;
         let wanted = body.get("model")?.as_str()?;
         let model = models.iter().find(|model| model.id == wanted)?;
-        let mut info = json!({"general.architecture": "small", "small.block_count": 30});
-        if let Some(tokens) = model.context_tokens {
-            info["small.context_length"] = json!(tokens);
-        }
+        let info = match model.context_tokens {
+            Some(tokens) => {
+                json!({"general.architecture": "small", "small.context_length": tokens})
+            }
+            None => json!({"general.architecture": "small", "small.block_count": 30}),
+        };
         let mut words = vec!["completion"];
         if model.can.tool_use {
             words.push("tools");
