@@ -200,7 +200,7 @@ fn lawful(run: &mut Run, choices: &mut Choices) {
             run.model("said", &asked);
         }
         Step::Propose => propose(run, choices),
-        Step::Reject(_) => unreachable!("the agent has no output schema"),
+        Step::Reject(_) => panic!("the agent has no output schema"),
         Step::Work(work) => {
             let one = choices.of(&work);
             work_on(run, &one, choices);
