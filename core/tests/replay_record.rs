@@ -1,6 +1,10 @@
 //! The records of replays: what was written once stays readable, and what follows what.
 
-#![expect(clippy::unwrap_used, reason = "what cannot be built is a failed test")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what cannot be built is a failed test"
+)]
 
 mod support;
 
@@ -21,7 +25,7 @@ use serde_json::json;
 
 fn submitted() -> Event {
     let Event::RunSubmitted(mut submitted) = support::Run::submitted().events.remove(0).0 else {
-        unreachable!("a run begins with run_submitted")
+        panic!("a run begins with run_submitted")
     };
     submitted.replay = Some(Box::new(Origin {
         before: Some(Digest::of(b"before")),
