@@ -43,28 +43,22 @@ impl Dialect for Generate {
 
     fn offering(asked: &Asked<'_>, models: &[ListedModel]) -> Option<Value> {
         let one = |model: &ListedModel| {
-            let mut entry = json!({
+            let entry = json!({
                 "name": format!("models/{}", model.id), "version": "1",
                 "supportedGenerationMethods": ["generateContent", "countTokens"],
+                "inputTokenLimit": model.context_tokens, "outputTokenLimit": model.max_output_tokens,
             });
-            if let Some(tokens) = model.context_tokens {
-                entry["inputTokenLimit"] = json!(tokens);
-            }
-            if let Some(tokens) = model.max_output_tokens {
-                entry["outputTokenLimit"] = json!(tokens);
-            }
-            entry
+            without_nulls(entry)
         };
         match asked.path.rsplit_once("/models")? {
             (_, "") => {
                 let (page, has_more) = asked.page(models, "pageSize", "pageToken");
                 let all: Vec<Value> = page.iter().map(one).collect();
                 let next = page.last().filter(|_last| has_more);
-                let mut answer = json!({ "models": all });
-                if let Some(last) = next {
-                    answer["nextPageToken"] = json!(last.id);
-                }
-                Some(answer)
+                let next = next.map(|last| &last.id);
+                Some(without_nulls(
+                    json!({ "models": all, "nextPageToken": next }),
+                ))
             }
             (_, wanted) => {
                 let wanted = wanted.trim_start_matches('/');
@@ -319,4 +313,11 @@ fn used(usage: &Usage) -> Option<Value> {
     let candidates = usage.output_tokens.map(|all| all - thoughts.unwrap_or(0));
     put("candidatesTokenCount", candidates);
     Some(Value::Object(fields))
+}
+
+fn without_nulls(mut object: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.retain(|_name, value| !value.is_null());
+    }
+    object
 }
