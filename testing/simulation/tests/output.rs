@@ -23,7 +23,7 @@ use seaworthy_ports::durable_runtime::Then;
 use seaworthy_ports::model_provider::{
     Block, FinishReason, Kind, Message, ModelCapabilities, ModelRequest,
 };
-use seaworthy_simulation::{Process, World, turn};
+use seaworthy_simulation::{Process, World, reproduce, turn};
 use serde_json::{Value, json};
 use support::times;
 
@@ -69,10 +69,11 @@ fn rejections(world: &World) -> usize {
         .count()
 }
 
-/// Lives to the end without any fault.
+/// Lives to the end without any fault. What is on record then comes to the same again.
 fn ended(world: &World) -> RunState {
     block_on(async {
         world.finish(1).await.unwrap();
+        reproduce(world, 3).await.unwrap();
         let process = world.process(2, Faults::none()).unwrap();
         process.view().await.unwrap().state
     })
