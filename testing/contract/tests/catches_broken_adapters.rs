@@ -439,7 +439,7 @@ fn the_lists_are_as_long_as_they_are_known_to_be() {
     assert_eq!(seaworthy_contract::durable_runtime::SCENARIOS.len(), 46);
     assert_eq!(seaworthy_contract::blob_store::SCENARIOS.len(), 12);
     assert_eq!(seaworthy_contract::checkpoint_store::SCENARIOS.len(), 11);
-    assert_eq!(seaworthy_contract::model_provider::SCENARIOS.len(), 70);
+    assert_eq!(seaworthy_contract::model_provider::SCENARIOS.len(), 76);
     assert_eq!(seaworthy_contract::clock::SCENARIOS.len(), 6);
     assert_eq!(seaworthy_contract::entropy::SCENARIOS.len(), 4);
     assert_eq!(seaworthy_contract::sandbox::SCENARIOS.len(), 44);
