@@ -234,8 +234,8 @@ fn launch(
     }
 }
 
-/// The same command, ended by `signal` when the thread that starts it ends, as far as the system has the means. Its
-/// environment and outputs are set afterwards; the account is switched before, because the kernel forgets the signal when it
+/// The same command, ended by `signal` when the thread that starts it ends, as far as the system has the means. Its outputs
+/// are set afterwards; the account is switched before, because the kernel forgets the signal when it
 /// is switched behind.
 pub(crate) fn bound(command: Command, signal: Signal) -> Command {
     let Some(setpriv) = installed("setpriv") else {
@@ -246,6 +246,12 @@ pub(crate) fn bound(command: Command, signal: Signal) -> Command {
         .args(["--pdeathsig", name(signal), "--"])
         .arg(command.get_program())
         .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
     wrapped
 }
 
