@@ -139,6 +139,7 @@ seaworthy_contract::model_provider_contract! {
         everything_of_a_request_is_counted: "a script counts no tokens",
         what_the_backend_counts_is_told_and_is_no_guess: "a script counts no tokens",
         a_parameter_is_asked_for_or_refused: "a script's words are chosen already; nothing is sent",
+        a_parameter_that_does_not_exist_is_never_sent: "nothing is sent",
         every_model_is_listed_once_over_bounded_pages: "a script has no list of models",
         a_model_is_told_of_as_far_as_the_backend_does: "a script has no list of models",
         a_model_that_is_not_there_is_not_found: "a script has no list of models",
