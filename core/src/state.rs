@@ -1,20 +1,23 @@
 //! The fold: what a run is, computed from its events and from nothing else.
 
+mod call;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use seaworthy_ports::model_provider::{Block, Message, Role, ToolResultBlock, Usage};
 use seaworthy_ports::state_store::Seq;
-use seaworthy_ports::{CallId, Digest, RunId, Timestamp};
+use seaworthy_ports::{CallId, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::context::Context;
-use crate::event::{Decision, Event, Resolution, RunSubmitted, ToolProposed, WaitReason};
+use crate::event::{Event, RunSubmitted, ToolProposed, WaitReason};
 use crate::files::AttachedFile;
 use crate::record::Link;
-use crate::replay::Recall;
 use crate::tool::SideEffect;
+
+pub use call::{Approval, ApprovalAnswer, Call, CallNumber, CallStatus, call_number, call_run};
 
 /// What a run is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,9 +63,6 @@ pub struct RunState {
     /// What it used.
     pub usage: Usage,
 }
-
-/// The how-many-th call of its run, from 1.
-pub type CallNumber = u32;
 
 /// Where a run stands between two records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,85 +110,6 @@ pub enum Outcome {
         /// Why.
         reason: Option<String>,
     },
-}
-
-/// One tool call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Call {
-    /// What was asked for.
-    pub proposal: Box<ToolProposed>,
-    /// Where it stands.
-    pub status: CallStatus,
-    /// The question to a person and its answer, where there is one.
-    pub approval: Option<Approval>,
-    /// How often it was in doubt.
-    pub doubts: u32,
-    /// The record of another run that says what became of it, where it was not made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replayed: Option<Seq>,
-}
-
-/// Where a call stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CallStatus {
-    /// Validated and hashed; policy has not answered.
-    Proposed,
-    /// Policy wants a person's approval.
-    AwaitingApproval,
-    /// It may start.
-    Reserved,
-    /// It was started by this attempt; what became of it is not on record.
-    Running {
-        /// The attempt that started it.
-        attempt: u32,
-    },
-    /// It did what it should.
-    Succeeded {
-        /// Its answer.
-        output: Value,
-    },
-    /// It failed and said so.
-    Failed {
-        /// A stable name of the reason.
-        code: String,
-        /// For the model and a person.
-        message: String,
-        /// Whether it certainly did nothing.
-        no_effect: bool,
-    },
-    /// Nobody knows.
-    InDoubt {
-        /// Why.
-        reason: String,
-    },
-}
-
-/// The question to a person, and its single-use answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Approval {
-    /// Names the question.
-    pub id: CallId,
-    /// Exactly which proposal.
-    pub proposal: Digest,
-    /// The answer.
-    pub answer: Option<ApprovalAnswer>,
-    /// Whether the call it allows has started.
-    pub used: bool,
-}
-
-/// A person's answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ApprovalAnswer {
-    /// The answer.
-    pub granted: bool,
-    /// Who answered.
-    pub by: String,
-    /// Why.
-    pub reason: Option<String>,
 }
 
 /// The run's life as reports see it.
@@ -611,208 +532,6 @@ impl RunState {
     }
 }
 
-impl Call {
-    fn change(&mut self, event: Event, attempt: u32) -> Result<(), String> {
-        let status = match (event, &self.status) {
-            (
-                Event::ToolDecided {
-                    decision, reason, ..
-                },
-                CallStatus::Proposed,
-            ) => match decision {
-                Decision::Allow => CallStatus::Reserved,
-                Decision::RequireApproval => CallStatus::AwaitingApproval,
-                Decision::Deny => failed("denied", &format!("denied by policy: {reason}")),
-            },
-            (
-                Event::ApprovalRequested {
-                    approval, proposal, ..
-                },
-                CallStatus::AwaitingApproval,
-            ) => {
-                self.approval = Some(Approval {
-                    id: approval,
-                    proposal,
-                    answer: None,
-                    used: false,
-                });
-                CallStatus::AwaitingApproval
-            }
-            (
-                Event::ApprovalDecided {
-                    proposal,
-                    granted,
-                    by,
-                    reason,
-                    ..
-                },
-                CallStatus::AwaitingApproval,
-            ) => self.approved(
-                proposal,
-                ApprovalAnswer {
-                    granted,
-                    by,
-                    reason,
-                },
-            )?,
-            (Event::ToolStarted { .. }, CallStatus::Reserved) => {
-                if let Some(approval) = &mut self.approval {
-                    approval.used = true;
-                }
-                CallStatus::Running { attempt }
-            }
-            (Event::ToolSucceeded { output, .. }, CallStatus::Running { .. }) => {
-                CallStatus::Succeeded { output }
-            }
-            (
-                Event::ToolFailed {
-                    code,
-                    message,
-                    no_effect,
-                    ..
-                },
-                CallStatus::Running { .. } | CallStatus::Proposed | CallStatus::Reserved,
-            ) => CallStatus::Failed {
-                code,
-                message,
-                no_effect,
-            },
-            // What is not made needs neither a decision nor an approval.
-            (
-                Event::ToolReplayed(replayed),
-                CallStatus::Proposed | CallStatus::AwaitingApproval | CallStatus::Reserved,
-            ) => {
-                self.replayed = Some(replayed.from);
-                match replayed.result {
-                    Recall::Succeeded { output } => CallStatus::Succeeded { output },
-                    Recall::Failed {
-                        code,
-                        message,
-                        no_effect,
-                    } => CallStatus::Failed {
-                        code,
-                        message,
-                        no_effect,
-                    },
-                }
-            }
-            (Event::ToolInDoubt { reason, .. }, CallStatus::Running { .. }) => {
-                self.doubts = self.doubts.saturating_add(1);
-                CallStatus::InDoubt { reason }
-            }
-            (
-                Event::ToolResolved { resolution, .. },
-                CallStatus::InDoubt { .. } | CallStatus::Running { .. },
-            ) => match resolution {
-                Resolution::Happened { output } => CallStatus::Succeeded { output },
-                Resolution::DidNotHappen => CallStatus::Reserved,
-            },
-            (event, status) => {
-                return Err(format!(
-                    "{} is {}, which {} cannot follow",
-                    self.proposal.call,
-                    status.as_str(),
-                    name(&event)
-                ));
-            }
-        };
-        self.status = status;
-        Ok(())
-    }
-
-    fn approved(&mut self, proposal: Digest, answer: ApprovalAnswer) -> Result<CallStatus, String> {
-        let asked = self
-            .approval
-            .as_mut()
-            .filter(|asked| asked.answer.is_none());
-        let asked = asked.ok_or("no approval is open for the call")?;
-        if asked.proposal != proposal || proposal != self.proposal.proposal {
-            return Err("the approval is for another proposal".to_owned());
-        }
-        let status = if answer.granted {
-            CallStatus::Reserved
-        } else {
-            let why = answer.reason.as_deref().unwrap_or("no reason given");
-            failed("denied", &format!("denied by {}: {why}", answer.by))
-        };
-        asked.answer = Some(answer);
-        Ok(status)
-    }
-
-    /// Whether nothing more happens to the call.
-    #[must_use]
-    pub fn has_ended(&self) -> bool {
-        matches!(
-            self.status,
-            CallStatus::Succeeded { .. } | CallStatus::Failed { .. }
-        )
-    }
-
-    /// What the model is told of a call that has ended.
-    fn result(&self) -> Option<ToolResultBlock> {
-        let (content, is_error) = match &self.status {
-            CallStatus::Succeeded {
-                output: Value::String(text),
-            } => (text.clone(), false),
-            CallStatus::Succeeded { output } => {
-                (serde_json::to_string(output).unwrap_or_default(), false)
-            }
-            CallStatus::Failed { message, .. } => (message.clone(), true),
-            CallStatus::Proposed
-            | CallStatus::AwaitingApproval
-            | CallStatus::Reserved
-            | CallStatus::Running { .. }
-            | CallStatus::InDoubt { .. } => return None,
-        };
-        let ToolProposed {
-            provider_call,
-            tool,
-            ..
-        } = &*self.proposal;
-        Some(ToolResultBlock {
-            id: provider_call.clone(),
-            name: tool.clone(),
-            content,
-            is_error,
-        })
-    }
-}
-
-impl CallStatus {
-    /// The status's stable name, as the ledger shows it.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Proposed => "proposed",
-            Self::AwaitingApproval => "awaiting_approval",
-            Self::Reserved => "reserved",
-            Self::Running { .. } => "running",
-            Self::Succeeded { .. } => "succeeded",
-            Self::Failed {
-                no_effect: true, ..
-            } => "failed_no_effect",
-            Self::Failed {
-                no_effect: false, ..
-            } => "failed",
-            Self::InDoubt { .. } => "in_doubt",
-        }
-    }
-}
-
-fn failed(code: &str, message: &str) -> CallStatus {
-    CallStatus::Failed {
-        code: code.to_owned(),
-        message: message.to_owned(),
-        no_effect: true,
-    }
-}
-
-fn name(event: &Event) -> String {
-    crate::record::data_of(event)
-        .map(|(name, _data)| name)
-        .unwrap_or_default()
-}
-
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "what serde asks with a reference"
@@ -832,19 +551,4 @@ fn add_usage(total: &mut Usage, more: Usage) {
     add(&mut total.cache_write_tokens, more.cache_write_tokens);
     add(&mut total.output_tokens, more.output_tokens);
     add(&mut total.reasoning_tokens, more.reasoning_tokens);
-}
-
-/// The number in a call's id: what follows the last `.c`.
-#[must_use]
-pub fn call_number(id: &CallId) -> Option<CallNumber> {
-    let (_run, last) = id.as_str().rsplit_once('.')?;
-    last.strip_prefix('c')?.parse().ok()
-}
-
-/// The run in a call's id: what comes before the last `.c`.
-#[must_use]
-pub fn call_run(id: &CallId) -> Option<RunId> {
-    id.as_str()
-        .rsplit_once(".c")
-        .and_then(|(run, _number)| RunId::new(run).ok())
 }

@@ -137,6 +137,34 @@ async fn connections_that_were_cut_while_idle_are_noticed() {
     not(has_postgres),
     ignore = "needs PostgreSQL: cargo xtask test starts one"
 )]
+async fn what_is_known_of_logs_is_forgotten_with_the_connection_it_was_learned_on() {
+    let schema = Schema::migrated().await;
+    let (proxy, config) = proxied(&schema).await;
+    let store = open(config.with_append_lanes(1)).await.state_store();
+    for (name, body) in [("one", b"of one"), ("two", b"of two")] {
+        let appended = store.append(append(name, 0, &[body])).await;
+        assert_eq!(told(appended), Ok(1));
+    }
+    // As behind a failover to a server where they were created in the other order.
+    let mut raw = schema.raw().await;
+    for (from, to) in [("one", "three"), ("two", "one"), ("three", "two")] {
+        let renamed = format!("UPDATE logs SET name = '{to}' WHERE name = '{from}'");
+        sql(&mut raw, &renamed).await;
+    }
+    proxy.cut();
+    let next = settled(&*store, append("one", 1, &[b"next"])).await;
+    assert_eq!(next, Ok(2));
+    let reader = open(schema.config()).await.state_store();
+    let of = async |name| bodies(&*reader, name).await.expect("read");
+    assert_eq!(of("one").await, ["of two", "next"].map(Bytes::from));
+    assert_eq!(of("two").await, ["of one"].map(Bytes::from));
+}
+
+#[tokio::test]
+#[cfg_attr(
+    not(has_postgres),
+    ignore = "needs PostgreSQL: cargo xtask test starts one"
+)]
 async fn a_submission_without_reply_may_have_happened_and_is_resolved_by_repeating_it() {
     let schema = Schema::migrated().await;
     let (proxy, config) = proxied(&schema).await;
