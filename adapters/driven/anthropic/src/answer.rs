@@ -1,10 +1,9 @@
 //! Reads the frames of Messages.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use seaworthy_http::frames::Frame;
-use seaworthy_http::{Fault, Progress, Reader, Reply};
+use seaworthy_http::{Fault, Lent, Progress, Reader, Reply};
 use seaworthy_ports::model_provider::{BlockKind, FinishReason, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -36,7 +35,26 @@ struct Block {
 #[derive(Deserialize)]
 struct Typed<'a> {
     #[serde(rename = "type", borrow)]
-    sort: Cow<'a, str>,
+    sort: Lent<'a>,
+}
+
+/// What nearly every frame is, so it is read in one go.
+#[derive(Deserialize)]
+struct UsualDelta<'a> {
+    #[serde(rename = "type", borrow)]
+    sort: Lent<'a>,
+    index: u64,
+    #[serde(borrow)]
+    delta: UsualPart<'a>,
+}
+
+#[derive(Deserialize)]
+struct UsualPart<'a> {
+    #[serde(rename = "type", borrow)]
+    sort: Lent<'a>,
+    text: Option<String>,
+    partial_json: Option<String>,
+    thinking: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -156,6 +174,9 @@ impl Reader for Answer {
                 return Ok(Progress::More);
             }
         }
+        if self.usual(frame.data, reply) {
+            return Ok(Progress::More);
+        }
         let sort = parsed::<Typed<'_>>(frame.data)?.sort;
         match &*sort {
             "message_start" => {
@@ -189,7 +210,7 @@ impl Reader for Answer {
     /// Only failures come so: every call asks for a stream.
     fn whole(&mut self, text: &str, _reply: &mut Reply) -> Result<(), Fault> {
         let typed: Typed<'_> = parsed(text)?;
-        Err(if typed.sort == "error" {
+        Err(if &*typed.sort == "error" {
             failed(text)
         } else {
             Fault::Malformed
@@ -263,6 +284,31 @@ impl Answer {
         };
         self.blocks.insert(start.index, Some(block));
         Ok(())
+    }
+
+    /// Takes a frame that is more of an open block. Any other is left alone: what it is, and whether it may be, is looked
+    /// at step by step.
+    fn usual(&mut self, data: &str, reply: &mut Reply) -> bool {
+        let Ok(delta) = serde_json::from_str::<UsualDelta<'_>>(data) else {
+            return false;
+        };
+        let UsualPart {
+            sort,
+            text,
+            partial_json,
+            thinking,
+        } = delta.delta;
+        let more = match (&*delta.sort, &*sort) {
+            ("content_block_delta", "text_delta") => text,
+            ("content_block_delta", "input_json_delta") => partial_json,
+            ("content_block_delta", "thinking_delta") => thinking,
+            _ => None,
+        };
+        let (Some(Some(open)), Some(more)) = (self.blocks.get(&delta.index), more) else {
+            return false;
+        };
+        reply.delta(open.block, more);
+        true
     }
 
     fn delta(&mut self, delta: BlockDelta<'_>, reply: &mut Reply) -> Result<(), Fault> {

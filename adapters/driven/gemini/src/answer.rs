@@ -2,7 +2,7 @@
 
 use seaworthy_http::failure::word;
 use seaworthy_http::frames::Frame;
-use seaworthy_http::{Complaint, Fault, Progress, Reader, Reply};
+use seaworthy_http::{Complaint, Fault, Lent, Progress, Reader, Reply};
 use seaworthy_ports::model_provider::{BlockKind, FinishReason, Kind, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -21,11 +21,12 @@ pub(crate) struct Answer {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Chunk {
+struct Chunk<'a> {
     candidates: Option<Vec<Candidate>>,
     prompt_feedback: Option<PromptFeedback>,
     usage_metadata: Option<WireUsage>,
-    model_version: Option<String>,
+    #[serde(borrow)]
+    model_version: Option<Lent<'a>>,
     error: Option<Value>,
 }
 
@@ -108,7 +109,7 @@ impl Answer {
         if !data.starts_with('{') {
             return Err(Fault::Malformed);
         }
-        let chunk: Chunk = serde_json::from_str(data).map_err(|_error| Fault::Malformed)?;
+        let chunk: Chunk<'_> = serde_json::from_str(data).map_err(|_error| Fault::Malformed)?;
         if chunk.error.is_some() {
             let body = serde_json::from_str(data).unwrap_or(Value::Null);
             return Err(Fault::Complaint(complaint(&body, None)));

@@ -1,7 +1,7 @@
 //! Reads the records of a chat.
 
 use seaworthy_http::frames::Frame;
-use seaworthy_http::{Fault, Progress, Reader, Reply};
+use seaworthy_http::{Fault, Lent, Progress, Reader, Reply};
 use seaworthy_ports::model_provider::{BlockKind, FinishReason, Usage};
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,8 +20,9 @@ pub(crate) struct Answer {
 }
 
 #[derive(Deserialize)]
-struct Record {
-    model: Option<String>,
+struct Record<'a> {
+    #[serde(borrow)]
+    model: Option<Lent<'a>>,
     message: Option<Message>,
     done: Option<bool>,
     done_reason: Option<String>,
@@ -55,7 +56,8 @@ impl Reader for Answer {
         if !frame.data.trim_start().starts_with('{') {
             return Err(Fault::Malformed);
         }
-        let record: Record = serde_json::from_str(frame.data).map_err(|_error| Fault::Malformed)?;
+        let record: Record<'_> =
+            serde_json::from_str(frame.data).map_err(|_error| Fault::Malformed)?;
         if record.error.is_some() {
             return Err(Fault::Complaint(complaint(None)));
         }

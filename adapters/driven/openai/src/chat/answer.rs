@@ -53,7 +53,7 @@ impl Reader for Answer {
 
     /// Both have the same shape.
     fn whole(&mut self, text: &str, reply: &mut Reply) -> Result<(), Fault> {
-        let chunk: Chunk = serde_json::from_str(text).map_err(|_error| Fault::Malformed)?;
+        let chunk: Chunk<'_> = serde_json::from_str(text).map_err(|_error| Fault::Malformed)?;
         if chunk.error.is_some() || chunk.object.as_deref() == Some("error") {
             return Err(failed(text));
         }
@@ -73,7 +73,7 @@ impl Reader for Answer {
 }
 
 impl Answer {
-    fn chunk(&mut self, chunk: Chunk, reply: &mut Reply) -> Result<(), Fault> {
+    fn chunk(&mut self, chunk: Chunk<'_>, reply: &mut Reply) -> Result<(), Fault> {
         reply.start(chunk.model.as_deref());
         if let Some(usage) = chunk.usage {
             reply.usage(normalised(&usage));

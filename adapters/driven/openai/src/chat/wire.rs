@@ -1,27 +1,32 @@
 //! The shapes of answers. Everything is optional: compatible servers leave out what they like.
 
+use seaworthy_http::Lent;
 use serde::Deserialize;
 use serde_json::Value;
 
 /// A frame of a stream, or a whole answer of a server that does not stream.
 #[derive(Deserialize)]
-pub(crate) struct Chunk {
+pub(crate) struct Chunk<'a> {
     /// `error` where the whole frame is one.
-    pub(crate) object: Option<String>,
-    pub(crate) model: Option<String>,
-    pub(crate) choices: Option<Vec<Choice>>,
+    #[serde(borrow)]
+    pub(crate) object: Option<Lent<'a>>,
+    #[serde(borrow)]
+    pub(crate) model: Option<Lent<'a>>,
+    #[serde(borrow)]
+    pub(crate) choices: Option<Vec<Choice<'a>>>,
     pub(crate) usage: Option<WireUsage>,
     pub(crate) error: Option<Value>,
 }
 
 #[derive(Deserialize)]
-pub(crate) struct Choice {
+pub(crate) struct Choice<'a> {
     #[serde(default)]
     pub(crate) index: u32,
     /// `message` is what a server that does not stream calls it.
     #[serde(alias = "message")]
     pub(crate) delta: Option<Delta>,
-    pub(crate) finish_reason: Option<String>,
+    #[serde(borrow)]
+    pub(crate) finish_reason: Option<Lent<'a>>,
 }
 
 #[derive(Deserialize)]
