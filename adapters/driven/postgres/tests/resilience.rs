@@ -137,27 +137,64 @@ async fn connections_that_were_cut_while_idle_are_noticed() {
     not(has_postgres),
     ignore = "needs PostgreSQL: cargo xtask test starts one"
 )]
-async fn what_is_known_of_logs_is_forgotten_with_the_connection_it_was_learned_on() {
+async fn what_is_known_of_logs_is_forgotten_with_a_new_connection() {
     let schema = Schema::migrated().await;
-    let (proxy, config) = proxied(&schema).await;
-    let store = open(config.with_append_lanes(1)).await.state_store();
-    for (name, body) in [("one", b"of one"), ("two", b"of two")] {
-        let appended = store.append(append(name, 0, &[body])).await;
-        assert_eq!(told(appended), Ok(1));
+    let store = open(schema.config().with_append_lanes(2))
+        .await
+        .state_store();
+    // One after the other, so the second lane is not needed, and has no connection.
+    for name in ["a", "b", "c", "d"] {
+        let first = append(name, 0, &[name.as_bytes()]);
+        assert_eq!(told(store.append(first).await), Ok(1));
     }
-    // As behind a failover to a server where they were created in the other order.
+    // As behind a failover to a server where they were created in another order.
     let mut raw = schema.raw().await;
-    for (from, to) in [("one", "three"), ("two", "one"), ("three", "two")] {
+    for (from, to) in [
+        ("a", "x"),
+        ("b", "a"),
+        ("x", "b"),
+        ("c", "x"),
+        ("d", "c"),
+        ("x", "d"),
+    ] {
         let renamed = format!("UPDATE logs SET name = '{to}' WHERE name = '{from}'");
         sql(&mut raw, &renamed).await;
     }
-    proxy.cut();
-    let next = settled(&*store, append("one", 1, &[b"next"])).await;
-    assert_eq!(next, Ok(2));
-    let reader = open(schema.config()).await.state_store();
-    let of = async |name| bodies(&*reader, name).await.expect("read");
-    assert_eq!(of("one").await, ["of two", "next"].map(Bytes::from));
-    assert_eq!(of("two").await, ["of one"].map(Bytes::from));
+    // Keeps the first lane busy.
+    sql(
+        &mut raw,
+        "BEGIN;
+        INSERT INTO logs (id, kind, name, seq, sealed, deleted, labels)
+        VALUES (nextval('log_ids'), 'run', 'contested', 1, false, false, '{}')",
+    )
+    .await;
+    let busy = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.append(append("contested", 0, &[b"x"])).await }
+    });
+    const WAITERS: &str = "SELECT count(*) FROM pg_locks \
+        WHERE NOT granted AND transactionid = pg_current_xact_id()::xid";
+    let waiters = async {
+        while sqlx::query_scalar::<_, i64>(WAITERS)
+            .fetch_one(&mut raw)
+            .await
+            .expect("a count")
+            == 0
+        {}
+    };
+    tokio::time::timeout(PATIENCE, waiters)
+        .await
+        .expect("it waits for the other's log");
+    for name in ["a", "c"] {
+        let next = store.append(append(name, 1, &[b"next"])).await;
+        assert_eq!(told(next), Ok(2), "{name}");
+    }
+    sql(&mut raw, "ROLLBACK").await;
+    assert_eq!(told(busy.await.expect("no panic")), Ok(1));
+    for (name, was) in [("a", "b"), ("c", "d")] {
+        let read = bodies(&*store, name).await.expect("read");
+        assert_eq!(read, [was, "next"].map(Bytes::from), "{name}");
+    }
 }
 
 #[tokio::test]
