@@ -1,4 +1,4 @@
-//! Limits of queues, sessions, and wake-ups, with workers that hold several connections.
+//! Limits of queues, sessions, leases, and wake-ups, with workers that hold several connections.
 
 #![expect(clippy::expect_used, reason = "helpers of tests fail tests")]
 
@@ -6,16 +6,20 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use seaworthy_fakes::FakeClock;
 use seaworthy_ports::durable_runtime::{
-    Advance, DurableRuntime, Kind, MAX_QUEUE_LIMITS, Next, Scope, Submit, Then, Turn, Worker,
+    Advance, DurableRuntime, Kind, MAX_QUEUE_LIMITS, Next, ScheduleState, Scope, Submit, Then,
+    Turn, Worker,
 };
 use seaworthy_ports::{Latch, LatchSetter, QueueName, RunId, SessionId, WorkerId, async_trait};
 use seaworthy_postgres::Postgres;
 use support::time::RealClock;
-use support::{Schema, count};
+use support::{Schema, count, sql};
+use tokio::sync::Semaphore;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -199,6 +203,102 @@ async fn no_session_has_two_leases_however_many_workers_claim() {
     for name in &names {
         assert_eq!(counts.of(name).0, 1, "{name}");
     }
+}
+
+/// A turn that goes on when it is told to, and is done then.
+struct Waiting {
+    has_begun: AtomicBool,
+    may_end: Semaphore,
+}
+
+#[async_trait]
+impl Advance for Waiting {
+    async fn advance(&self, _turn: Turn) -> Next {
+        self.has_begun.store(true, Ordering::SeqCst);
+        let _told = self.may_end.acquire().await;
+        Next {
+            consumed: Vec::new(),
+            then: Then::Done,
+        }
+    }
+}
+
+/// A worker with one turn.
+struct Alone {
+    turn: Arc<Waiting>,
+    stop: LatchSetter,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Alone {
+    async fn start(name: &str, runtime: Arc<dyn DurableRuntime>) -> Self {
+        let turn = Arc::new(Waiting {
+            has_begun: AtomicBool::new(false),
+            may_end: Semaphore::new(0),
+        });
+        let worker = Worker {
+            id: WorkerId::new(name).expect("a worker id"),
+            scope: Scope::All,
+            concurrency: 1,
+            lease: Duration::from_secs(3600),
+            poll: Duration::from_secs(3600),
+            drain: Duration::from_secs(3600),
+        };
+        let (stop, stopped) = Latch::new();
+        let advance = Arc::clone(&turn);
+        let serving = tokio::spawn(async move {
+            let served = runtime.serve(worker, advance, stopped).await;
+            served.expect("served");
+        });
+        until(|| turn.has_begun.load(Ordering::SeqCst)).await;
+        Self {
+            turn,
+            stop,
+            serving,
+        }
+    }
+
+    async fn end(self) {
+        self.turn.may_end.add_permits(1);
+        self.stop.set();
+        self.serving.await.expect("no panic");
+    }
+}
+
+#[tokio::test]
+#[cfg_attr(
+    not(has_postgres),
+    ignore = "needs PostgreSQL: cargo xtask test starts one"
+)]
+async fn a_worker_whose_clock_stands_still_ends_nobody_elses_lease() {
+    let schema = Schema::migrated().await;
+    let postgres = open(&schema).await;
+    let runtime = postgres.durable_runtime();
+    submit(&runtime, "run", "default", None).await;
+    let still = Postgres::connect(schema.config(), Arc::new(FakeClock::new())).await;
+    let still = still.expect("a migrated schema").durable_runtime();
+    let late = Alone::start("late", still).await;
+    let mut raw = schema.raw().await;
+    sql(
+        &mut raw,
+        "CREATE OR REPLACE FUNCTION seaworthy_now() RETURNS bigint LANGUAGE sql VOLATILE AS
+        $$ SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + 2 * 3600000 $$",
+    )
+    .await;
+    let next = Alone::start("next", Arc::clone(&runtime)).await;
+    late.end().await;
+    let run = RunId::new("run").expect("a run id");
+    let state = async || {
+        let known = runtime.describe(&run).await.expect("described");
+        known.expect("a run").state
+    };
+    let held = state().await;
+    assert!(
+        matches!(&held, ScheduleState::Leased { worker, .. } if worker.as_str() == "next"),
+        "{held:?}"
+    );
+    next.end().await;
+    assert_eq!(state().await, ScheduleState::Finished);
 }
 
 #[tokio::test]
