@@ -13,6 +13,7 @@ use seaworthy_ports::durable_runtime::{Kind as RuntimeKind, Submit, Submitted};
 use seaworthy_ports::state_store::{Append, Appended, Expected, Kind, Seq, StateStore};
 use seaworthy_ports::{Effect, QueueName, Retry, RunId};
 use seaworthy_postgres::{Postgres, PostgresConfig};
+use sqlx::PgConnection;
 use support::proxy::{Next, proxied};
 use support::time::RealClock;
 use support::{Schema, append, bodies, config, raw, sql};
@@ -47,6 +48,16 @@ async fn settled(store: &dyn StateStore, append: Append) -> Result<u64, Kind> {
     tokio::time::timeout(PATIENCE, repeating)
         .await
         .expect("an answer")
+}
+
+/// How many wait for what this connection's transaction has written or locked.
+async fn waiters(connection: &mut PgConnection) -> i64 {
+    const WAITERS: &str = "SELECT count(*) FROM pg_locks \
+        WHERE NOT granted AND transactionid = pg_current_xact_id()::xid";
+    sqlx::query_scalar(WAITERS)
+        .fetch_one(connection)
+        .await
+        .expect("a count")
 }
 
 #[tokio::test]
@@ -172,17 +183,8 @@ async fn what_is_known_of_logs_is_forgotten_with_a_new_connection() {
         let store = Arc::clone(&store);
         async move { store.append(append("contested", 0, &[b"x"])).await }
     });
-    const WAITERS: &str = "SELECT count(*) FROM pg_locks \
-        WHERE NOT granted AND transactionid = pg_current_xact_id()::xid";
-    let waiters = async {
-        while sqlx::query_scalar::<_, i64>(WAITERS)
-            .fetch_one(&mut raw)
-            .await
-            .expect("a count")
-            == 0
-        {}
-    };
-    tokio::time::timeout(PATIENCE, waiters)
+    let blocked = async { while waiters(&mut raw).await == 0 {} };
+    tokio::time::timeout(PATIENCE, blocked)
         .await
         .expect("it waits for the other's log");
     for name in ["a", "c"] {
@@ -254,9 +256,17 @@ async fn a_head_that_somebody_else_holds_delays_its_own_log_alone() {
         let store = Arc::clone(&store);
         async move { store.append(append("held", 1, &[b"1"])).await }
     });
-    for head in 1..40 {
-        let appended = store.append(append("free", head, &[b"x"])).await;
-        assert_eq!(told(appended), Ok(head + 1));
+    let free = async {
+        for head in 1..40 {
+            let appended = store.append(append("free", head, &[b"x"])).await;
+            assert_eq!(told(appended), Ok(head + 1));
+        }
+    };
+    // A batch that waited would be given up after a while and go on without the one that is held.
+    let waits = async { while waiters(&mut other).await == 0 {} };
+    tokio::select! {
+        () = free => {}
+        () = waits => panic!("a batch waits for a head that somebody else holds"),
     }
     assert!(!held.is_finished());
     sql(&mut other, "COMMIT").await;
