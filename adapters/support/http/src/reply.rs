@@ -1,6 +1,5 @@
 //! An answer as it comes in, in the port's words. Knows no network and no provider.
 
-use std::collections::VecDeque;
 use std::fmt;
 
 use seaworthy_ports::model_provider::{
@@ -29,7 +28,7 @@ pub struct Reply {
     finish: Option<(FinishReason, String)>,
     is_spoilt: bool,
     skipped: u64,
-    events: VecDeque<ModelEvent>,
+    events: Vec<ModelEvent>,
 }
 
 struct Block {
@@ -72,7 +71,7 @@ impl Reply {
             finish: None,
             is_spoilt: false,
             skipped: 0,
-            events: VecDeque::new(),
+            events: Vec::new(),
         }
     }
 
@@ -81,7 +80,7 @@ impl Reply {
         if !self.is_started {
             self.is_started = true;
             let model = model.filter(|model| model.len() <= MAX_NAME_BYTES);
-            self.events.push_back(ModelEvent::Started {
+            self.events.push(ModelEvent::Started {
                 request_id: self.request_id.take(),
                 model: model.map(str::to_owned),
             });
@@ -108,8 +107,7 @@ impl Reply {
             },
             is_open: true,
         });
-        self.events
-            .push_back(ModelEvent::BlockStarted { block, kind });
+        self.events.push(ModelEvent::BlockStarted { block, kind });
         Ok(block)
     }
 
@@ -124,8 +122,7 @@ impl Reply {
             Content::Call(arguments) => arguments.push_str(&delta),
             Content::Text(_) | Content::Reasoning | Content::Refusal => {}
         }
-        self.events
-            .push_back(ModelEvent::BlockDelta { block, delta });
+        self.events.push(ModelEvent::BlockDelta { block, delta });
     }
 
     /// More of the block in `place`, which is opened where there is none and `delta` is something.
@@ -155,8 +152,7 @@ impl Reply {
         if self.open_block(block).is_some() {
             let provider = self.adapter.to_owned();
             let item = OpaqueItem { provider, data };
-            self.events
-                .push_back(ModelEvent::BlockOpaque { block, item });
+            self.events.push(ModelEvent::BlockOpaque { block, item });
         }
     }
 
@@ -164,7 +160,7 @@ impl Reply {
     pub fn close(&mut self, block: u32) {
         if let Some(open) = self.open_block(block) {
             open.is_open = false;
-            self.events.push_back(ModelEvent::BlockEnded { block });
+            self.events.push(ModelEvent::BlockEnded { block });
         }
     }
 
@@ -187,7 +183,7 @@ impl Reply {
         if usage != self.usage {
             self.start(None);
             self.usage = usage;
-            self.events.push_back(ModelEvent::Usage(usage));
+            self.events.push(ModelEvent::Usage(usage));
         }
     }
 
@@ -237,7 +233,7 @@ impl Reply {
             Some((reason, raw)) => {
                 for (block, open) in (0..).zip(&mut self.blocks) {
                     if std::mem::take(&mut open.is_open) {
-                        self.events.push_back(ModelEvent::BlockEnded { block });
+                        self.events.push(ModelEvent::BlockEnded { block });
                     }
                 }
                 let reason = match reason {
@@ -250,7 +246,7 @@ impl Reply {
                 }
             }
         };
-        self.events.push_back(ModelEvent::Finish(finish));
+        self.events.push(ModelEvent::Finish(finish));
     }
 
     /// What it comes to that the model was done.
@@ -288,7 +284,7 @@ impl Reply {
         }
     }
 
-    pub(crate) fn take_events(&mut self) -> VecDeque<ModelEvent> {
-        std::mem::take(&mut self.events)
+    pub(crate) fn take_events(&mut self) -> impl Iterator<Item = ModelEvent> {
+        self.events.drain(..)
     }
 }
