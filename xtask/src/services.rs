@@ -7,6 +7,7 @@ mod account;
 mod aimock;
 mod install;
 pub(crate) mod postgres;
+pub(crate) mod restate;
 mod rotel;
 mod server;
 mod small_model;
@@ -89,6 +90,8 @@ pub(crate) enum Kind {
     Aimock,
     /// A small language model behind llama.cpp
     SmallModel,
+    /// Restate, for development and tests: its licence is BUSL-1.1
+    Restate,
     /// Rotel, an OpenTelemetry collector
     Rotel,
 }
@@ -99,6 +102,7 @@ impl Kind {
             Self::Postgres => "postgres",
             Self::Aimock => "aimock",
             Self::SmallModel => "small-model",
+            Self::Restate => "restate",
             Self::Rotel => "rotel",
         }
     }
@@ -109,6 +113,7 @@ impl Kind {
             Self::Postgres => "SEAWORTHY_TEST_POSTGRES",
             Self::Aimock => "SEAWORTHY_TEST_AIMOCK",
             Self::SmallModel => "SEAWORTHY_TEST_SMALL_MODEL",
+            Self::Restate => "SEAWORTHY_TEST_RESTATE",
             Self::Rotel => "SEAWORTHY_TEST_ROTEL",
         }
     }
@@ -129,6 +134,7 @@ impl Kind {
             Self::Postgres => Box::new(postgres::Postgres::default()),
             Self::Aimock => Box::new(aimock::Aimock::default()),
             Self::SmallModel => Box::new(small_model::SmallModel::default()),
+            Self::Restate => Box::new(restate::Restate::default()),
             Self::Rotel => Box::new(rotel::Rotel::default()),
         }
     }
@@ -139,7 +145,20 @@ impl Kind {
             Self::Postgres => postgres::provide(),
             Self::Aimock => aimock::provide(),
             Self::SmallModel => small_model::provide(),
+            Self::Restate => restate::provide(),
             Self::Rotel => rotel::provide(),
+        }
+    }
+
+    /// The variable of the environment that tells tests which program they may start servers of their own with, and what
+    /// it says: a server whose handlers a test registers is a test's own.
+    fn program(self) -> Option<(&'static str, PathBuf)> {
+        match self {
+            Self::Postgres | Self::Aimock | Self::SmallModel | Self::Rotel => None,
+            Self::Restate => {
+                let program = restate::program().ok().flatten()?;
+                Some(("SEAWORTHY_TEST_RESTATE_PROGRAM", program))
+            }
         }
     }
 
@@ -330,6 +349,9 @@ impl Session {
         }
         for (kind, url) in &self.found {
             command.env(kind.variable(), url);
+            if let Some((variable, program)) = kind.program() {
+                command.env(variable, program);
+            }
         }
     }
 

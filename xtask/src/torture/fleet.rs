@@ -17,6 +17,7 @@ use super::agent::Bench;
 use super::chance::Chance;
 use super::checks::{Totals, check};
 use super::clocks::Clocks;
+use super::engine::Engine;
 use super::process::{Running, Subject, Variable};
 use super::proxy::Proxy;
 use crate::failure::Failure;
@@ -29,6 +30,8 @@ pub(super) struct Plan {
     pub(super) workers: usize,
     pub(super) jobs: u32,
     pub(super) deadline: Instant,
+    /// Whether a Restate server makes the runs advance.
+    pub(super) on_restate: bool,
 }
 
 /// The share of the time, in percent, after which nothing happens any more.
@@ -59,6 +62,8 @@ pub(super) struct Storm {
     pub(super) cuts: u64,
     pub(super) refusals: u32,
     pub(super) restarts: u32,
+    /// Ends of the Restate server and of its handlers.
+    pub(super) engine_ends: u32,
     pub(super) wrong_clocks: usize,
 }
 
@@ -66,7 +71,7 @@ impl Storm {
     pub(super) fn shown(&self) -> Value {
         json!({
             "kills": self.kills, "stops": self.stops, "connections_cut": self.cuts, "refusals": self.refusals,
-            "server_restarts": self.restarts, "wrong_clocks": self.wrong_clocks,
+            "server_restarts": self.restarts, "wrong_clocks": self.wrong_clocks, "engine_ends": self.engine_ends,
         })
     }
 
@@ -178,6 +183,7 @@ fn last(errors: &str) -> String {
 struct Fleet<'a> {
     bench: &'a Bench,
     server: Supervised,
+    engine: Option<Engine>,
     proxy: Proxy,
     workers: Vec<Worker>,
     refused_until: Option<Instant>,
@@ -196,9 +202,16 @@ pub(super) fn torture(
     let server = Kind::Postgres.of_its_own()?;
     let direct = server.url().to_owned();
     let (proxied, proxy) = behind_proxy(&direct)?;
+    let engine = match plan.on_restate {
+        true => Some(Engine::start(bench)?),
+        false => None,
+    };
+    let runtime = engine.as_ref().map(Engine::runtime).transpose()?;
+    let runtime = runtime.as_deref();
     let mut fleet = Fleet {
         bench,
         server,
+        engine,
         proxy,
         workers: Vec::new(),
         refused_until: None,
@@ -209,8 +222,8 @@ pub(super) fn torture(
     if watcher.ask_for(bench, &["migrate"])?.1 != Some(0) {
         return Err(Failure::new("the schema cannot be made"));
     }
-    fleet.enlist(plan.workers, &proxied)?;
-    let subjects = subjects(bench, plan.runs, &direct)?;
+    fleet.enlist(plan.workers, &proxied, runtime)?;
+    let subjects = subjects(bench, plan.runs, &direct, runtime)?;
     let time = plan.deadline.saturating_duration_since(started);
     let calm = started + time * STORMY / 100;
     let queued = AtomicUsize::new(0);
@@ -236,6 +249,9 @@ pub(super) fn torture(
     totals.faults.extend(fleet.storm.missing());
     totals.kills = fleet.storm.kills + fleet.storm.stops;
     fleet.server.stop();
+    if let Some(engine) = fleet.engine {
+        engine.stop();
+    }
     Ok((totals, fleet.storm))
 }
 
@@ -248,9 +264,17 @@ fn behind_proxy(url: &str) -> Result<(String, Proxy), Failure> {
     Ok((format!("{before}:{}/{database}", proxy.port()), proxy))
 }
 
-fn subjects(bench: &Bench, runs: u32, store: &str) -> Result<Vec<Subject>, Failure> {
+fn subjects(
+    bench: &Bench,
+    runs: u32,
+    store: &str,
+    runtime: Option<&str>,
+) -> Result<Vec<Subject>, Failure> {
     (0..runs)
-        .map(|number| Subject::on_server(bench, format!("fleet-{number}"), store))
+        .map(|number| {
+            let subject = Subject::on_server(bench, format!("fleet-{number}"), store)?;
+            Ok(subject.with_runtime(runtime))
+        })
         .collect()
 }
 
@@ -287,7 +311,12 @@ fn queue(bench: &Bench, subjects: &[Subject], next: &AtomicUsize, faults: &Mutex
 }
 
 impl Fleet<'_> {
-    fn enlist(&mut self, workers: usize, store: &str) -> Result<(), Failure> {
+    fn enlist(
+        &mut self,
+        workers: usize,
+        store: &str,
+        runtime: Option<&str>,
+    ) -> Result<(), Failure> {
         let clocks = match Clocks::find() {
             Ok(clocks) => Some(clocks),
             Err(why) => {
@@ -297,6 +326,7 @@ impl Fleet<'_> {
         };
         for number in 0..workers {
             let subject = Subject::on_server(self.bench, format!("worker-{number}"), store)?;
+            let subject = subject.with_runtime(runtime);
             let environment = clocks
                 .as_ref()
                 .map(|clocks| clocks.of(number))
@@ -343,6 +373,9 @@ impl Fleet<'_> {
 
     /// Ends what has lasted long enough, and starts workers again that have ended.
     fn tend(&mut self) -> Result<(), Failure> {
+        if let Some(engine) = &mut self.engine {
+            engine.tend(self.bench)?;
+        }
         let now = Instant::now();
         if self.refused_until.is_some_and(|until| now >= until) {
             self.refused_until = None;
@@ -398,6 +431,10 @@ impl Fleet<'_> {
             Event::Restart => {
                 self.server.restart()?;
                 self.storm.restarts += 1;
+                if let Some(engine) = &mut self.engine {
+                    engine.end_something()?;
+                    self.storm.engine_ends += 1;
+                }
             }
         }
         Ok(())
@@ -579,6 +616,7 @@ mod tests {
             cuts: 1,
             refusals: 1,
             restarts: 1,
+            engine_ends: 0,
             wrong_clocks: 0,
         };
         assert_eq!(whole.missing(), [""; 0]);

@@ -18,6 +18,7 @@ use crate::error::CliError;
 use crate::kept::{Database, Kept};
 use crate::models::CliModels;
 use crate::observer::CliObserver;
+use crate::runtime::Runtime;
 use crate::store::Store;
 use crate::telemetry::Telemetries;
 use crate::work::{Counting, Work};
@@ -46,7 +47,12 @@ impl Stack {
             why: error.to_string(),
         })?;
         let entropy: Arc<dyn Entropy> = Arc::new(entropy);
+        let runtime = Runtime::named(environment, &store)?;
         let kept = Kept::open(&store, &clock, &*entropy, create).await?;
+        let durable_runtime = match runtime {
+            Some(runtime) => runtime.open(environment, &clock)?,
+            None => kept.durable_runtime,
+        };
         let telemetries = Telemetries::start(environment)?;
         let observer = Arc::new(CliObserver::before(
             telemetries.observers(),
@@ -55,7 +61,7 @@ impl Stack {
         let work = Arc::new(Work::default());
         let ports = Ports {
             state_store: kept.state_store,
-            durable_runtime: Arc::new(Counting::new(kept.durable_runtime, Arc::clone(&work))),
+            durable_runtime: Arc::new(Counting::new(durable_runtime, Arc::clone(&work))),
             blob_store: kept.blob_store,
             checkpoint_store: kept.checkpoint_store,
             sandbox: Arc::new(sandbox(&kept.sandbox_dir).await?),

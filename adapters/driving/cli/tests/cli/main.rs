@@ -14,6 +14,8 @@ mod crash;
 mod decisions;
 mod observed;
 mod on_postgres;
+#[cfg(feature = "restate")]
+mod on_restate;
 mod outcome;
 mod support;
 mod workers;

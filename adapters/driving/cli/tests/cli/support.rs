@@ -90,6 +90,8 @@ impl Place {
             .env_remove("SEAWORTHY_LOG")
             .env_remove("SEAWORTHY_STORE")
             .env_remove("SEAWORTHY_DATA")
+            .env_remove("SEAWORTHY_RUNTIME")
+            .env_remove("RESTATE_AUTH_TOKEN")
             .env("USER", "tester");
         command
     }
