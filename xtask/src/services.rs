@@ -140,7 +140,7 @@ impl Kind {
     }
 
     /// Makes sure that the programs of the server are there, installing them where that is allowed.
-    fn provide(self) -> Result<(), Failure> {
+    pub(crate) fn provide(self) -> Result<(), Failure> {
         match self {
             Self::Postgres => postgres::provide(),
             Self::Aimock => aimock::provide(),

@@ -21,6 +21,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::services::Kind;
 use crate::step::{cargo_command, execute, seconds};
 use crate::workspace;
 
@@ -38,6 +39,9 @@ pub(crate) struct Args {
     /// On a server: what makes the runs advance [default: the store]
     #[arg(long, value_enum, value_name = "RUNTIME")]
     runtime: Option<Runtime>,
+    /// Where the server of that runtime cannot be had, say so and leave it at that
+    #[arg(long, requires = "runtime")]
+    where_possible: bool,
     /// In files: kill at least so many times
     #[arg(long, value_name = "N", default_value_t = 100)]
     kills: u32,
@@ -96,6 +100,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 /// A fleet of workers on one server.
 fn on_server(args: &Args) -> Result<(), Failure> {
+    if args.where_possible
+        && args.runtime == Some(Runtime::Restate)
+        && let Err(failure) = Kind::Restate.provide()
+    {
+        println!("There is no Restate server here, so nothing is TORTURED on one:\n{failure}");
+        return Ok(());
+    }
     let root = workspace::root()?;
     let program = match &args.program {
         Some(program) => program.clone(),

@@ -19,6 +19,7 @@ use crate::config::RestateConfig;
 use crate::error::{ADAPTER, refusal};
 use crate::ingress::Ingress;
 use crate::lease_storage::Remote;
+use crate::limits::LimitChanges;
 use crate::wire::{LINE, Limits, Payload, RUN, SendSignal, Sent, SetLimit, SubmitRun, THE_LINE};
 
 /// How long a worker waits to listen again after it could not.
@@ -33,6 +34,7 @@ pub struct Restate {
     config: RestateConfig,
     ingress: Ingress,
     clock: Arc<dyn Clock>,
+    limits: LimitChanges,
 }
 
 impl Restate {
@@ -48,6 +50,7 @@ impl Restate {
             config,
             ingress,
             clock,
+            limits: LimitChanges::default(),
         })
     }
 
@@ -144,14 +147,11 @@ impl DurableRuntime for Restate {
         queue: &QueueName,
         limit: Option<NonZeroU32>,
     ) -> Result<(), RuntimeError> {
-        let message = SetLimit {
+        let change = SetLimit {
             queue: queue.clone(),
             limit,
         };
-        let has_room: bool = self
-            .ingress
-            .call("limit_queue", (LINE, THE_LINE), "limit", &message)
-            .await?;
+        let has_room = self.limits.make(&self.ingress, change).await?;
         if has_room {
             Ok(())
         } else {

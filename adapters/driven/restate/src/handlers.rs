@@ -76,7 +76,7 @@ impl Handlers {
         let line = LineObject { clock };
         // A run's payloads are many and seldom wanted.
         let of_run = objects::options().enable_lazy_state(true);
-        let of_line = objects::options().handler("take", objects::waits());
+        let of_line = objects::options().handler("take_later", objects::waits());
         let of_bell = objects::options().handler("listen", objects::waits());
         let mut endpoint = Endpoint::builder()
             .bind(run.into_service_definition().options(of_run))

@@ -11,14 +11,14 @@ use seaworthy_polling::{
     SignalsAfter, WaitingSignal,
 };
 use seaworthy_ports::clock::Clock;
-use seaworthy_ports::durable_runtime::{RuntimeError, Schedule, ScheduleState, Scope, Signal};
+use seaworthy_ports::durable_runtime::{RuntimeError, Schedule, ScheduleState, Signal};
 use seaworthy_ports::{RunId, Timestamp, WorkerId};
 use tokio::sync::Notify;
 
 use crate::ingress::Ingress;
 use crate::wire::{
-    After, BELL, Described, End, Grant, LINE, Letter, RUN, Renew, SettleTurn, Stands, StartTurn,
-    Started, THE_LINE, Take, Takes, Withdraw, whole_millis,
+    After, BELL, Described, End, Grant, LINE, Letter, Near, RUN, Renew, SettleTurn, Stands,
+    StartTurn, Started, THE_LINE, Take, Takes, Withdraw, whole_millis,
 };
 
 /// How many calls one step makes at once.
@@ -80,22 +80,26 @@ impl Remote {
         mail.rung.extend(held);
     }
 
-    async fn withdraw(&self, worker: &WorkerId, leaves: bool) -> Result<(), RuntimeError> {
+    async fn withdraw(&self, worker: &WorkerId) -> Result<(), RuntimeError> {
         let withdraw = Withdraw {
             worker: worker.clone(),
-            leaves,
         };
         self.ingress
             .call("serve", (LINE, THE_LINE), "withdraw", &withdraw)
             .await
     }
 
-    /// Waits for grants, until the time to wait is over or there is a hurry.
+    /// Gets grants, waiting for them until the time to wait is over or there is a hurry.
     async fn take(&self, take: &Take, wait: Duration) -> Result<Vec<Grant>, RuntimeError> {
+        let line = (LINE, THE_LINE);
+        let grants: Vec<Grant> = self.ingress.call("serve", line, "take", take).await?;
+        if !grants.is_empty() {
+            return Ok(grants);
+        }
         let timeout = wait + self.ingress.timeout();
         let taking = self
             .ingress
-            .call_for(timeout, "serve", (LINE, THE_LINE), "take", take);
+            .call_for(timeout, "serve", line, "take_later", take);
         let mut taking = std::pin::pin!(taking);
         tokio::select! {
             biased;
@@ -108,7 +112,7 @@ impl Remote {
         let withdraw = async {
             let mut pause = WITHDRAW_AGAIN;
             loop {
-                if let Err(error) = self.withdraw(&take.worker, false).await {
+                if let Err(error) = self.withdraw(&take.worker).await {
                     tracing::warn!(%error, "a claim could not be withdrawn");
                 }
                 tokio::time::sleep(pause).await;
@@ -190,15 +194,19 @@ impl Remote {
         operation: &'static str,
         run: &RunId,
     ) -> Result<Option<Schedule>, RuntimeError> {
-        let described: Option<Described> = ingress
-            .ask(
-                ingress.timeout(),
-                operation,
-                (RUN, run.as_str()),
-                "describe",
-            )
-            .await?;
+        let described = Self::described(ingress, operation, run).await?;
         Ok(described.map(Schedule::from))
+    }
+
+    async fn described(
+        ingress: &Ingress,
+        operation: &'static str,
+        run: &RunId,
+    ) -> Result<Option<Described>, RuntimeError> {
+        let object = (RUN, run.as_str());
+        ingress
+            .ask(ingress.timeout(), operation, object, "describe")
+            .await
     }
 }
 
@@ -246,22 +254,24 @@ impl LeaseStorage for Remote {
 
     async fn claim(&self, claim: Claim<'_>) -> Result<Claimed, RuntimeError> {
         let mut wait = self.wait;
-        if let Scope::Run(run) = claim.scope {
-            let schedule = self.describe(run).await?;
-            let is_busy = schedule.is_some_and(|schedule| {
-                matches!(
-                    schedule.state,
-                    ScheduleState::Due { .. } | ScheduleState::Leased { .. }
-                )
-            });
-            if !is_busy {
+        let mut scope = Takes::from(claim.scope);
+        if let Takes::Run { run, near } = &mut scope {
+            let Some(described) = Self::described(&self.ingress, "serve", run).await? else {
                 return Ok(Claimed::default());
-            }
+            };
+            *near = match described.state {
+                Stands::Due { due } => Some(Near {
+                    queue: described.queue,
+                    due,
+                }),
+                Stands::Leased { .. } => None,
+                Stands::Parked { .. } | Stands::Finished => return Ok(Claimed::default()),
+            };
             wait = wait.min(ONE_RUN);
         }
         let take = Take {
             worker: claim.worker.clone(),
-            scope: Takes::from(claim.scope),
+            scope,
             room: claim.limit,
         };
         let grants = self.take(&take, wait).await?;
@@ -400,7 +410,6 @@ impl Presence for Serving {
     async fn leave(self: Box<Self>) {
         let withdraw = Withdraw {
             worker: self.worker.clone(),
-            leaves: true,
         };
         let line = self
             .ingress

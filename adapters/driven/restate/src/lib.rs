@@ -34,6 +34,7 @@ mod error;
 mod handlers;
 mod ingress;
 mod lease_storage;
+mod limits;
 mod line;
 mod objects;
 mod run;

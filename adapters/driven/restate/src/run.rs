@@ -20,13 +20,17 @@ const INLINE_IN_ALL: usize = 16 * 1024;
 /// What is kept of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Run {
-    queue: QueueName,
+    pub(crate) queue: QueueName,
     session: Option<SessionId>,
     pub(crate) state: Stands,
     pub(crate) deliveries: u32,
     failures: u32,
     /// Rises whenever the schedule changes, so that a timer or grant of an earlier schedule is known as such.
     epoch: u64,
+    /// Where the epochs of this life began. A run that was forgotten may have had others.
+    life: u64,
+    /// The fence of the last turn that was begun.
+    begun: Option<u64>,
     pub(crate) waiting: Vec<Waiting>,
     next_position: u64,
     /// The fence of the turn that was settled last: its settlement may come twice.
@@ -61,12 +65,7 @@ pub(crate) struct Effects {
 impl Effects {
     fn ending(fence: u64, now: Timestamp) -> Self {
         Self {
-            report: Some(Report {
-                at: now,
-                ended: Some(fence),
-                due: None,
-                forgotten: None,
-            }),
+            report: Some(ended(fence, now)),
             ..Self::default()
         }
     }
@@ -76,16 +75,19 @@ impl Run {
     /// A run that nobody knew.
     pub(crate) fn new(submit: SubmitRun, id: &RunId, now: Timestamp) -> (Self, Effects) {
         let due = submit.not_before.unwrap_or(now);
+        // Timers of an earlier life must not find their epoch again.
+        let life = u64::try_from(now.as_millis())
+            .unwrap_or(0)
+            .saturating_mul(1 << 16);
         let mut run = Self {
             queue: submit.queue,
             session: submit.session,
             state: Stands::Due { due },
             deliveries: 0,
             failures: 0,
-            // A run that was forgotten may come back; timers of its earlier life must not find their epoch again.
-            epoch: u64::try_from(now.as_millis())
-                .unwrap_or(0)
-                .saturating_mul(1 << 16),
+            epoch: life,
+            life,
+            begun: None,
             waiting: Vec::new(),
             next_position: 1,
             settled: None,
@@ -112,13 +114,32 @@ impl Run {
             due: None,
             forgotten: None,
         });
-        report.due = Some(DueRun {
+        report.due = Some(self.waiting_since(due, id));
+    }
+
+    fn waiting_since(&self, due: Timestamp, id: &RunId) -> DueRun {
+        DueRun {
             run: id.clone(),
             epoch: self.epoch,
             due,
             queue: self.queue.clone(),
             session: self.session.clone(),
-        });
+        }
+    }
+
+    /// What has to be said when the run is forgotten.
+    pub(crate) fn forgotten(&self, id: &RunId, now: Timestamp) -> Option<Report> {
+        let (ended, forgotten) = match self.state {
+            Stands::Leased { fence, .. } => (Some(fence), None),
+            Stands::Due { due } => (None, Some(self.waiting_since(due, id))),
+            Stands::Parked { .. } | Stands::Finished => return None,
+        };
+        Some(Report {
+            at: now,
+            ended,
+            due: None,
+            forgotten,
+        })
     }
 
     /// Takes in a signal whose id is new.
@@ -219,6 +240,7 @@ impl Run {
                 expires: now.plus(Duration::from_millis(start.ttl)),
             };
             self.epoch += 1;
+            self.begun = Some(start.fence);
             self.deliveries = self.deliveries.saturating_add(1);
             return (true, Effects::default());
         }
@@ -242,6 +264,17 @@ impl Run {
         }
     }
 
+    /// Whether a check has nothing to do.
+    pub(crate) fn is_past(&self, check: Check) -> bool {
+        let is_live = matches!(self.state, Stands::Leased { fence, .. } if fence == check.fence);
+        !is_live && !self.was_never_begun(check)
+    }
+
+    /// A grant of an earlier life, or one that comes after all that were begun.
+    fn was_never_begun(&self, check: Check) -> bool {
+        check.epoch < self.life || self.begun.is_none_or(|begun| begun < check.fence)
+    }
+
     /// Ends a lease that is over, and offers again what was granted and never begun.
     pub(crate) fn check(&mut self, check: Check, id: &RunId, now: Timestamp) -> Effects {
         match self.state {
@@ -261,8 +294,14 @@ impl Run {
                 self.become_due(due, id, now, &mut effects);
                 effects
             }
+            _ if self.was_never_begun(check) => Effects::ending(check.fence, now),
             _ => Effects::default(),
         }
+    }
+
+    /// Whether a timer of this schedule has nothing to do.
+    pub(crate) const fn is_overtaken(&self, epoch: u64) -> bool {
+        epoch != self.epoch
     }
 
     /// Ends a turn, if its lease is held under its fence and not over. Says whether.
@@ -338,13 +377,13 @@ impl Run {
     }
 }
 
-/// What has to be sent when a run is forgotten.
-pub(crate) fn forgotten(id: &RunId, now: Timestamp) -> Report {
+/// What has to be said of a grant whose run nobody knows any more.
+pub(crate) const fn ended(fence: u64, at: Timestamp) -> Report {
     Report {
-        at: now,
-        ended: None,
+        at,
+        ended: Some(fence),
         due: None,
-        forgotten: Some(id.clone()),
+        forgotten: None,
     }
 }
 

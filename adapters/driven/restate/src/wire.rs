@@ -209,6 +209,7 @@ impl From<&Next> for End {
 /// From [`RUN`]: how it stands.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Described {
+    pub(crate) queue: QueueName,
     pub(crate) state: Stands,
     pub(crate) deliveries: u32,
     pub(crate) signals: u32,
@@ -241,8 +242,8 @@ pub(crate) struct Report {
     pub(crate) at: Timestamp,
     pub(crate) ended: Option<u64>,
     pub(crate) due: Option<DueRun>,
-    /// Nothing of this run counts any more.
-    pub(crate) forgotten: Option<RunId>,
+    /// This run waits for nobody any more.
+    pub(crate) forgotten: Option<DueRun>,
 }
 
 /// A run that waits for a worker.
@@ -269,7 +270,15 @@ pub(crate) struct Take {
 pub(crate) enum Takes {
     All,
     Queues(BTreeSet<QueueName>),
-    Run(RunId),
+    Run { run: RunId, near: Option<Near> },
+}
+
+/// Where in the line a run that is due should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Near {
+    pub(crate) queue: QueueName,
+    #[serde(with = "millis")]
+    pub(crate) due: Timestamp,
 }
 
 impl From<&Scope> for Takes {
@@ -277,7 +286,10 @@ impl From<&Scope> for Takes {
         match scope {
             Scope::All => Self::All,
             Scope::Queues(queues) => Self::Queues(queues.clone()),
-            Scope::Run(run) => Self::Run(run.clone()),
+            Scope::Run(run) => Self::Run {
+                run: run.clone(),
+                near: None,
+            },
         }
     }
 }
@@ -303,8 +315,6 @@ pub(crate) struct Grant {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Withdraw {
     pub(crate) worker: WorkerId,
-    /// It serves no more: what it was granted and did not begin goes to others at once.
-    pub(crate) leaves: bool,
 }
 
 /// To [`LINE`]: a limit.

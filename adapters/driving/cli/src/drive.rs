@@ -16,7 +16,7 @@ use crate::output::{Output, Paint, clean, json, say, text};
 use crate::progress::{Follower, POLL, Shown};
 use crate::stack::Stack;
 use crate::stop::Stop;
-use crate::store::{Store, flag_for};
+use crate::store::Store;
 use crate::typed::{Typed, typed};
 
 /// How long a live turn may take after Ctrl-C: an answer that is nearly there should count.
@@ -121,7 +121,7 @@ fn stopped(stack: &Stack, output: Output, view: &View, stop: &Stop) -> Option<Ex
         let _closed = output.json(&json::Run::of(view));
     }
     let run = view.state.run();
-    let flag = flag_for(&stack.store);
+    let flag = &stack.flag;
     output.note(&format!(
         "stopped; nothing is lost: seaworthy resume {run}{flag}"
     ));
@@ -299,7 +299,7 @@ pub(crate) fn conclude(
         Ok(()) | Err(CliError::OutputClosed) => {}
         Err(error) => return Err(error),
     }
-    let flag = flag_for(&stack.store);
+    let flag = &stack.flag;
     match &state.outcome {
         Some(Outcome::Failed { .. }) => {
             output.note(&format!(
@@ -310,7 +310,7 @@ pub(crate) fn conclude(
         None if stack.store == Store::Memory => {
             output.note("the store was memory: the run ends with this process; answer with --yes, or name a file with --store");
         }
-        None => advise(output, state, &flag),
+        None => advise(output, state, flag),
     }
     Ok(exit)
 }

@@ -8,7 +8,7 @@ use seaworthy::ports::durable_runtime::DurableRuntime;
 
 use crate::environment::Environment;
 use crate::error::CliError;
-use crate::store::Store;
+use crate::store::{Store, quoted};
 
 const SCHEME: &str = "restate:";
 
@@ -40,6 +40,11 @@ impl Runtime {
             )));
         }
         Ok(Some(runtime))
+    }
+
+    /// What must be added to a command to reach it.
+    pub(crate) fn flag(&self) -> String {
+        format!(" --runtime {}", quoted(&self.to_string()))
     }
 
     fn parse(url: &str) -> Result<Self, CliError> {
@@ -98,6 +103,8 @@ mod tests {
     fn a_runtime_is_the_ingress_of_a_server() {
         let runtime = Runtime::parse("restate:http://127.0.0.1:8080").unwrap();
         assert_eq!(runtime.to_string(), "restate:http://127.0.0.1:8080");
+        let flag = " --runtime restate:http://127.0.0.1:8080";
+        assert_eq!(runtime.flag(), flag);
         for wrong in [
             "",
             "restate:",

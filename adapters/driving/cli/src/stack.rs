@@ -19,7 +19,7 @@ use crate::kept::{Database, Kept};
 use crate::models::CliModels;
 use crate::observer::CliObserver;
 use crate::runtime::Runtime;
-use crate::store::Store;
+use crate::store::{Store, flag_for};
 use crate::telemetry::Telemetries;
 use crate::work::{Counting, Work};
 
@@ -30,6 +30,8 @@ pub(crate) struct Stack {
     /// The turns of this process.
     pub(crate) work: Arc<Work>,
     pub(crate) store: Store,
+    /// What must be added to a command of this user to reach the store and the runtime.
+    pub(crate) flag: String,
     database: Database,
     telemetries: Telemetries,
 }
@@ -49,6 +51,10 @@ impl Stack {
         let entropy: Arc<dyn Entropy> = Arc::new(entropy);
         let runtime = Runtime::named(environment, &store)?;
         let kept = Kept::open(&store, &clock, &*entropy, create).await?;
+        let mut flag = flag_for(&store);
+        if let Some(runtime) = runtime.as_ref().filter(|_| environment.is_runtime_typed) {
+            flag.push_str(&runtime.flag());
+        }
         let durable_runtime = match runtime {
             Some(runtime) => runtime.open(environment, &clock)?,
             None => kept.durable_runtime,
@@ -80,6 +86,7 @@ impl Stack {
             observer,
             work,
             store,
+            flag,
             database: kept.database,
             telemetries,
         })

@@ -154,7 +154,33 @@ fn what_was_granted_and_never_begun_is_offered_again() {
     assert_eq!(ended(&effects), Some(9));
     let offer = offered(&effects).unwrap();
     assert_eq!((offer.due, offer.epoch), (at(0), check.epoch + 1));
-    assert_eq!(run.check(check, &id(), at(9_000)), Effects::default());
+}
+
+#[test]
+fn a_grant_that_this_life_of_a_run_never_began_is_over() {
+    let run = leased();
+    let of = |fence, epoch| Check { fence, epoch };
+    assert!(!run.is_past(of(1, run.epoch)), "its lease is watched");
+    assert!(!run.is_past(of(2, run.epoch)), "nobody has begun it");
+    let mut later = run.clone();
+    later.life = run.epoch + 1;
+    assert!(!later.is_past(of(0, run.epoch)), "it was another life's");
+    assert_eq!(ended(&later.check(of(0, run.epoch), &id(), at(1))), Some(0));
+    let mut run = run;
+    assert!(settle(&mut run, 1, 0, park(None), 1).0);
+    assert!(run.is_past(of(1, run.epoch)), "it has ended in order");
+}
+
+#[test]
+fn who_forgets_a_run_tells_what_it_held() {
+    let report = leased().forgotten(&id(), at(1)).unwrap();
+    assert_eq!((report.ended, report.forgotten), (Some(1), None));
+    let waiting = new(None).0.forgotten(&id(), at(1)).unwrap();
+    assert_eq!(waiting.ended, None);
+    assert_eq!(waiting.forgotten.unwrap().due, at(0));
+    let mut parked = leased();
+    settle(&mut parked, 1, 0, park(None), 1);
+    assert_eq!(parked.forgotten(&id(), at(2)), None);
 }
 
 #[test]

@@ -46,6 +46,7 @@ impl Context {
     pub(crate) fn new(common: Common, mut environment: Environment) -> Self {
         if common.runtime.is_some() {
             environment.runtime = common.runtime;
+            environment.is_runtime_typed = true;
         }
         // Whoever types an address means it.
         if common.otlp.is_some() {

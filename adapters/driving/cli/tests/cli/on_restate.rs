@@ -1,12 +1,16 @@
 //! The program with a Restate server for its runtime: each test has a server and handlers of its own.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::on_postgres::{OnServer, server};
 use crate::support::{Done, Place, finish, kill, script, signal, until};
 
 /// A server on data of its own. It is killed when this is dropped.
@@ -132,6 +136,8 @@ fn a_run_that_parked_under_the_store_s_runtime_is_finished_under_restate() {
     let worker = place.start(&["worker", "--runtime", &runtime]);
     let approved = run(&place, &runtime, &["approve", "r.c1"]);
     assert_eq!(approved.code, 0, "{approved:?}");
+    let advice = format!("seaworthy resume r --runtime {runtime}");
+    assert!(approved.stderr.contains(&advice), "{approved:?}");
     until(|| has_succeeded(&place, "r"));
     assert_eq!(place.lines("ask").len(), 1);
     assert_eq!(place.lines("note").len(), 1);
@@ -209,6 +215,89 @@ fn doctor_shows_the_store_and_the_runtime_and_whether_it_answers() {
     assert_eq!(with["adapters"][0]["id"], "sqlite");
     assert_eq!(with["adapters"][1]["port"], "durable_runtime");
     assert_eq!(with["adapters"][1]["id"], "restate");
+    end(handlers);
+}
+
+/// What passes on its way to a database server is counted.
+struct Passage {
+    address: SocketAddr,
+    bytes: Arc<AtomicU64>,
+}
+
+impl Passage {
+    fn to(server: &str) -> Self {
+        let (_user, rest) = server.split_once('@').unwrap();
+        let server = rest.split_once('/').unwrap().0.to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let bytes = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&bytes);
+        std::thread::spawn(move || {
+            for asking in listener.incoming() {
+                let (asking, answering) = (asking.unwrap(), TcpStream::connect(&server).unwrap());
+                let back = (answering.try_clone().unwrap(), asking.try_clone().unwrap());
+                let (there, none) = (Arc::clone(&count), Arc::default());
+                std::thread::spawn(move || pass(asking, answering, &there));
+                std::thread::spawn(move || pass(back.0, back.1, &none));
+            }
+        });
+        Self { address, bytes }
+    }
+}
+
+/// Until either side ends.
+fn pass(mut from: TcpStream, mut to: TcpStream, count: &AtomicU64) {
+    let mut bytes = [0; 16 * 1024];
+    while let Ok(many @ 1..) = from.read(&mut bytes) {
+        count.fetch_add(many as u64, Ordering::SeqCst);
+        if to.write_all(&bytes[..many]).is_err() {
+            break;
+        }
+    }
+    let _ended = to.shutdown(std::net::Shutdown::Both);
+}
+
+#[test]
+#[cfg_attr(
+    not(all(has_restate, has_postgres)),
+    ignore = "needs a Restate and a PostgreSQL server: cargo xtask test starts both"
+)]
+fn idle_workers_on_a_server_are_told_by_restate_and_ask_nobody() {
+    /// Several times as long as whoever polls would wait.
+    const IDLE: Duration = Duration::from_secs(5);
+    let passage = Passage::to(&server());
+    let here = OnServer::with_script(&script(&["note", "ask"])).called_at(passage.address);
+    let restate = Server::start();
+    let handlers = restate.handlers(&here.place);
+    let runtime = restate.runtime();
+    let with = |args: &[&str]| here.run(&[args, &["--runtime", &runtime]].concat());
+    assert_eq!(here.run(&["migrate"]).code, 0);
+    let worker = || here.start(&["worker", "--runtime", &runtime]);
+    let workers = [worker(), worker()];
+    for run in ["r0", "r1", "r2"] {
+        let submitted = with(&["run", "agent.yaml", "--run-id", run, "--detach"]);
+        assert_eq!(submitted.code, 0, "{submitted:?}");
+    }
+    let all = |status: &str| {
+        let runs = here.json(&["runs", "--status", status]);
+        runs.as_array().unwrap().len() == 3
+    };
+    until(|| all("waiting"));
+    // What the turns left to do, they do at once.
+    let still = || {
+        let before = passage.bytes.load(Ordering::SeqCst);
+        std::thread::sleep(IDLE);
+        passage.bytes.load(Ordering::SeqCst) == before
+    };
+    until(still);
+    for approval in here.json(&["approvals"]).as_array().unwrap() {
+        let approved = with(&["approve", approval["approval_id"].as_str().unwrap()]);
+        assert_eq!(approved.code, 0, "{approved:?}");
+    }
+    until(|| all("succeeded"));
+    assert_eq!(here.place.lines("note").len(), 3);
+    assert_eq!(here.place.lines("ask").len(), 3);
+    workers.into_iter().for_each(end);
     end(handlers);
 }
 
