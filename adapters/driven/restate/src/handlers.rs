@@ -74,8 +74,10 @@ impl Handlers {
             clock: Arc::clone(&clock),
         };
         let line = LineObject { clock };
-        // A run's payloads are many and seldom wanted.
-        let of_run = objects::options().enable_lazy_state(true);
+        // A run's payloads and ids of signals may be many, and where they are asked for, one of them is wanted.
+        let of_run = objects::options()
+            .handler("signal", objects::looks_up())
+            .handler("letters", objects::looks_up());
         let of_line = objects::options().handler("take_later", objects::waits());
         let of_bell = objects::options().handler("listen", objects::waits());
         let mut endpoint = Endpoint::builder()

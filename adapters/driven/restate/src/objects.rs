@@ -42,6 +42,11 @@ pub(crate) fn waits() -> HandlerOptions {
     HandlerOptions::new().inactivity_timeout(Duration::from_secs(2))
 }
 
+/// A handler that reads single values of many.
+pub(crate) fn looks_up() -> HandlerOptions {
+    HandlerOptions::new().enable_lazy_state(true)
+}
+
 fn corrupt(what: &'static str) -> HandlerError {
     TerminalError::new_with_code(CORRUPT, format!("{what} cannot be read")).into()
 }
