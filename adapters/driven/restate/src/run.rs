@@ -264,12 +264,6 @@ impl Run {
         }
     }
 
-    /// Whether a check has nothing to do.
-    pub(crate) fn is_past(&self, check: Check) -> bool {
-        let is_live = matches!(self.state, Stands::Leased { fence, .. } if fence == check.fence);
-        !is_live && !self.was_never_begun(check)
-    }
-
     /// A grant of an earlier life, or one that comes after all that were begun.
     fn was_never_begun(&self, check: Check) -> bool {
         check.epoch < self.life || self.begun.is_none_or(|begun| begun < check.fence)
@@ -297,11 +291,6 @@ impl Run {
             _ if self.was_never_begun(check) => Effects::ending(check.fence, now),
             _ => Effects::default(),
         }
-    }
-
-    /// Whether a timer of this schedule has nothing to do.
-    pub(crate) const fn is_overtaken(&self, epoch: u64) -> bool {
-        epoch != self.epoch
     }
 
     /// Ends a turn, if its lease is held under its fence and not over. Says whether.

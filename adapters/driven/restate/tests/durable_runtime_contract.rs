@@ -17,7 +17,7 @@ use seaworthy_ports::{AdapterInfo, Timestamp, async_trait};
 use support::{Server, clock, runtime};
 
 /// A server of one node on two cores needs longer than the usual half minute for a scenario of a thousand runs.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Runs {
     server: Arc<Server>,

@@ -16,7 +16,7 @@ use super::stage::{
     nothing_but_a_probe, queue, run, schedule, send, signal, state, submission, submit, until,
     waits, worker,
 };
-use crate::outcome::{Halt, Outcome, at_once, holds, id, ok, refused, same, time_given};
+use crate::outcome::{Halt, Outcome, at_once, holds, id, ok, patience, refused, same, time_given};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -337,8 +337,8 @@ pub async fn overdue_wakes_happen_once_each_after_a_downtime<H: Harness>(harness
     const CROWD: u64 = 64;
     const HOUR: Duration = Duration::from_secs(3_600);
     let runtime = harness.runtime();
-    // Short against the downtime, and each at a time of its own.
-    let first_wake = harness.now().plus(harness.lease());
+    // Each at a time of its own, and none before all are parked: where time passes by itself, that takes some of it.
+    let first_wake = harness.now().plus(harness.lease().max(patience() / 2));
     let parks = {
         let number = Arc::new(AtomicU32::new(0));
         does(move |_turn| {
@@ -380,7 +380,7 @@ pub async fn overdue_wakes_happen_once_each_after_a_downtime<H: Harness>(harness
     )?;
     // An hour, except where it has to be waited for: leases are short there.
     let downtime = if harness.lease() < Duration::from_secs(10) {
-        4 * harness.lease()
+        first_wake.since(harness.now()) + Duration::from_secs(1) + harness.lease()
     } else {
         HOUR
     };

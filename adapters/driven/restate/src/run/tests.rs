@@ -158,17 +158,20 @@ fn what_was_granted_and_never_begun_is_offered_again() {
 
 #[test]
 fn a_grant_that_this_life_of_a_run_never_began_is_over() {
-    let run = leased();
+    let mut run = leased();
     let of = |fence, epoch| Check { fence, epoch };
-    assert!(!run.is_past(of(1, run.epoch)), "its lease is watched");
-    assert!(!run.is_past(of(2, run.epoch)), "nobody has begun it");
+    let epoch = run.epoch;
+    assert_eq!(
+        ended(&run.clone().check(of(2, epoch), &id(), at(1))),
+        Some(2)
+    );
     let mut later = run.clone();
-    later.life = run.epoch + 1;
-    assert!(!later.is_past(of(0, run.epoch)), "it was another life's");
-    assert_eq!(ended(&later.check(of(0, run.epoch), &id(), at(1))), Some(0));
-    let mut run = run;
+    later.life = epoch + 1;
+    assert_eq!(ended(&later.check(of(0, epoch), &id(), at(1))), Some(0));
+    // One that has ended in order was reported then.
     assert!(settle(&mut run, 1, 0, park(None), 1).0);
-    assert!(run.is_past(of(1, run.epoch)), "it has ended in order");
+    let past = run.check(of(1, epoch), &id(), at(1));
+    assert_eq!(past, Effects::default());
 }
 
 #[test]
