@@ -10,13 +10,15 @@ use seaworthy_ports::clock::Clock;
 use seaworthy_ports::durable_runtime::{Kind, RuntimeError};
 use seaworthy_ports::{Latch, Secret};
 use serde::Deserialize;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::error::{of_client, of_status, refusal};
 use crate::ingress::{address, client};
 use crate::objects::{self, BellObject, LineObject, RunObject};
 use crate::wire::RUN;
 
+/// How many connections may wait to be accepted.
+const WAITING_CONNECTIONS: u32 = 1_024;
 /// How long the server may take to look at the handlers.
 const REGISTRATION: Duration = Duration::from_secs(30);
 
@@ -38,7 +40,7 @@ impl Handlers {
     /// `Unavailable` if it is not to be had.
     pub async fn bind(address: SocketAddr) -> Result<Self, RuntimeError> {
         let bound = async {
-            let listener = TcpListener::bind(address).await?;
+            let listener = listener(address)?;
             let address = listener.local_addr()?;
             Ok::<_, std::io::Error>(Self { listener, address })
         };
@@ -95,6 +97,22 @@ impl Handlers {
             .await;
         Ok(())
     }
+}
+
+/// Listens. The SDK accepts the connections and leaves them as they are, and they are as the listener is: a step sends many
+/// small messages and awaits answers in between, each of which would else be held back for the acknowledgment of the one
+/// before, some 40 milliseconds.
+fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_nodelay(true)?;
+    // Handlers that are started again take their address from connections that end by themselves.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING_CONNECTIONS)
 }
 
 /// Tells a server, by its admin API at `admin`, that the handlers are to be called at `handlers`. Telling it again is fine,
