@@ -92,7 +92,7 @@ fn send<T: Serialize + Send + 'static>(
     };
 }
 
-/// Before any other call of the context: the SDK asks for that of what is run.
+/// Awaited at once, before any other call of the context: the SDK asks for that of what is run.
 async fn now<'a>(ctx: &'a ObjectContext<'a>, clock: &Arc<dyn Clock>) -> HandlerResult<Timestamp> {
     let clock = Arc::clone(clock);
     let millis = ctx
