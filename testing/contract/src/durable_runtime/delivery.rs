@@ -338,7 +338,7 @@ pub async fn overdue_wakes_happen_once_each_after_a_downtime<H: Harness>(harness
     const HOUR: Duration = Duration::from_secs(3_600);
     let runtime = harness.runtime();
     // Each at a time of its own, and none before all are parked: where time passes by itself, that takes some of it.
-    let first_wake = harness.now().plus(harness.lease().max(patience() / 2));
+    let first_wake = harness.now().plus(harness.lease().max(patience() / 3));
     let parks = {
         let number = Arc::new(AtomicU32::new(0));
         does(move |_turn| {
@@ -363,15 +363,16 @@ pub async fn overdue_wakes_happen_once_each_after_a_downtime<H: Harness>(harness
             .await?
             .into_iter()
             .collect::<Outcome>()?;
+        // Those that are not parked yet would be more and more.
+        for number in runs..runs + CROWD {
+            let name = format!("r{number}");
+            until(&format!("{name} is parked"), || async {
+                let state = state(&runtime, &name).await?;
+                Ok(matches!(state, Some(ScheduleState::Parked { .. })))
+            })
+            .await?;
+        }
         runs += CROWD;
-    }
-    for number in 0..runs {
-        let name = format!("r{number}");
-        until(&format!("{name} is parked"), || async {
-            let state = state(&runtime, &name).await?;
-            Ok(matches!(state, Some(ScheduleState::Parked { .. })))
-        })
-        .await?;
     }
     same(
         "counted the turns before the downtime",
