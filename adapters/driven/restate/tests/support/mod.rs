@@ -55,7 +55,8 @@ impl Server {
 
     /// The same, which survives the loss of power if `syncs`, as a server does unless told otherwise.
     pub(crate) async fn start_that_syncs(syncs: bool) -> Self {
-        for _start in 0..STARTS {
+        let mut starts = 0;
+        loop {
             let folder = TempDir::new().expect("a folder");
             let ports = free_ports();
             let process = Mutex::new(started(&folder, ports, syncs));
@@ -70,8 +71,9 @@ impl Server {
                 server.serve_handlers().await;
                 return server;
             }
+            starts += 1;
+            assert!(starts < STARTS, "a server that stays alive: {PROGRAM}");
         }
-        panic!("no server stays alive; does {PROGRAM} run here?");
     }
 
     pub(crate) fn ingress(&self) -> String {

@@ -162,7 +162,10 @@ fn a_run_that_parked_under_the_store_s_runtime_is_finished_under_restate() {
     let worker = place.start(&["worker", "--runtime", &runtime]);
     let approved = run(&place, &runtime, &["approve", "r.c1"]);
     assert_eq!(approved.code, 0, "{approved:?}");
-    assert!(approved.stderr.contains("seaworthy resume r "), "{approved:?}");
+    assert!(
+        approved.stderr.contains("seaworthy resume r "),
+        "{approved:?}"
+    );
     let flag = format!(" --runtime {runtime}");
     assert!(approved.stderr.contains(&flag), "{approved:?}");
     until(|| has_succeeded(&place, "r"));
