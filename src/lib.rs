@@ -10,6 +10,7 @@
 //! | `system` (default) | `system` | clock, entropy |
 //! | `sqlite` | `sqlite` | state store, durable runtime, checkpoint store; one file |
 //! | `postgres` | `postgres` | state store, durable runtime, checkpoint store; any number of machines |
+//! | `restate` | `restate` | durable runtime on a Restate server; workers on any number of machines |
 //! | `local-fs` | `local_fs` | blob store in a folder |
 //! | `mcp` | `mcp` | servers of the Model Context Protocol |
 //! | `process` | `process` | sandbox of plain, supervised processes; Linux |
@@ -91,6 +92,8 @@ pub use seaworthy_otlp as otlp;
 pub use seaworthy_postgres as postgres;
 #[cfg(feature = "process")]
 pub use seaworthy_process as process;
+#[cfg(feature = "restate")]
+pub use seaworthy_restate as restate;
 #[cfg(feature = "scripted")]
 pub use seaworthy_scripted as scripted;
 #[cfg(feature = "sqlite")]

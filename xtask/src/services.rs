@@ -8,6 +8,7 @@ mod aimock;
 mod install;
 mod mcp;
 pub(crate) mod postgres;
+pub(crate) mod restate;
 mod rotel;
 mod server;
 mod small_model;
@@ -90,6 +91,8 @@ pub(crate) enum Kind {
     Aimock,
     /// A small language model behind llama.cpp
     SmallModel,
+    /// Restate, for development and tests: its licence is BUSL-1.1
+    Restate,
     /// Rotel, an OpenTelemetry collector
     Rotel,
     /// The reference servers of the Model Context Protocol
@@ -102,6 +105,7 @@ impl Kind {
             Self::Postgres => "postgres",
             Self::Aimock => "aimock",
             Self::SmallModel => "small-model",
+            Self::Restate => "restate",
             Self::Rotel => "rotel",
             Self::Mcp => "mcp",
         }
@@ -113,6 +117,7 @@ impl Kind {
             Self::Postgres => "SEAWORTHY_TEST_POSTGRES",
             Self::Aimock => "SEAWORTHY_TEST_AIMOCK",
             Self::SmallModel => "SEAWORTHY_TEST_SMALL_MODEL",
+            Self::Restate => "SEAWORTHY_TEST_RESTATE",
             Self::Rotel => "SEAWORTHY_TEST_ROTEL",
             Self::Mcp => "SEAWORTHY_TEST_MCP",
         }
@@ -120,6 +125,12 @@ impl Kind {
 
     /// Whether contract suites run on it, so that the page of conformance has a gap without it.
     pub(crate) const fn is_in_conformance(self) -> bool {
+        matches!(self, Self::Postgres | Self::Restate)
+    }
+
+    /// Whether `CI=true` demands it: suites run on it, and it does not come from a registry of npm or Python, which may
+    /// be out of reach.
+    const fn is_demanded(self) -> bool {
         matches!(self, Self::Postgres)
     }
 
@@ -134,19 +145,38 @@ impl Kind {
             Self::Postgres => Box::new(postgres::Postgres::default()),
             Self::Aimock => Box::new(aimock::Aimock::default()),
             Self::SmallModel => Box::new(small_model::SmallModel::default()),
+            Self::Restate => Box::new(restate::Restate::default()),
             Self::Rotel => Box::new(rotel::Rotel::default()),
             Self::Mcp => Box::new(mcp::Mcp::default()),
         }
     }
 
     /// Makes sure that the programs of the server are there, installing them where that is allowed.
-    fn provide(self) -> Result<(), Failure> {
+    pub(crate) fn provide(self) -> Result<(), Failure> {
         match self {
             Self::Postgres => postgres::provide(),
             Self::Aimock => aimock::provide(),
             Self::SmallModel => small_model::provide(),
+            Self::Restate => restate::provide(),
             Self::Rotel => rotel::provide(),
             Self::Mcp => mcp::provide(),
+        }
+    }
+
+    /// The variable of the environment that tells tests which program they may start servers of their own with, where
+    /// they do: a server whose handlers a test registers is a test's own.
+    const fn program_variable(self) -> Option<&'static str> {
+        match self {
+            Self::Postgres | Self::Aimock | Self::SmallModel | Self::Rotel | Self::Mcp => None,
+            Self::Restate => Some(restate::PROGRAM),
+        }
+    }
+
+    /// What that variable says, if the program is there.
+    fn program(self) -> Option<PathBuf> {
+        match self {
+            Self::Postgres | Self::Aimock | Self::SmallModel | Self::Rotel | Self::Mcp => None,
+            Self::Restate => restate::program().ok().flatten(),
         }
     }
 
@@ -304,10 +334,9 @@ impl Session {
     }
 
     /// The same for tests that can be left out. Where a server cannot be had it says so and goes on without, unless
-    /// `CI=true` demands it: those that contract suites run on. The others come from registries of npm and Python, which
-    /// may be out of reach. Also returned: the kinds that are missing.
+    /// `CI=true` demands it. Also returned: the kinds that are missing.
     pub(crate) fn start_what_there_is() -> Result<(Self, Vec<Kind>), Failure> {
-        let is_demanded = std::env::var("CI").is_ok_and(|value| value == "true");
+        let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
         let (mut session, mut missing) = (Self::default(), Vec::new());
         for kind in Kind::value_variants().iter().copied() {
             match Self::start(&[kind]) {
@@ -315,7 +344,7 @@ impl Session {
                     session.found.extend(one.found);
                     session.supervised.extend(one.supervised);
                 }
-                Err(failure) if is_demanded && kind.is_in_conformance() => {
+                Err(failure) if is_ci && kind.is_demanded() => {
                     return Err(Failure::new(format!(
                         "CI=true demands the servers of contract suites, and there is no {}:\n{failure}",
                         kind.name()
@@ -334,9 +363,15 @@ impl Session {
     pub(crate) fn tell(&self, command: &mut Command) {
         for kind in Kind::value_variants() {
             command.env_remove(kind.variable());
+            if let Some(variable) = kind.program_variable() {
+                command.env_remove(variable);
+            }
         }
         for (kind, url) in &self.found {
             command.env(kind.variable(), url);
+            if let (Some(variable), Some(program)) = (kind.program_variable(), kind.program()) {
+                command.env(variable, program);
+            }
         }
     }
 
@@ -382,7 +417,9 @@ mod tests {
         };
         let name = Kind::Postgres.variable();
         let none: Vec<_> = variables(&Session::default());
-        assert_eq!(none.len(), Kind::value_variants().len());
+        let programs = Kind::value_variants().iter().copied();
+        let programs = programs.filter_map(Kind::program_variable).count();
+        assert_eq!(none.len(), Kind::value_variants().len() + programs);
         assert!(none.iter().all(|(_name, url)| url.is_none()));
         let session = Session {
             found: vec![(Kind::Postgres, "postgres://there/db".to_owned())],

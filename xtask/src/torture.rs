@@ -7,6 +7,7 @@ mod agent;
 mod chance;
 mod checks;
 mod clocks;
+mod engine;
 mod fleet;
 mod kill;
 mod process;
@@ -20,6 +21,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::services::Kind;
 use crate::step::{cargo_command, execute, seconds};
 use crate::workspace;
 
@@ -34,6 +36,12 @@ pub(crate) struct Args {
     /// Where the runs are kept
     #[arg(long, value_enum, value_name = "STORE", default_value_t = Store::Sqlite)]
     store: Store,
+    /// On a server: what makes the runs advance [default: the store]
+    #[arg(long, value_enum, value_name = "RUNTIME")]
+    runtime: Option<Runtime>,
+    /// Where the server of that runtime cannot be had, say so and leave it at that
+    #[arg(long, requires = "runtime")]
+    where_possible: bool,
     /// In files: kill at least so many times
     #[arg(long, value_name = "N", default_value_t = 100)]
     kills: u32,
@@ -72,9 +80,19 @@ enum Store {
     Postgres,
 }
 
+/// What makes runs advance, where that is not the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Runtime {
+    /// A Restate server
+    Restate,
+}
+
 /// Runs the torture and reports what was seen.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match args.store {
+        Store::Sqlite if args.runtime.is_some() => Err(Failure::new(
+            "--runtime is for a fleet; say --store postgres too",
+        )),
         Store::Sqlite => in_files(args),
         Store::Postgres => on_server(args),
     }
@@ -82,6 +100,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 /// A fleet of workers on one server.
 fn on_server(args: &Args) -> Result<(), Failure> {
+    if args.where_possible
+        && args.runtime == Some(Runtime::Restate)
+        && let Err(failure) = Kind::Restate.provide()
+    {
+        println!("There is no Restate server here, so nothing is TORTURED on one:\n{failure}");
+        return Ok(());
+    }
     let root = workspace::root()?;
     let program = match &args.program {
         Some(program) => program.clone(),
@@ -101,6 +126,7 @@ fn on_server(args: &Args) -> Result<(), Failure> {
         workers: args.workers.into(),
         jobs: args.jobs.max(1),
         deadline,
+        on_restate: args.runtime == Some(Runtime::Restate),
     };
     let (totals, storm) = match fleet::torture(&bench, &plan, &reference, &mut chance) {
         Ok(done) => done,

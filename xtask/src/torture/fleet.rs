@@ -4,6 +4,7 @@
 //! in a crash and comes back; some clocks are an hour off. Then it is calm, and every run must end as if nothing had been.
 
 use std::fs;
+use std::iter::repeat_n;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +18,7 @@ use super::agent::Bench;
 use super::chance::Chance;
 use super::checks::{Totals, check};
 use super::clocks::Clocks;
+use super::engine::Engine;
 use super::process::{Running, Subject, Variable};
 use super::proxy::Proxy;
 use crate::failure::Failure;
@@ -29,6 +31,8 @@ pub(super) struct Plan {
     pub(super) workers: usize,
     pub(super) jobs: u32,
     pub(super) deadline: Instant,
+    /// Whether a Restate server makes the runs advance.
+    pub(super) on_restate: bool,
 }
 
 /// The share of the time, in percent, after which nothing happens any more.
@@ -59,6 +63,8 @@ pub(super) struct Storm {
     pub(super) cuts: u64,
     pub(super) refusals: u32,
     pub(super) restarts: u32,
+    /// Ends of the Restate server and of its handlers.
+    pub(super) engine_ends: u32,
     pub(super) wrong_clocks: usize,
 }
 
@@ -66,13 +72,17 @@ impl Storm {
     pub(super) fn shown(&self) -> Value {
         json!({
             "kills": self.kills, "stops": self.stops, "connections_cut": self.cuts, "refusals": self.refusals,
-            "server_restarts": self.restarts, "wrong_clocks": self.wrong_clocks,
+            "server_restarts": self.restarts, "wrong_clocks": self.wrong_clocks, "engine_ends": self.engine_ends,
         })
     }
 
     /// What did not happen although it should have.
-    fn missing(&self) -> Vec<String> {
+    fn missing(&self, on_restate: bool) -> Vec<String> {
         [
+            (
+                on_restate && self.engine_ends < 2,
+                "the Restate server and its handlers were not both killed",
+            ),
             (self.kills == 0, "no worker was killed"),
             (self.stops == 0, "no worker was stopped past its lease"),
             (self.cuts == 0, "no connection was cut"),
@@ -96,6 +106,8 @@ enum Event {
     Cut,
     Refuse,
     Restart,
+    /// The Restate server or its handlers, where there are any.
+    Engine,
 }
 
 /// Each once, so that a short storm has everything.
@@ -178,6 +190,7 @@ fn last(errors: &str) -> String {
 struct Fleet<'a> {
     bench: &'a Bench,
     server: Supervised,
+    engine: Option<Engine>,
     proxy: Proxy,
     workers: Vec<Worker>,
     refused_until: Option<Instant>,
@@ -196,9 +209,16 @@ pub(super) fn torture(
     let server = Kind::Postgres.of_its_own()?;
     let direct = server.url().to_owned();
     let (proxied, proxy) = behind_proxy(&direct)?;
+    let engine = match plan.on_restate {
+        true => Some(Engine::start(bench)?),
+        false => None,
+    };
+    let runtime = engine.as_ref().map(Engine::runtime).transpose()?;
+    let runtime = runtime.as_deref();
     let mut fleet = Fleet {
         bench,
         server,
+        engine,
         proxy,
         workers: Vec::new(),
         refused_until: None,
@@ -209,8 +229,8 @@ pub(super) fn torture(
     if watcher.ask_for(bench, &["migrate"])?.1 != Some(0) {
         return Err(Failure::new("the schema cannot be made"));
     }
-    fleet.enlist(plan.workers, &proxied)?;
-    let subjects = subjects(bench, plan.runs, &direct)?;
+    fleet.enlist(plan.workers, &proxied, runtime)?;
+    let subjects = subjects(bench, plan.runs, &direct, runtime)?;
     let time = plan.deadline.saturating_duration_since(started);
     let calm = started + time * STORMY / 100;
     let queued = AtomicUsize::new(0);
@@ -233,9 +253,12 @@ pub(super) fn torture(
         .faults
         .extend(stored(&direct, SCHEMA, subjects.len()));
     totals.faults.append(&mut fleet.faults);
-    totals.faults.extend(fleet.storm.missing());
+    totals.faults.extend(fleet.storm.missing(plan.on_restate));
     totals.kills = fleet.storm.kills + fleet.storm.stops;
     fleet.server.stop();
+    if let Some(engine) = fleet.engine {
+        engine.stop();
+    }
     Ok((totals, fleet.storm))
 }
 
@@ -248,9 +271,17 @@ fn behind_proxy(url: &str) -> Result<(String, Proxy), Failure> {
     Ok((format!("{before}:{}/{database}", proxy.port()), proxy))
 }
 
-fn subjects(bench: &Bench, runs: u32, store: &str) -> Result<Vec<Subject>, Failure> {
+fn subjects(
+    bench: &Bench,
+    runs: u32,
+    store: &str,
+    runtime: Option<&str>,
+) -> Result<Vec<Subject>, Failure> {
     (0..runs)
-        .map(|number| Subject::on_server(bench, format!("fleet-{number}"), store))
+        .map(|number| {
+            let subject = Subject::on_server(bench, format!("fleet-{number}"), store)?;
+            Ok(subject.with_runtime(runtime))
+        })
         .collect()
 }
 
@@ -287,7 +318,12 @@ fn queue(bench: &Bench, subjects: &[Subject], next: &AtomicUsize, faults: &Mutex
 }
 
 impl Fleet<'_> {
-    fn enlist(&mut self, workers: usize, store: &str) -> Result<(), Failure> {
+    fn enlist(
+        &mut self,
+        workers: usize,
+        store: &str,
+        runtime: Option<&str>,
+    ) -> Result<(), Failure> {
         let clocks = match Clocks::find() {
             Ok(clocks) => Some(clocks),
             Err(why) => {
@@ -297,6 +333,7 @@ impl Fleet<'_> {
         };
         for number in 0..workers {
             let subject = Subject::on_server(self.bench, format!("worker-{number}"), store)?;
+            let subject = subject.with_runtime(runtime);
             let environment = clocks
                 .as_ref()
                 .map(|clocks| clocks.of(number))
@@ -323,7 +360,8 @@ impl Fleet<'_> {
         until: Instant,
         chance: &mut Chance,
     ) -> Result<(), Failure> {
-        let mut first = FIRST.into_iter();
+        let of_engine = if self.engine.is_some() { 2 } else { 0 };
+        let mut first = FIRST.into_iter().chain(repeat_n(Event::Engine, of_engine));
         let mut looked = Instant::now();
         while Instant::now() < until {
             sleep(chance.millis(BETWEEN.0, BETWEEN.1));
@@ -343,6 +381,9 @@ impl Fleet<'_> {
 
     /// Ends what has lasted long enough, and starts workers again that have ended.
     fn tend(&mut self) -> Result<(), Failure> {
+        if let Some(engine) = &mut self.engine {
+            engine.tend(self.bench)?;
+        }
         let now = Instant::now();
         if self.refused_until.is_some_and(|until| now >= until) {
             self.refused_until = None;
@@ -398,7 +439,17 @@ impl Fleet<'_> {
             Event::Restart => {
                 self.server.restart()?;
                 self.storm.restarts += 1;
+                self.end_some_of_the_engine()?;
             }
+            Event::Engine => self.end_some_of_the_engine()?,
+        }
+        Ok(())
+    }
+
+    fn end_some_of_the_engine(&mut self) -> Result<(), Failure> {
+        if let Some(engine) = &mut self.engine {
+            engine.end_something()?;
+            self.storm.engine_ends += 1;
         }
         Ok(())
     }
@@ -572,21 +623,22 @@ mod tests {
 
     #[test]
     fn a_storm_without_one_of_its_parts_shows_nothing() {
-        assert_eq!(Storm::default().missing().len(), 5);
+        assert_eq!(Storm::default().missing(false).len(), 5);
         let whole = Storm {
             kills: 1,
             stops: 1,
             cuts: 1,
             refusals: 1,
             restarts: 1,
+            engine_ends: 0,
             wrong_clocks: 0,
         };
-        assert_eq!(whole.missing(), [""; 0]);
+        assert_eq!(whole.missing(false), [""; 0]);
         let calm = Storm {
             restarts: 0,
             ..whole
         };
-        assert_eq!(calm.missing().len(), 1);
+        assert_eq!(calm.missing(false).len(), 1);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(super) struct Subject {
     pub(super) store: String,
     /// The folder for what a database server does not keep.
     data: Option<PathBuf>,
+    /// What makes it advance, where that is not the store.
+    runtime: Option<String>,
     pub(super) workspace: PathBuf,
     errors: PathBuf,
 }
@@ -43,6 +45,7 @@ impl Subject {
             run,
             store: format!("sqlite:{}", store.display()),
             data: None,
+            runtime: None,
             workspace,
             errors: own.join("stderr"),
         })
@@ -56,9 +59,16 @@ impl Subject {
             run,
             store: store.to_owned(),
             data: Some(bench.folder().join("data")),
+            runtime: None,
             workspace,
             errors,
         })
+    }
+
+    /// The same with this runtime.
+    pub(super) fn with_runtime(mut self, runtime: Option<&str>) -> Self {
+        self.runtime = runtime.map(str::to_owned);
+        self
     }
 
     /// The arguments that start the run or continue it.
@@ -107,6 +117,9 @@ impl Subject {
         command.args(["--json", "--store", &self.store]);
         if let Some(data) = &self.data {
             command.arg("--data").arg(data);
+        }
+        if let Some(runtime) = &self.runtime {
+            command.args(["--runtime", runtime]);
         }
         command.arg("--workspace").arg(&self.workspace);
         command
@@ -172,6 +185,15 @@ fn appended(path: &Path) -> Result<File, Failure> {
 pub(super) struct Running(Child);
 
 impl Running {
+    /// Starts a process that nobody listens to but for what the command says.
+    pub(super) fn start(mut command: Command) -> Result<Self, Failure> {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        child.map(Self).map_err(|error| {
+            let program = Path::new(command.get_program()).display();
+            Failure::new(format!("{program}: {error}"))
+        })
+    }
+
     /// How it ended, if it did within `patience`.
     pub(super) fn wait(&mut self, patience: Duration) -> Result<Option<ExitStatus>, Failure> {
         let until = Instant::now() + patience;

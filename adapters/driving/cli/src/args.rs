@@ -30,6 +30,7 @@ Environment:
   SEAWORTHY_OTEL_GENAI             `v1.41`: the names of attributes and metrics before the conventions moved
   TRACEPARENT, TRACESTATE          the span that a new run is a part of
   NO_COLOR                         no colours, whatever its value
+  SEAWORTHY_RUNTIME, RESTATE_AUTH_TOKEN  what --runtime says otherwise, and the token that its server asks for
   SEAWORTHY_STORE, SEAWORTHY_DATA  what --store and --data say otherwise; a password is not seen there
   SEAWORTHY_LOG                    what to log on standard error, such as `debug` (default: warnings)";
 
@@ -53,6 +54,9 @@ pub(crate) struct Common {
     /// Where a database server's large data are kept: a folder that every worker reaches [default: one of this user]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// What makes runs advance: `restate:http://HOST:8080`, the ingress of a Restate server [default: the store]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) runtime: Option<String>,
     /// The directory to work in
     #[arg(long, global = true, value_name = "DIR", default_value = ".")]
     pub(crate) workspace: PathBuf,
@@ -75,6 +79,9 @@ pub(crate) enum Command {
     Resume(ResumeArgs),
     /// Serve all runs of the store until stopped; SIGTERM and Ctrl-C let live turns finish
     Worker(WorkerArgs),
+    /// Serve the handlers that a Restate server calls, until stopped; its runs need them, wherever their workers are
+    #[cfg(feature = "restate")]
+    Handlers(HandlersArgs),
     /// List runs, the newest first
     Runs(RunsArgs),
     /// Show a run
@@ -199,6 +206,24 @@ pub(crate) struct ResumeArgs {
     /// Grant every approval the run asks for; the log says that it was granted this way
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+/// Where the handlers are, and to which server they are made known.
+#[cfg(feature = "restate")]
+#[derive(Debug, Args)]
+pub(crate) struct HandlersArgs {
+    /// The address to listen at
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9080")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// The URL at which the server reaches them [default: the address to listen at]
+    #[arg(long, value_name = "URL")]
+    pub(crate) address: Option<String>,
+    /// The server's admin API, to which they are made known
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9070")]
+    pub(crate) admin: String,
+    /// The public key (`publickeyv1_…`) of the one server whose calls are answered [default: whoever reaches the address]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) identity: Option<String>,
 }
 
 #[derive(Debug, Args)]

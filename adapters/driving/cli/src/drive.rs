@@ -18,7 +18,7 @@ use crate::output::{Output, Paint, clean, json, say, text};
 use crate::progress::{Follower, POLL, Shown};
 use crate::stack::Stack;
 use crate::stop::Stop;
-use crate::store::{Store, flag_for};
+use crate::store::Store;
 use crate::typed::{Typed, typed};
 
 /// How long a live turn may take after Ctrl-C: an answer that is nearly there should count.
@@ -135,7 +135,7 @@ fn stopped(stack: &Stack, output: Output, view: &View, stop: &Stop) -> Option<Ex
         let _closed = output.json(&json::Run::of(view));
     }
     let run = view.state.run();
-    let flag = flag_for(&stack.store);
+    let flag = &stack.flag;
     output.note(&format!(
         "stopped; nothing is lost: seaworthy resume {run}{flag}"
     ));
@@ -314,7 +314,7 @@ pub(crate) fn conclude(
         Ok(()) | Err(CliError::OutputClosed) => {}
         Err(error) => return Err(error),
     }
-    let flag = flag_for(&stack.store);
+    let flag = &stack.flag;
     if let (Some(origin), Some(_ended)) = (&state.submitted.replay, &state.outcome) {
         let source = &origin.source;
         output.note(&format!(
@@ -332,7 +332,7 @@ pub(crate) fn conclude(
         None if stack.store == Store::Memory => {
             output.note("the store was memory: the run ends with this process; answer with --yes, or name a file with --store");
         }
-        None => advise(output, state, &flag),
+        None => advise(output, state, flag),
     }
     Ok(exit)
 }

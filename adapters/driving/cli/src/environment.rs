@@ -42,6 +42,12 @@ pub(crate) struct Environment {
     pub(crate) data: Option<PathBuf>,
     /// Where programs keep what is this user's.
     pub(crate) data_home: Option<PathBuf>,
+    /// What makes runs advance, where it is not the store.
+    pub(crate) runtime: Option<String>,
+    /// Whether the command line said it, so that every further command has to.
+    pub(crate) is_runtime_typed: bool,
+    /// For a Restate server that asks for it.
+    pub(crate) restate_token: Option<Secret>,
     pub(crate) for_commands: BTreeMap<String, String>,
 }
 
@@ -80,6 +86,9 @@ impl Environment {
                 .map(PathBuf::from)
                 .filter(|folder| folder.is_absolute())
                 .or_else(|| text("HOME").map(|home| PathBuf::from(home).join(".local/share"))),
+            runtime: text("SEAWORTHY_RUNTIME"),
+            is_runtime_typed: false,
+            restate_token: text("RESTATE_AUTH_TOKEN").map(Secret::new),
             for_commands: FOR_COMMANDS
                 .iter()
                 .filter_map(|name| text(name).map(|value| ((*name).to_owned(), value)))

@@ -13,6 +13,7 @@ mod observer;
 mod output;
 mod postgres_url;
 mod progress;
+mod runtime;
 mod stack;
 mod stop;
 mod store;

@@ -18,7 +18,8 @@ use crate::error::CliError;
 use crate::kept::{Database, Kept};
 use crate::models::CliModels;
 use crate::observer::CliObserver;
-use crate::store::Store;
+use crate::runtime::Runtime;
+use crate::store::{Store, flag_for};
 use crate::telemetry::Telemetries;
 use crate::work::{Counting, Work};
 
@@ -29,6 +30,8 @@ pub(crate) struct Stack {
     /// The turns of this process.
     pub(crate) work: Arc<Work>,
     pub(crate) store: Store,
+    /// What must be added to a command of this user to reach the store and the runtime.
+    pub(crate) flag: String,
     database: Database,
     telemetries: Telemetries,
 }
@@ -46,7 +49,16 @@ impl Stack {
             why: error.to_string(),
         })?;
         let entropy: Arc<dyn Entropy> = Arc::new(entropy);
+        let runtime = Runtime::named(environment, &store)?;
         let kept = Kept::open(&store, &clock, &*entropy, create).await?;
+        let mut flag = flag_for(&store);
+        if let Some(runtime) = runtime.as_ref().filter(|_| environment.is_runtime_typed) {
+            flag.push_str(&runtime.flag());
+        }
+        let durable_runtime = match runtime {
+            Some(runtime) => runtime.open(environment, &clock)?,
+            None => kept.durable_runtime,
+        };
         let telemetries = Telemetries::start(environment)?;
         let observer = Arc::new(CliObserver::before(
             telemetries.observers(),
@@ -55,7 +67,7 @@ impl Stack {
         let work = Arc::new(Work::default());
         let ports = Ports {
             state_store: kept.state_store,
-            durable_runtime: Arc::new(Counting::new(kept.durable_runtime, Arc::clone(&work))),
+            durable_runtime: Arc::new(Counting::new(durable_runtime, Arc::clone(&work))),
             blob_store: kept.blob_store,
             checkpoint_store: kept.checkpoint_store,
             sandbox: Arc::new(sandbox(&kept.sandbox_dir).await?),
@@ -74,6 +86,7 @@ impl Stack {
             observer,
             work,
             store,
+            flag,
             database: kept.database,
             telemetries,
         })

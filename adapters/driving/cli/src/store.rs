@@ -214,7 +214,7 @@ pub(crate) fn flag_for(store: &Store) -> String {
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:+@%=,".contains(c);
     if text.chars().all(plain) {
         text.to_owned()

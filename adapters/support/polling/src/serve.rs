@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::backoff::storage_delay;
 use crate::hint::Hints;
 use crate::mail::MAILBOX;
-use crate::storage::{Claim, Lease, LeaseKey, LeaseStorage, Settlement, SignalsAfter};
+use crate::storage::{Claim, Claimed, Lease, LeaseKey, LeaseStorage, Settlement, SignalsAfter};
 use crate::turn::{Context, Outcome};
 use crate::{heartbeat, mail};
 
@@ -178,16 +178,7 @@ impl<S: LeaseStorage + ?Sized> Server<S> {
 
     /// Claims and starts as many due runs as there is room for.
     async fn look(&mut self, free: usize) -> Result<Look, RuntimeError> {
-        let claimed = self
-            .context
-            .storage
-            .claim(Claim {
-                worker: &self.worker.id,
-                scope: &self.worker.scope,
-                limit: free,
-                ttl: self.worker.lease,
-            })
-            .await?;
+        let claimed = self.claim(free).await?;
         if !claimed.leases.is_empty() {
             self.start(claimed.leases).await?;
             return Ok(Look::Started);
@@ -201,6 +192,29 @@ impl<S: LeaseStorage + ?Sized> Server<S> {
         Ok(Look::Nothing(
             claimed.next_due.map_or(poll, |next| next.min(poll)),
         ))
+    }
+
+    /// The claim may wait for work; what happens meanwhile is not kept waiting.
+    async fn claim(&mut self, free: usize) -> Result<Claimed, RuntimeError> {
+        let storage = &self.context.storage;
+        let mut claim = storage.claim(Claim {
+            worker: &self.worker.id,
+            scope: &self.worker.scope,
+            limit: free,
+            ttl: self.worker.lease,
+        });
+        let mut is_hurried = false;
+        loop {
+            tokio::select! {
+                biased;
+                claimed = &mut claim => return claimed,
+                () = self.stop.wait(), if !is_hurried => {
+                    is_hurried = true;
+                    storage.hurry();
+                }
+                Some(ended) = self.turns.join_next() => count(&mut self.served, ended),
+            }
+        }
     }
 
     /// Whether the single run that is served is parked or done.

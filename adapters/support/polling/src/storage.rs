@@ -27,7 +27,13 @@ pub trait LeaseStorage: Send + Sync + 'static {
     /// Grants leases on due runs of the scope, oldest due first: at most `limit`, at most one per session, none in a
     /// session with a live lease. Due are: runs whose time has come, parked runs whose wake time has come, and leased
     /// runs whose lease has expired. Each grant raises the run's delivery count and has a fence of its own.
+    ///
+    /// Where nothing is due, a storage that can tell when something is may wait for it instead of answering with nothing,
+    /// until [`hurry`](Self::hurry) is called.
     async fn claim(&self, claim: Claim<'_>) -> Result<Claimed, RuntimeError>;
+
+    /// Makes a claim that waits answer soon. Called while one is under way.
+    fn hurry(&self) {}
 
     /// Extends the leases that are still held under their fence and have not expired, and returns those; never shortens.
     async fn renew(&self, leases: &[LeaseKey], ttl: Duration)

@@ -12,11 +12,11 @@ use seaworthy_ports::durable_runtime::{
 
 use super::Harness;
 use super::stage::{
-    DONE, PARK, POLL, Serving, by_hand, consumed, does, is, is_finished, names, next,
+    DONE, PARK, POLL, Serving, by_hand, consumed, does, is, is_finished, most_of, names, next,
     nothing_but_a_probe, queue, run, schedule, send, signal, state, submission, submit, until,
-    waits, worker,
+    waits, waits_for_time, worker,
 };
-use crate::outcome::{Halt, Outcome, at_once, holds, id, ok, refused, same, time_given};
+use crate::outcome::{Halt, Outcome, at_once, holds, id, ok, patience, refused, same, time_given};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -71,7 +71,8 @@ pub async fn a_run_is_not_delivered_before_its_due_time<H: Harness>(harness: H) 
     let (advance, mut turns) = by_hand();
     let serving = Serving::start(&runtime, worker(&harness, "w")?, advance);
     nothing_but_a_probe(&runtime, &mut turns, "probe1").await?;
-    harness.advance(due.since(harness.now()).mul_f64(0.9)).await;
+    let most = most_of(&harness, due.since(harness.now()));
+    harness.advance(most).await;
     nothing_but_a_probe(&runtime, &mut turns, "probe2").await?;
     harness.advance(due.since(harness.now())).await;
     let live = turns.of("r", 1).await?;
@@ -283,9 +284,8 @@ pub async fn a_parked_run_wakes_at_its_time_and_not_before<H: Harness>(harness: 
         },
     )
     .await?;
-    harness
-        .advance(wake_at.since(harness.now()).mul_f64(0.9))
-        .await;
+    let most = most_of(&harness, wake_at.since(harness.now()));
+    harness.advance(most).await;
     nothing_but_a_probe(&runtime, &mut turns, "probe1").await?;
     harness.advance(wake_at.since(harness.now())).await;
     let live = turns.of("r", 2).await?;
@@ -337,8 +337,8 @@ pub async fn overdue_wakes_happen_once_each_after_a_downtime<H: Harness>(harness
     const CROWD: u64 = 64;
     const HOUR: Duration = Duration::from_secs(3_600);
     let runtime = harness.runtime();
-    // Short against the downtime, and each at a time of its own.
-    let first_wake = harness.now().plus(harness.lease());
+    // Each at a time of its own, and none before all are parked: where time passes by itself, that takes some of it.
+    let first_wake = harness.now().plus(harness.lease().max(patience() / 3));
     let parks = {
         let number = Arc::new(AtomicU32::new(0));
         does(move |_turn| {
@@ -363,24 +363,25 @@ pub async fn overdue_wakes_happen_once_each_after_a_downtime<H: Harness>(harness
             .await?
             .into_iter()
             .collect::<Outcome>()?;
+        // Those that are not parked yet would be more and more.
+        for number in runs..runs + CROWD {
+            let name = format!("r{number}");
+            until(&format!("{name} is parked"), || async {
+                let state = state(&runtime, &name).await?;
+                Ok(matches!(state, Some(ScheduleState::Parked { .. })))
+            })
+            .await?;
+        }
         runs += CROWD;
-    }
-    for number in 0..runs {
-        let name = format!("r{number}");
-        until(&format!("{name} is parked"), || async {
-            let state = state(&runtime, &name).await?;
-            Ok(matches!(state, Some(ScheduleState::Parked { .. })))
-        })
-        .await?;
     }
     same(
         "counted the turns before the downtime",
         serving.stop().await?.turns,
         runs,
     )?;
-    // An hour, except where it has to be waited for: leases are short there.
-    let downtime = if harness.lease() < Duration::from_secs(10) {
-        4 * harness.lease()
+    // An hour, except where it has to be waited for.
+    let downtime = if waits_for_time(&harness) {
+        first_wake.since(harness.now()) + Duration::from_secs(1) + harness.lease()
     } else {
         HOUR
     };
@@ -481,7 +482,8 @@ pub async fn clocks_of_workers_that_are_off_change_nothing<H: Harness>(harness: 
         };
         let holder = Serving::start(&runtime, holder, advance);
         let live = turns.of(&held, 1).await?;
-        let due = harness.now().plus(harness.lease() / 2);
+        let in_time = if waits_for_time(&harness) { 1 } else { 2 };
+        let due = harness.now().plus(harness.lease() / in_time);
         submit(
             &runtime,
             Submit {

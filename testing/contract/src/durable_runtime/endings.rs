@@ -8,7 +8,7 @@ use seaworthy_ports::durable_runtime::{Kind, Next, ScheduleState, Signalled, Sub
 
 use super::Harness;
 use super::stage::{
-    DONE, PARK, Serving, by_hand, consumed, does, is, is_finished, names, next,
+    DONE, PARK, Serving, by_hand, consumed, does, is, is_finished, most_of, names, next,
     nothing_but_a_probe, run, schedule, send, signal, state, submission, submit, until, worker,
 };
 use crate::outcome::{Outcome, holds, ok, refused, same};
@@ -49,7 +49,7 @@ pub async fn a_run_that_comes_again_does_not_come_before_its_time<H: Harness>(
         Ok(matches!(state(&runtime, "r").await?, Some(ScheduleState::Due { due }) if due >= ended.plus(after)))
     })
     .await?;
-    harness.advance(after.mul_f64(0.9)).await;
+    harness.advance(most_of(&harness, after)).await;
     nothing_but_a_probe(&runtime, &mut turns, "probe").await?;
     harness.advance(after.mul_f64(0.2)).await;
     turns.of("r", 2).await?.answer(next(DONE));

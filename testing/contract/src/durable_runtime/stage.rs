@@ -306,6 +306,20 @@ pub(super) async fn nothing_but_a_probe(
     is_finished(runtime, name).await
 }
 
+/// Most of `time`, with enough of it left for a probe: where time has to be waited for, it passes by itself meanwhile.
+pub(super) fn most_of<H: Harness>(harness: &H, time: Duration) -> Duration {
+    if waits_for_time(harness) {
+        time / 2
+    } else {
+        time.mul_f64(0.9)
+    }
+}
+
+/// Whether time has to be waited for: leases are short there.
+pub(super) fn waits_for_time<H: Harness>(harness: &H) -> bool {
+    harness.lease() < Duration::from_secs(10)
+}
+
 /// Whatever its turn would have shown by now: the run waits, and nobody holds it.
 pub(super) async fn waits(runtime: &Runtime, name: &str, why: &str) -> Result<(), Halt> {
     let seen = state(runtime, name).await?;

@@ -22,7 +22,7 @@ use crate::output::{Paint, clean, json, say};
 use crate::progress::Shown;
 use crate::stack::Stack;
 use crate::stop::Stop;
-use crate::store::{Store, flag_for};
+use crate::store::Store;
 use crate::typed::{MAX_LINE, Typed, typed};
 
 /// Who grants approvals of a chat started with `--yes`.
@@ -83,7 +83,7 @@ async fn begin(
         }
     };
     let is_new = start.session.replace(session.clone()).is_none();
-    let flag = flag_for(&stack.store);
+    let flag = &stack.flag;
     let path = args.agent.display();
     let chat = Chat {
         context,
@@ -257,7 +257,7 @@ impl Chat<'_> {
     fn say(&self, view: &View, shown: &Shown) -> Result<(), CliError> {
         let output = self.context.output;
         let run = view.state.run();
-        let flag = flag_for(&self.stack.store);
+        let flag = &self.stack.flag;
         match &view.state.outcome {
             Some(Outcome::Succeeded { output: answer }) => {
                 let seen = output.live
@@ -282,7 +282,7 @@ impl Chat<'_> {
                 output.note("the store was memory: the session ends with this process");
             }
             None => {
-                advise(output, &view.state, &flag);
+                advise(output, &view.state, flag);
                 output.note(&format!("  or: {}", self.again));
             }
         }

@@ -6,7 +6,6 @@ use serde_json::json;
 use super::{Context, id};
 use crate::args::DecideArgs;
 use crate::error::{CliError, Exit};
-use crate::store::flag_for;
 
 pub(super) async fn decide(
     context: &Context,
@@ -26,7 +25,7 @@ pub(super) async fn decide(
         }))?;
     }
     let word = if granted { "approved" } else { "denied" };
-    let flag = flag_for(&stack.store);
+    let flag = &stack.flag;
     context.output.note(&format!(
         "{word}; where no worker serves the store: seaworthy resume {run}{flag}"
     ));

@@ -12,6 +12,7 @@ use super::Context;
 use crate::error::{CliError, Exit};
 use crate::kept;
 use crate::output::{Output, Paint};
+use crate::runtime::Runtime;
 use crate::stack::Stack;
 use crate::store::Store;
 
@@ -20,6 +21,7 @@ struct Report {
     version: &'static str,
     workspace: PathBuf,
     store: StoreReport,
+    runtime: RuntimeReport,
     adapters: Vec<Adapter>,
     models: Vec<Provider>,
     missing: Vec<Missing>,
@@ -31,6 +33,14 @@ struct StoreReport {
     exists: bool,
     /// Where a database server's large data are.
     data: Option<PathBuf>,
+}
+
+#[derive(Debug, Serialize)]
+struct RuntimeReport {
+    /// The URL, or `None`: the store's own.
+    url: Option<String>,
+    /// What it answered, if it had to be asked.
+    trouble: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -77,6 +87,7 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CliError> {
         )
     };
     let ports = stack.harness.ports();
+    let runtime = runtime(context, &store, ports).await?;
     let openai = context.environment.openai_api_key.is_some();
     let anthropic = context.environment.anthropic_api_key.is_some();
     let gemini = context.environment.gemini_api_key.is_some();
@@ -91,6 +102,7 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CliError> {
                 Store::Sqlite { .. } | Store::Memory => None,
             },
         },
+        runtime,
         adapters: adapters(ports),
         models: vec![
             Provider {
@@ -132,6 +144,23 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CliError> {
         print(context.output, &report)?;
     }
     Ok(Exit::Succeeded)
+}
+
+/// Whether a runtime that is not the store's answers.
+async fn runtime(
+    context: &Context,
+    store: &Store,
+    ports: &Ports,
+) -> Result<RuntimeReport, CliError> {
+    let named = Runtime::named(&context.environment, store)?;
+    let trouble = match named {
+        Some(_) => ports.durable_runtime.queue_limits().await.err(),
+        None => None,
+    };
+    Ok(RuntimeReport {
+        url: named.map(|runtime| runtime.to_string()),
+        trouble: trouble.map(|error| error.to_string()),
+    })
 }
 
 fn temporary() -> Result<PathBuf, CliError> {
@@ -240,6 +269,14 @@ fn print(output: Output, report: &Report) -> Result<(), CliError> {
             "data       {}  (every worker of the store must reach it)",
             data.display()
         ))?;
+    }
+    match (&report.runtime.url, &report.runtime.trouble) {
+        (None, _) => output.line("runtime    the store's own")?,
+        (Some(url), None) => output.line(&format!("runtime    {url}"))?,
+        (Some(url), Some(trouble)) => output.line(&format!(
+            "runtime    {url}  {} {trouble}",
+            output.paint(Paint::Attention, "does not answer:")
+        ))?,
     }
     output.line("")?;
     for Adapter {

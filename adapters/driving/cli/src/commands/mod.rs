@@ -9,6 +9,8 @@ mod conform;
 mod decide;
 mod doctor;
 mod events;
+#[cfg(feature = "restate")]
+mod handlers;
 mod init;
 mod migrate;
 mod models;
@@ -45,6 +47,10 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(common: Common, mut environment: Environment) -> Self {
+        if common.runtime.is_some() {
+            environment.runtime = common.runtime;
+            environment.is_runtime_typed = true;
+        }
         // Whoever types an address means it.
         if common.otlp.is_some() {
             environment.telemetry.endpoint = common.otlp;
@@ -140,6 +146,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Cli
         Command::Chat(args) => Box::pin(chat::chat(context, args)).await,
         Command::Resume(args) => Box::pin(resume::resume(context, &args)).await,
         Command::Worker(args) => worker::worker(context, &args).await,
+        #[cfg(feature = "restate")]
+        Command::Handlers(args) => handlers::handlers(context, args).await,
         Command::Runs(args) => runs::runs(context, &args).await,
         Command::Show(args) => show::show(context, &args).await,
         Command::Events(args) => events::events(context, &args).await,

@@ -6,7 +6,6 @@ use serde_json::json;
 use super::{Context, id};
 use crate::args::RunRef;
 use crate::error::{CliError, Exit};
-use crate::store::flag_for;
 
 pub(super) async fn reopen(context: &Context, args: &RunRef) -> Result<Exit, CliError> {
     let run: RunId = id(&args.run)?;
@@ -20,7 +19,7 @@ pub(super) async fn reopen(context: &Context, args: &RunRef) -> Result<Exit, Cli
             .output
             .json(&json!({ "run_id": run, "status": "queued" }))?;
     }
-    let flag = flag_for(&stack.store);
+    let flag = &stack.flag;
     context.output.note(&format!(
         "reopened; where no worker serves the store: seaworthy resume {run}{flag}"
     ));

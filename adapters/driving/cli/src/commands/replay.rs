@@ -15,7 +15,6 @@ use crate::output::Paint;
 use crate::progress::Shown;
 use crate::stack::Stack;
 use crate::stop::Stop;
-use crate::store::flag_for;
 
 /// Who grants approvals of a replay started with `--yes`.
 const GRANTED_BY: &str = "replay --yes";
@@ -85,7 +84,7 @@ async fn start(
         return conclude(stack, output, &view, &Shown::default());
     }
     if args.detach {
-        let flag = flag_for(&stack.store);
+        let flag = &stack.flag;
         if output.json {
             output.json(&json!({ "run_id": run, "status": view.status().as_str() }))?;
         } else {

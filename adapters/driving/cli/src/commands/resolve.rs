@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::{Context, id};
 use crate::args::ResolveArgs;
 use crate::error::{CliError, Exit};
-use crate::store::flag_for;
 
 pub(super) async fn resolve(context: &Context, args: ResolveArgs) -> Result<Exit, CliError> {
     let call: CallId = id(&args.call)?;
@@ -26,7 +25,7 @@ pub(super) async fn resolve(context: &Context, args: ResolveArgs) -> Result<Exit
             &json!({ "call_id": call, "run_id": run, "happened": args.happened, "by": by }),
         )?;
     }
-    let flag = flag_for(&stack.store);
+    let flag = &stack.flag;
     context.output.note(&format!(
         "resolved; where no worker serves the store: seaworthy resume {run}{flag}"
     ));

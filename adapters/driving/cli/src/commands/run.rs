@@ -19,7 +19,7 @@ use crate::output::{Paint, clean};
 use crate::progress::Shown;
 use crate::stack::Stack;
 use crate::stop::Stop;
-use crate::store::{Store, flag_for};
+use crate::store::Store;
 
 /// What an agent is asked when nobody asks anything.
 const DEFAULT_INPUT: &str = "Begin.";
@@ -106,7 +106,7 @@ async fn advance(
     }
     let view = stack.harness.view(run).await?;
     if args.detach {
-        let flag = flag_for(&stack.store);
+        let flag = &stack.flag;
         if output.json {
             output.json(&json!({ "run_id": run, "status": view.status().as_str() }))?;
         } else {

@@ -17,6 +17,8 @@ mod decisions;
 mod models;
 mod observed;
 mod on_postgres;
+#[cfg(feature = "restate")]
+mod on_restate;
 mod outcome;
 mod replay;
 mod support;

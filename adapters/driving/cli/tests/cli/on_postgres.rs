@@ -1,5 +1,6 @@
 //! The program on a database server: the same commands, several processes, and what is special there.
 
+use std::net::SocketAddr;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,18 +10,19 @@ use serde_json::{Value, json};
 use crate::support::{Done, Place, finish, kill, script, signal, until};
 
 /// The server that tests share. A test that needs it is ignored where there is none, so it is there.
-fn server() -> String {
+pub(crate) fn server() -> String {
     std::env::var("SEAWORTHY_TEST_POSTGRES").unwrap()
 }
 
 /// A place whose store is a schema of its own, removed with it.
-struct OnServer {
-    place: Place,
+pub(crate) struct OnServer {
+    pub(crate) place: Place,
     schema: String,
+    server: String,
 }
 
 impl OnServer {
-    fn with_script(turns: &str) -> Self {
+    pub(crate) fn with_script(turns: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -31,17 +33,26 @@ impl OnServer {
                 std::process::id(),
                 since.as_nanos()
             ),
+            server: server(),
         }
     }
 
+    /// From now on the server is called at another address.
+    pub(crate) fn called_at(mut self, address: SocketAddr) -> Self {
+        let (before, rest) = self.server.split_once('@').unwrap();
+        let path = rest.split_once('/').unwrap().1;
+        self.server = format!("{before}@{address}/{path}");
+        self
+    }
+
     fn store(&self) -> String {
-        let url = server();
+        let url = &self.server;
         let sign = if url.contains('?') { '&' } else { '?' };
         format!("{url}{sign}schema={}", self.schema)
     }
 
     /// The program on this store, which it learns from its environment.
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.place.command(args);
         command
             .env("SEAWORTHY_STORE", self.store())
@@ -49,15 +60,15 @@ impl OnServer {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Done {
+    pub(crate) fn run(&self, args: &[&str]) -> Done {
         Done::of(self.command(args).output().unwrap())
     }
 
-    fn start(&self, args: &[&str]) -> Child {
+    pub(crate) fn start(&self, args: &[&str]) -> Child {
         self.command(args).spawn().unwrap()
     }
 
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let done = self.run(&[args, &["--json"]].concat());
         assert_eq!(done.code, 0, "{args:?}: {done:?}");
         serde_json::from_str(&done.stdout).unwrap()

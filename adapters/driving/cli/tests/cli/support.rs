@@ -90,6 +90,8 @@ impl Place {
             .env_remove("SEAWORTHY_LOG")
             .env_remove("SEAWORTHY_STORE")
             .env_remove("SEAWORTHY_DATA")
+            .env_remove("SEAWORTHY_RUNTIME")
+            .env_remove("RESTATE_AUTH_TOKEN")
             .env("USER", "tester");
         command
     }
@@ -151,7 +153,7 @@ pub(crate) fn finish(child: Child) -> Done {
 }
 
 /// Waits for something that other processes bring about.
-pub(crate) fn until(condition: impl Fn() -> bool) {
+pub(crate) fn until(mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < PATIENCE, "it did not happen");
