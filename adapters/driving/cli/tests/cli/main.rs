@@ -19,5 +19,6 @@ mod observed;
 mod on_postgres;
 mod outcome;
 mod replay;
+mod small_model;
 mod support;
 mod workers;
