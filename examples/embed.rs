@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use seaworthy::descriptor::{Descriptor, ModelSpec};
+use seaworthy::descriptor::{Calling, Descriptor, ModelSpec};
 use seaworthy::driver::Settings;
 use seaworthy::harness::worker;
 use seaworthy::memory::{MemoryBlobStore, MemoryCheckpointStore, MemoryRuntime, MemoryStateStore};
@@ -47,8 +47,8 @@ turns:
 struct Scripts;
 
 impl Models for Scripts {
-    fn find(&self, spec: &ModelSpec) -> Result<Model, NoModel> {
-        let ModelSpec::Scripted { script, origin } = spec else {
+    fn find(&self, spec: &ModelSpec, calling: Calling) -> Result<Model, NoModel> {
+        let (ModelSpec::Scripted { script, origin }, Calling::Native) = (spec, calling) else {
             return Err(NoModel(format!("no provider {} here", spec.provider())));
         };
         let provider =

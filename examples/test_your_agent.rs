@@ -8,7 +8,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use seaworthy::descriptor::{Descriptor, ModelSpec};
+use seaworthy::descriptor::{Calling, Descriptor, ModelSpec};
 use seaworthy::driver::Settings;
 use seaworthy::harness::worker;
 use seaworthy::memory::{MemoryBlobStore, MemoryCheckpointStore, MemoryStateStore};
@@ -44,7 +44,7 @@ agents:
 struct Only(Model);
 
 impl Models for Only {
-    fn find(&self, _spec: &ModelSpec) -> Result<Model, NoModel> {
+    fn find(&self, _spec: &ModelSpec, _calling: Calling) -> Result<Model, NoModel> {
         Ok(self.0.clone())
     }
 }

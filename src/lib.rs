@@ -18,7 +18,7 @@
 //! | `scripted` | `scripted` | a model that follows a script |
 //! | `anthropic` | `anthropic` | models behind Anthropic Messages |
 //! | `gemini` | `gemini` | models behind Google's `generateContent` |
-//! | `model-decorators` | `model_decorators` | record, replay, timeout and observe around any model |
+//! | `model-decorators` | `model_decorators` | record, replay, timeout, observe and tools by schema around any model |
 //! | `ollama` | `ollama` | models behind an Ollama server |
 //! | `openai` | `openai` | models behind OpenAI's Chat Completions or a compatible endpoint |
 //! | `otlp` | `otlp` | traces and metrics for an OpenTelemetry collector |

@@ -84,7 +84,7 @@ impl Candidate {
     fn new(alias: &str, spec: &AliasSpec, models: &dyn Models) -> Result<Self, NoModel> {
         Ok(Self {
             alias: alias.to_owned(),
-            model: models.find(&spec.model)?,
+            model: models.find(&spec.model, spec.settings.tools)?,
             settings: spec.settings.clone(),
         })
     }

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 use seaworthy_ports::ToolName;
 
-pub use alias::{AliasSettings, AliasSpec, Cost, Fallback, Limits, Price, Support};
+pub use alias::{AliasSettings, AliasSpec, Calling, Cost, Fallback, Limits, Price, Support};
 pub use context::CompactionSpec;
 pub use error::{DescriptorError, DescriptorErrors, codes};
 pub use materialised::{

@@ -13,7 +13,7 @@ use seaworthy_ports::observer::Observer;
 use seaworthy_ports::sandbox::Sandbox;
 use seaworthy_ports::state_store::StateStore;
 
-use crate::descriptor::ModelSpec;
+use crate::descriptor::{Calling, ModelSpec};
 
 /// One adapter for every port. All fields are public, so that forgetting one does not compile.
 #[derive(Clone, Debug)]
@@ -40,12 +40,13 @@ pub struct Ports {
 
 /// Finds the provider for a model of a descriptor: the part of the composition root that the core needs at run time.
 pub trait Models: fmt::Debug + Send + Sync + 'static {
-    /// The provider for `spec`, and what it calls the model.
+    /// The provider for `spec`, which has it call tools as `calling` says, and what it calls the model. For
+    /// [`Calling::BySchema`] that is a decorator around the provider; who has none refuses.
     ///
     /// # Errors
     ///
     /// [`NoModel`] where the stack has no such provider or it is not configured.
-    fn find(&self, spec: &ModelSpec) -> Result<Model, NoModel>;
+    fn find(&self, spec: &ModelSpec, calling: Calling) -> Result<Model, NoModel>;
 }
 
 /// A provider and its name of a model.

@@ -570,6 +570,8 @@ fn what_goes_with_a_model_is_read() {
         "price: { input: 0.25, output: 2, cache_read: 0.025, cache_write: 0.3, currency: EUR }",
         "retry: { attempts: 5, elapsed: 2m, longest_delay: 30s, too_long: fail, after_first_chunk: true }",
         "capabilities: { tool_use: true, vision_input: false }",
+        "tools: by_schema",
+        "tools: native",
     ] {
         assert_eq!(problems(&with_model(keys)), [], "{keys}");
     }
@@ -607,6 +609,8 @@ fn what_goes_with_a_model_and_is_wrong_is_reported_where_it_is() {
         ("capabilities: { telepathy: true }", codes::UNKNOWN_KEY),
         ("capabilities: { tool_use: maybe }", codes::WRONG_TYPE),
         ("temperature: 1", codes::UNKNOWN_KEY),
+        ("tools: by_schemes", codes::INVALID_VALUE),
+        ("tools: [read]", codes::WRONG_TYPE),
         ("parameters: { temperature: 2.5 }", codes::OUT_OF_RANGE),
         ("parameters: { temperature: warm }", codes::WRONG_TYPE),
         ("parameters: { top_p: -0.1 }", codes::OUT_OF_RANGE),

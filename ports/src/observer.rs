@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::model_provider::{self, FinishReason, Message, ToolSpec, Usage};
+use crate::model_provider::{
+    self, FinishReason, Message, ModelRequest, Parameters, ToolSpec, Usage,
+};
 use crate::state_store::Seq;
 use crate::{
     AdapterInfo, CallId, RunId, SessionId, SpanId, Timestamp, ToolName, TraceContext, WorkerId,
@@ -129,6 +131,8 @@ pub enum Fact {
         provider: Arc<str>,
         /// The provider's name of the model, as asked for.
         model: Arc<str>,
+        /// How it was to answer.
+        asked: ModelAsked,
         /// The model that answered, as the provider names it.
         answered_by: Option<Arc<str>>,
         /// The provider's id of the request.
@@ -247,6 +251,29 @@ pub enum Fact {
         /// How long it took from its submission, waits included.
         duration: Duration,
     },
+}
+
+/// How a model was to answer. None of it is content.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelAsked {
+    /// The most tokens of output.
+    pub max_output_tokens: Option<u32>,
+    /// Whether the answer had to fit a schema.
+    pub is_structured: bool,
+    /// The rest.
+    pub parameters: Arc<Parameters>,
+}
+
+impl ModelAsked {
+    /// What `request` says of it.
+    #[must_use]
+    pub fn of(request: &ModelRequest) -> Self {
+        Self {
+            max_output_tokens: request.max_output_tokens,
+            is_structured: request.output_schema.is_some(),
+            parameters: Arc::clone(&request.parameters),
+        }
+    }
 }
 
 /// A question to a model and its answer.

@@ -3,21 +3,29 @@
 
 use std::path::Path;
 
+/// What names a server that runs, and what is configured where there is one.
+const SERVERS: [(&str, &str); 3] = [
+    ("SEAWORTHY_TEST_POSTGRES", "has_postgres"),
+    ("SEAWORTHY_TEST_ROTEL", "has_rotel"),
+    ("SEAWORTHY_TEST_SMALL_MODEL", "has_small_model"),
+];
+/// The program of a server that tests start themselves.
 const RESTATE: &str = "SEAWORTHY_TEST_RESTATE_PROGRAM";
 
 fn main() {
-    println!("cargo::rustc-check-cfg=cfg(has_postgres, has_restate, has_rotel)");
-    println!("cargo::rerun-if-env-changed=SEAWORTHY_TEST_POSTGRES");
-    println!("cargo::rerun-if-env-changed=SEAWORTHY_TEST_ROTEL");
-    println!("cargo::rerun-if-env-changed={RESTATE}");
     println!("cargo::rerun-if-changed=build.rs");
-    if std::env::var_os("SEAWORTHY_TEST_POSTGRES").is_some_and(|url| !url.is_empty()) {
-        println!("cargo::rustc-cfg=has_postgres");
+    for (variable, cfg) in SERVERS {
+        let is_set = std::env::var_os(variable).is_some_and(|url| !url.is_empty());
+        tell(variable, cfg, is_set);
     }
-    if std::env::var_os("SEAWORTHY_TEST_ROTEL").is_some_and(|url| !url.is_empty()) {
-        println!("cargo::rustc-cfg=has_rotel");
-    }
-    if std::env::var_os(RESTATE).is_some_and(|program| Path::new(&program).is_file()) {
-        println!("cargo::rustc-cfg=has_restate");
+    let is_there = std::env::var_os(RESTATE).is_some_and(|program| Path::new(&program).is_file());
+    tell(RESTATE, "has_restate", is_there);
+}
+
+fn tell(variable: &str, cfg: &str, is_there: bool) {
+    println!("cargo::rustc-check-cfg=cfg({cfg})");
+    println!("cargo::rerun-if-env-changed={variable}");
+    if is_there {
+        println!("cargo::rustc-cfg={cfg}");
     }
 }

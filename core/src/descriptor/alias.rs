@@ -52,6 +52,31 @@ pub struct AliasSettings {
     /// How patient runs are with it; `None`: as the harness is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
+    /// How it calls tools.
+    #[serde(default, skip_serializing_if = "Calling::is_native")]
+    pub tools: Calling,
+}
+
+/// How a model calls tools.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Calling {
+    /// As its provider has it.
+    #[default]
+    Native,
+    /// By answers that keep to a schema, for models that know no tools: whoever finds the model
+    /// ([`Models`](crate::Models)) has it call them so.
+    BySchema,
+}
+
+impl Calling {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    fn is_native(&self) -> bool {
+        *self == Self::Native
+    }
 }
 
 /// Aliases that answer in another's place, in this order.

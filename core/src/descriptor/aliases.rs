@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use seaworthy_ports::model_provider::ModelCapabilities;
 
-use super::alias::{AliasSettings, Fallback, Limits, Price};
+use super::alias::{AliasSettings, Calling, Fallback, Limits, Price};
 use super::error::{Reporter, codes};
 use super::fields::{Fields, boolean, decimal, duration, integer, sequence, shown, text};
 use super::suggest::advice;
@@ -19,7 +19,7 @@ const MOST_TRIES: u32 = 100;
 /// The most calls a minute that a limit can be: one a millisecond.
 const MOST_REQUESTS: u32 = 60_000;
 /// What goes with any model.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 8] = [
     "capabilities",
     "fallback",
     "limits",
@@ -27,6 +27,12 @@ const SETTINGS: [&str; 7] = [
     "parameters",
     "price",
     "retry",
+    "tools",
+];
+
+const CALLINGS: [(&str, Calling); 2] = [
+    ("native", Calling::Native),
+    ("by_schema", Calling::BySchema),
 ];
 
 #[derive(Clone, Copy)]
@@ -104,6 +110,10 @@ fn settings(fields: &Fields<'_>, reporter: &mut Reporter<'_>) -> Option<AliasSet
     let parameters = optional(fields, "parameters", reporter, parameters::of_alias);
     let price = optional(fields, "price", reporter, price);
     let retry = optional(fields, "retry", reporter, retry);
+    let tools = match fields.word("tools", &CALLINGS, reporter) {
+        None => Some(Calling::Native),
+        Some(read) => read,
+    };
     Some(AliasSettings {
         capabilities: capabilities?.unwrap_or_default(),
         fallback: fallback?.unwrap_or_default(),
@@ -112,6 +122,7 @@ fn settings(fields: &Fields<'_>, reporter: &mut Reporter<'_>) -> Option<AliasSet
         parameters: parameters?.unwrap_or_default(),
         price: price?,
         retry: retry?,
+        tools: tools?,
     })
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::model_provider::{Kind, Message, ModelError, ModelReply, ModelRequest, Usage};
 use seaworthy_ports::observer::{
-    AttemptEnd, Execution, Fact, ModelCallEnd, ModelContent, Observer, Span, ToolCallOutcome,
-    ToolContent,
+    AttemptEnd, Execution, Fact, ModelAsked, ModelCallEnd, ModelContent, Observer, Span,
+    ToolCallOutcome, ToolContent,
 };
 use seaworthy_ports::{CallId, RunId, SessionId, Timestamp, ToolName, WorkerId};
 use serde_json::Value;
@@ -91,7 +91,8 @@ impl Attempt {
             model: candidate.model.name.as_str().into(),
             span: self.part(),
             chunks: Chunks::default(),
-            asked: None,
+            asked: ModelAsked::default(),
+            content: None,
             is_over: false,
         };
         call.about.observer.observe(&Fact::ModelCallStarted {
@@ -162,7 +163,7 @@ impl Chunks {
 }
 
 /// What a model was asked.
-struct Asked {
+struct Content {
     instructions: Arc<str>,
     input: Arc<Vec<Message>>,
     tools: Arc<Vec<seaworthy_ports::model_provider::ToolSpec>>,
@@ -175,7 +176,8 @@ pub(super) struct ModelCall {
     model: Arc<str>,
     span: Span,
     chunks: Chunks,
-    asked: Option<Asked>,
+    asked: ModelAsked,
+    content: Option<Content>,
     is_over: bool,
 }
 
@@ -185,9 +187,10 @@ impl ModelCall {
         self.chunks.clone()
     }
 
-    /// Keeps what is asked, for an observer that wants it.
+    /// Keeps how it is asked, and what, for an observer that wants it.
     pub(super) fn asks(&mut self, request: &ModelRequest) {
-        self.asked = self.about.observer.wants_content().then(|| Asked {
+        self.asked = ModelAsked::of(request);
+        self.content = self.about.observer.wants_content().then(|| Content {
             instructions: Arc::clone(&request.instructions),
             input: Arc::clone(&request.messages),
             tools: Arc::clone(&request.tools),
@@ -226,14 +229,14 @@ impl ModelCall {
     ) {
         self.is_over = true;
         let about = &self.about;
-        if let Some(asked) = self.asked.take() {
+        if let Some(content) = self.content.take() {
             about.observer.observe(&Fact::ModelCallContent {
                 run: about.run.clone(),
                 span: self.span.clone(),
                 content: ModelContent {
-                    instructions: asked.instructions,
-                    input: asked.input,
-                    tools: asked.tools,
+                    instructions: content.instructions,
+                    input: content.input,
+                    tools: content.tools,
                     output: output.cloned().map(Arc::new),
                 },
             });
@@ -246,6 +249,7 @@ impl ModelCall {
             session: about.session.clone(),
             provider: Arc::clone(&self.provider),
             model: Arc::clone(&self.model),
+            asked: self.asked.clone(),
             answered_by: answered_by.map(Into::into),
             request_id: request_id.map(Into::into),
             usage,

@@ -16,7 +16,7 @@ use super::Stop;
 use super::model_call::request_digest;
 use super::replayed::Replaying;
 use crate::agent::Agent;
-use crate::descriptor::{Materialised, ModelSpec};
+use crate::descriptor::{Calling, Materialised, ModelSpec};
 use crate::event::{Event, RunSubmitted};
 use crate::gateway::ProposeError;
 use crate::parameters;
@@ -212,7 +212,7 @@ fn written<T: Serialize>(value: &T) -> String {
 struct NeverAsked;
 
 impl Models for NeverAsked {
-    fn find(&self, spec: &ModelSpec) -> Result<Model, NoModel> {
+    fn find(&self, spec: &ModelSpec, _calling: Calling) -> Result<Model, NoModel> {
         Ok(Model {
             provider: Arc::new(Self),
             name: spec.name().to_owned(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
-use seaworthy::descriptor::ModelSpec;
+use seaworthy::descriptor::{Calling, ModelSpec};
 use seaworthy::ports::AdapterInfo;
 use seaworthy::ports::model_provider::{
     BlockKind, CountTokens, Directory, Embeddings, Finish, FinishReason, ModelCapabilities,
@@ -20,7 +20,7 @@ pub(crate) struct Steady {
 }
 
 impl Models for Steady {
-    fn find(&self, _spec: &ModelSpec) -> Result<Model, NoModel> {
+    fn find(&self, _spec: &ModelSpec, _calling: Calling) -> Result<Model, NoModel> {
         Ok(Model {
             provider: Arc::new(*self),
             name: "steady".to_owned(),

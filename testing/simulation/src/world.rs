@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{Either, select};
 use seaworthy_contract::observer::Recorder;
-use seaworthy_core::descriptor::{AgentSpec, Descriptor, Materialised, ModelSpec};
+use seaworthy_core::descriptor::{AgentSpec, Calling, Descriptor, Materialised, ModelSpec};
 use seaworthy_core::driver::{Driver, Settings};
 use seaworthy_core::event::{Resolution, WaitReason};
 use seaworthy_core::harness::{Harness, HarnessError, Start, Verified, View};
@@ -622,7 +622,7 @@ struct ByName {
 }
 
 impl Models for ByName {
-    fn find(&self, spec: &ModelSpec) -> Result<Model, NoModel> {
+    fn find(&self, spec: &ModelSpec, _calling: Calling) -> Result<Model, NoModel> {
         Ok(Model {
             provider: Arc::clone(self.others.get(spec.name()).unwrap_or(&self.first)),
             name: spec.name().to_owned(),

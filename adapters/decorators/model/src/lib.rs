@@ -5,7 +5,9 @@
 //! * [`Replay`] says it again, to the same questions, without the model.
 //! * [`Timeout`] ends an answer that takes too long, or falls silent.
 //! * [`Observe`] tells an observer of calls that no harness makes.
+//! * [`ToolsBySchema`] has a model call tools that knows none, but keeps to a schema.
 
+mod by_schema;
 mod cassette;
 mod exchange;
 mod observe;
@@ -15,6 +17,7 @@ mod replay;
 mod scrub;
 mod timeout;
 
+pub use by_schema::ToolsBySchema;
 pub use cassette::{Cassette, CassetteError};
 pub use observe::{About, Observe};
 pub use question::Difference;

@@ -11,7 +11,7 @@ use seaworthy_ports::model_provider::{
     CountTokens, Directory, Embeddings, Kind, ModelCapabilities, ModelError, ModelEvent,
     ModelProvider, ModelRequest, Rerank, Usage,
 };
-use seaworthy_ports::observer::{Fact, ModelCallEnd, Observer, Span};
+use seaworthy_ports::observer::{Fact, ModelAsked, ModelCallEnd, Observer, Span};
 use seaworthy_ports::{
     AdapterInfo, BoxStream, RunId, SessionId, SpanId, Timestamp, TraceContext, async_trait,
 };
@@ -85,6 +85,7 @@ impl ModelProvider for Observe {
                 parent: Some(within),
                 started,
             },
+            asked: ModelAsked::of(&request),
             usage: Usage::default(),
             answered_by: None,
             request_id: None,
@@ -126,6 +127,7 @@ struct Observed {
     provider: Arc<str>,
     model: Arc<str>,
     span: Span,
+    asked: ModelAsked,
     usage: Usage,
     answered_by: Option<Arc<str>>,
     request_id: Option<Arc<str>>,
@@ -167,6 +169,7 @@ impl Observed {
             session: self.about.session.clone(),
             provider: Arc::clone(&self.provider),
             model: Arc::clone(&self.model),
+            asked: self.asked.clone(),
             answered_by: self.answered_by.clone(),
             request_id: self.request_id.clone(),
             usage: self.usage,

@@ -18,20 +18,28 @@ mod whole {
     mod vectors;
 }
 
+/// A model that writes JSON, and a caller with tools.
+mod writing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use seaworthy_contract::model_provider::{Answer, Harness, Said};
+use seaworthy_contract::model_provider::{Answer, Harness, Said, Step};
 use seaworthy_fakes::SilentObserver;
-use seaworthy_model_decorators::{About, Cassette, Observe, Record, Replay, Timeout};
+use seaworthy_model_decorators::{
+    About, Cassette, Observe, Record, Replay, Timeout, ToolsBySchema,
+};
 use seaworthy_ports::model_provider::{ListedModel, ModelProvider};
 use seaworthy_ports::{RunId, SpanId, TraceContext, TraceId, async_trait};
 use seaworthy_system::SystemClock;
 use whole::models::Broken as Whole;
 
-/// A harness whose provider is decorated.
+/// A harness whose provider is decorated, and which says what it has words for: everything, unless told otherwise.
 macro_rules! around {
     ($name:ident, $decorate:expr) => {
+        around!($name, $decorate, |_answer| true);
+    };
+    ($name:ident, $decorate:expr, $has_words:expr) => {
         struct $name(Whole);
 
         #[async_trait]
@@ -46,6 +54,10 @@ macro_rules! around {
             }
 
             async fn answer(&self, answer: &Answer) -> Option<Said> {
+                let has_words: fn(&Answer) -> bool = $has_words;
+                if !has_words(answer) {
+                    return None;
+                }
                 self.0.answer(answer).await
             }
 
@@ -100,6 +112,33 @@ around!(Observed, |inner| {
     Arc::new(Observe::new(inner, Arc::new(SilentObserver), clock, about))
 });
 
+// Requests without tools in conversations without calls, as most of the suite's are: all goes through.
+around!(Passed, |inner| Arc::new(ToolsBySchema::new(inner)));
+// The same with tools, so that every answer is JSON.
+around!(
+    Written,
+    |inner| {
+        let written = Arc::new(writing::Writes(inner));
+        Arc::new(writing::WithTools(Arc::new(ToolsBySchema::new(written))))
+    },
+    one_thing
+);
+
+/// One JSON is an answer or one call.
+fn one_thing(answer: &Answer) -> bool {
+    let Answer::Stream(script) = answer else {
+        return true;
+    };
+    let says = |step: &&Step| matches!(step, Step::Text(_) | Step::Endless(_));
+    let steps = || script.steps.iter();
+    let calls = steps().filter(|step| matches!(step, Step::Call { .. }));
+    match calls.count() {
+        0 => true,
+        1 => steps().find(says).is_none(),
+        _ => false,
+    }
+}
+
 mod record {
     seaworthy_contract::model_provider_contract! { harness: crate::Recorded }
 }
@@ -114,4 +153,23 @@ mod timeout {
 
 mod observe {
     seaworthy_contract::model_provider_contract! { harness: crate::Observed }
+}
+
+mod tools_by_schema {
+    seaworthy_contract::model_provider_contract! { harness: crate::Passed }
+}
+
+mod tools_by_schema_in_use {
+    seaworthy_contract::model_provider_contract! {
+        harness: crate::Written,
+        not_checkable: {
+            an_answer_has_one_finish_and_it_is_last: "an answer has text or a call, and the scenario has both",
+            interleaved_calls_keep_their_own_arguments: "an answer has one call at most",
+            bytes_may_be_split_anywhere: "an answer has one call at most",
+            a_call_without_arguments_has_an_empty_object: "an answer has one call at most",
+            arguments_that_are_no_json_are_malformed: "an answer has one call at most",
+            every_fragment_belongs_to_an_open_block: "an answer has one call at most",
+            an_item_of_a_call_returns_in_its_place: "an answer has one call at most",
+        }
+    }
 }

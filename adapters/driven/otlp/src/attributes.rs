@@ -30,6 +30,11 @@ pub(crate) fn list(key: &'static str, value: &str) -> KeyValue {
     KeyValue::new(key, Value::Array(Array::String(values)))
 }
 
+pub(crate) fn texts(key: &'static str, values: &[String]) -> KeyValue {
+    let values = values.iter().map(|value| StringValue::from(short(value)));
+    KeyValue::new(key, Value::Array(Array::String(values.collect())))
+}
+
 /// The conventions' word for who answers. An adapter they have no word for keeps its own.
 pub(crate) fn provider(adapter: &str) -> &str {
     match adapter {

@@ -6,10 +6,14 @@ use opentelemetry::trace::{
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use seaworthy_ports::RunId;
-use seaworthy_ports::model_provider::Usage;
-use seaworthy_ports::observer::{Execution, Fact, ModelCallEnd, RunEnd, Span, ToolCallOutcome};
+use seaworthy_ports::model_provider::{ToolChoice, Usage};
+use seaworthy_ports::observer::{
+    Execution, Fact, ModelAsked, ModelCallEnd, RunEnd, Span, ToolCallOutcome,
+};
 
-use crate::attributes::{finish, instant, later, list, model_error, number, provider, short, text};
+use crate::attributes::{
+    finish, instant, later, list, model_error, number, provider, short, text, texts,
+};
 use crate::names::Names;
 
 /// The span that `fact` ends, where it ends one.
@@ -86,6 +90,7 @@ fn model_call(fact: &Fact, names: Names) -> Option<Parts> {
         session,
         provider: adapter,
         model,
+        asked,
         answered_by,
         request_id,
         usage,
@@ -104,6 +109,7 @@ fn model_call(fact: &Fact, names: Names) -> Option<Parts> {
         of_run(run),
         of_attempt(*attempt),
     ];
+    add_asked(&mut attributes, asked);
     if let Some(session) = session {
         attributes.push(text("gen_ai.conversation.id", session.as_str()));
     }
@@ -149,6 +155,42 @@ fn model_call(fact: &Fact, names: Names) -> Option<Parts> {
         attributes,
         error: model_error(*end).map(ToOwned::to_owned),
     })
+}
+
+/// How the model was to answer. What the conventions have no name for is this project's.
+fn add_asked(attributes: &mut Vec<KeyValue>, asked: &ModelAsked) {
+    let parameters = &*asked.parameters;
+    for (name, value) in [
+        ("gen_ai.request.max_tokens", asked.max_output_tokens),
+        ("gen_ai.request.seed", parameters.seed),
+    ] {
+        attributes.extend(value.map(|value| number(name, value.into())));
+    }
+    for (name, value) in [
+        ("gen_ai.request.temperature", parameters.temperature),
+        ("gen_ai.request.top_p", parameters.top_p),
+    ] {
+        attributes.extend(value.map(|value| KeyValue::new(name, value)));
+    }
+    if !parameters.stop.is_empty() {
+        attributes.push(texts("gen_ai.request.stop_sequences", &parameters.stop));
+    }
+    if asked.is_structured {
+        attributes.push(text("gen_ai.output.type", "json"));
+    }
+    if let Some(effort) = parameters.reasoning {
+        let effort = effort.as_str();
+        attributes.push(text("seaworthy.request.reasoning", effort));
+    }
+    if let Some(choice) = &parameters.tool_choice {
+        let choice = match choice {
+            ToolChoice::Auto => "auto",
+            ToolChoice::None => "none",
+            ToolChoice::Required => "required",
+            ToolChoice::Tool(name) => name.as_str(),
+        };
+        attributes.push(text("seaworthy.request.tool_choice", choice));
+    }
 }
 
 fn add_usage(attributes: &mut Vec<KeyValue>, usage: &Usage) {

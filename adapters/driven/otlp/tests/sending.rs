@@ -74,6 +74,29 @@ fn a_span_lasts_as_long_as_what_it_shows() {
 }
 
 #[test]
+fn a_model_call_says_how_it_was_asked() {
+    let (_collector, spans) = spans(Content::None);
+    let call = named(&spans, "chat moon-1");
+    let is = |key: &str| value(&call.attributes, key);
+    assert_eq!(is("gen_ai.request.max_tokens"), Some(Told::IntValue(512)));
+    assert_eq!(is("gen_ai.request.seed"), Some(Told::IntValue(7)));
+    let temperature = is("gen_ai.request.temperature");
+    assert_eq!(temperature, Some(Told::DoubleValue(0.25)));
+    assert_eq!(is("gen_ai.request.top_p"), Some(Told::DoubleValue(0.5)));
+    let Some(Told::ArrayValue(stops)) = is("gen_ai.request.stop_sequences") else {
+        panic!("no texts that end the answer");
+    };
+    assert_eq!(stops.values.len(), 2);
+    for (key, expected) in [
+        ("gen_ai.output.type", "json"),
+        ("seaworthy.request.reasoning", "high"),
+        ("seaworthy.request.tool_choice", "required"),
+    ] {
+        assert_eq!(text(&call.attributes, key).as_deref(), Some(expected));
+    }
+}
+
+#[test]
 fn content_goes_where_it_is_wanted_and_nowhere_else() {
     for (content, on_spans, on_events) in [
         (Content::None, false, false),

@@ -62,6 +62,7 @@ pub(crate) fn emit(fact: &Fact) {
             attempt,
             provider,
             model,
+            asked,
             usage,
             end,
             span,
@@ -75,6 +76,9 @@ pub(crate) fn emit(fact: &Fact) {
             };
             of_span!(
                 info, span, %run, attempt, provider = &**provider, model = &**model,
+                max_tokens = asked.max_output_tokens, temperature = asked.parameters.temperature,
+                top_p = asked.parameters.top_p, seed = asked.parameters.seed,
+                stop = (!asked.parameters.stop.is_empty()).then(|| tracing::field::debug(&asked.parameters.stop)),
                 finish = finish.map(tracing::field::debug), error = error.map(tracing::field::display),
                 input_tokens = usage.input_tokens, output_tokens = usage.output_tokens,
                 first_chunk = first_chunk.map(tracing::field::debug), ?duration, "model call ended"

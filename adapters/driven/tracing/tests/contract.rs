@@ -4,12 +4,14 @@
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use seaworthy_contract::observer::Harness;
-use seaworthy_ports::RunId;
-use seaworthy_ports::observer::{Fact, Observer, ParkReason};
+use seaworthy_ports::model_provider::{FinishReason, Parameters, Usage};
+use seaworthy_ports::observer::{Fact, ModelAsked, ModelCallEnd, Observer, ParkReason, Span};
 use seaworthy_ports::state_store::Seq;
+use seaworthy_ports::{RunId, SpanId, Timestamp, TraceContext, TraceId};
 use seaworthy_tracing::TracingObserver;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -142,4 +144,50 @@ fn what_nobody_listens_to_is_not_handed_over_and_costs_nothing() {
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.contains("the store is gone"));
     assert_eq!(writing.observer.dropped(), 0);
+}
+
+#[test]
+fn a_model_call_says_how_it_was_asked() {
+    let writing = Writing::up_to(tracing::Level::INFO);
+    let asked = ModelAsked {
+        max_output_tokens: Some(512),
+        is_structured: false,
+        parameters: Arc::new(Parameters {
+            seed: Some(7),
+            stop: vec!["END".to_owned()],
+            temperature: Some(0.25),
+            ..Parameters::default()
+        }),
+    };
+    writing.observer.observe(&Fact::ModelCallEnded {
+        run: RunId::new("r").unwrap(),
+        attempt: 1,
+        agent: "a".into(),
+        session: None,
+        provider: "p".into(),
+        model: "m".into(),
+        asked,
+        answered_by: None,
+        request_id: None,
+        usage: Usage::default(),
+        end: ModelCallEnd::Finished(FinishReason::Stop),
+        span: Span {
+            context: TraceContext::new(TraceId::of(b"t"), SpanId::of(b"s")),
+            parent: None,
+            started: Timestamp::from_millis(0),
+        },
+        first_chunk: None,
+        duration: Duration::ZERO,
+    });
+    writing.observer.flush();
+    let text = writing.text();
+    for field in [
+        "max_tokens=512",
+        "temperature=0.25",
+        "seed=7",
+        "stop=[\"END\"]",
+    ] {
+        assert!(text.contains(field), "{field}: {text}");
+    }
+    assert!(!text.contains("top_p"), "{text}");
 }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use seaworthy::anthropic::{Anthropic, AnthropicConfig};
-use seaworthy::descriptor::{Materialised, ModelSpec};
+use seaworthy::descriptor::{Calling, Materialised, ModelSpec};
 use seaworthy::gemini::{Gemini, GeminiConfig};
+use seaworthy::model_decorators::ToolsBySchema;
 use seaworthy::ollama::{Ollama, OllamaConfig};
 use seaworthy::openai::{Api, OpenAi, OpenAiConfig};
 use seaworthy::ports::Secret;
@@ -132,8 +133,9 @@ impl CliModels {
     }
 }
 
-impl Models for CliModels {
-    fn find(&self, spec: &ModelSpec) -> Result<Model, NoModel> {
+impl CliModels {
+    /// As its provider has it.
+    fn native(&self, spec: &ModelSpec) -> Result<Model, NoModel> {
         match spec {
             ModelSpec::Scripted { script, origin } => {
                 let provider = ScriptedModel::from_yaml(script, origin)
@@ -165,6 +167,19 @@ impl Models for CliModels {
                 name: model.clone(),
             }),
         }
+    }
+}
+
+impl Models for CliModels {
+    fn find(&self, spec: &ModelSpec, calling: Calling) -> Result<Model, NoModel> {
+        let model = self.native(spec)?;
+        Ok(match calling {
+            Calling::Native => model,
+            Calling::BySchema => Model {
+                provider: Arc::new(ToolsBySchema::new(model.provider)),
+                name: model.name,
+            },
+        })
     }
 }
 

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use seaworthy_ports::model_provider::{Block, FinishReason, Kind, Message, Role, Usage};
+use seaworthy_ports::model_provider::{
+    Block, Effort, FinishReason, Kind, Message, Parameters, PromptCache, Role, ToolChoice, Usage,
+};
 use seaworthy_ports::observer::{
-    AttemptEnd, Execution, Fact, ModelCallEnd, ModelContent, ParkReason, RunEnd, Span,
+    AttemptEnd, Execution, Fact, ModelAsked, ModelCallEnd, ModelContent, ParkReason, RunEnd, Span,
     ToolCallOutcome, ToolContent,
 };
 use seaworthy_ports::state_store::Seq;
@@ -140,6 +142,11 @@ pub(super) fn every_sort() -> Result<Vec<Fact>, Halt> {
             ModelCallEnd::Failed(Kind::Network),
         ] {
             let most = (number > 0).then_some(u64::MAX);
+            let asked = if number > 0 {
+                all_asked(text)
+            } else {
+                ModelAsked::default()
+            };
             facts.push(Fact::ModelCallEnded {
                 run: run.clone(),
                 attempt: number,
@@ -147,6 +154,7 @@ pub(super) fn every_sort() -> Result<Vec<Fact>, Halt> {
                 session: None,
                 provider: Arc::clone(&provider),
                 model: Arc::clone(&model),
+                asked: asked.clone(),
                 answered_by: most.map(|_most| Arc::clone(&model)),
                 request_id: most.map(|_most| text.into()),
                 usage: Usage {
@@ -269,6 +277,7 @@ pub(super) fn facts_of_a_run(run: &RunId) -> Vec<Fact> {
             session: None,
             provider,
             model,
+            asked: ModelAsked::default(),
             answered_by: None,
             request_id: None,
             usage: Usage::default(),
@@ -329,4 +338,23 @@ pub(super) fn facts_of_a_run(run: &RunId) -> Vec<Fact> {
         },
     ]);
     facts
+}
+
+/// All that a model can be asked for, in values at their ends.
+fn all_asked(text: &str) -> ModelAsked {
+    let parameters = Parameters {
+        cache: Some(PromptCache::Long),
+        parallel_tool_calls: Some(false),
+        reasoning: Some(Effort::Max),
+        seed: Some(u32::MAX),
+        stop: vec![text.to_owned(); 16],
+        temperature: Some(f64::MAX),
+        tool_choice: Some(ToolChoice::Required),
+        top_p: Some(f64::MIN_POSITIVE),
+    };
+    ModelAsked {
+        max_output_tokens: Some(u32::MAX),
+        is_structured: true,
+        parameters: Arc::new(parameters),
+    }
 }

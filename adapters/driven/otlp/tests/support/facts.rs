@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seaworthy_ports::model_provider::{
-    Block, FinishReason, Kind, Message, Role, ToolCallBlock, ToolResultBlock, ToolSpec, Usage,
+    Block, Effort, FinishReason, Kind, Message, Parameters, Role, ToolCallBlock, ToolChoice,
+    ToolResultBlock, ToolSpec, Usage,
 };
 use seaworthy_ports::observer::{
-    AttemptEnd, Execution, Fact, ModelCallEnd, ModelContent, ParkReason, RunEnd, Span,
+    AttemptEnd, Execution, Fact, ModelAsked, ModelCallEnd, ModelContent, ParkReason, RunEnd, Span,
     ToolCallOutcome, ToolContent,
 };
 use seaworthy_ports::state_store::Seq;
@@ -53,6 +54,22 @@ pub(crate) fn usage() -> Usage {
     }
 }
 
+pub(crate) fn asked() -> ModelAsked {
+    ModelAsked {
+        max_output_tokens: Some(512),
+        is_structured: true,
+        parameters: Arc::new(Parameters {
+            reasoning: Some(Effort::High),
+            seed: Some(7),
+            stop: vec!["END".to_owned(), "STOP".to_owned()],
+            temperature: Some(0.25),
+            tool_choice: Some(ToolChoice::Required),
+            top_p: Some(0.5),
+            ..Parameters::default()
+        }),
+    }
+}
+
 pub(crate) fn model_call(name: &str, after: i64, end: ModelCallEnd) -> Fact {
     let is_answer = matches!(end, ModelCallEnd::Finished(_));
     Fact::ModelCallEnded {
@@ -62,6 +79,7 @@ pub(crate) fn model_call(name: &str, after: i64, end: ModelCallEnd) -> Fact {
         session: Some(SessionId::new("session_1").unwrap()),
         provider: "gemini".into(),
         model: "moon-1".into(),
+        asked: asked(),
         answered_by: is_answer.then(|| "moon-1-2026".into()),
         request_id: Some("req_1".into()),
         usage: if is_answer { usage() } else { Usage::default() },

@@ -67,7 +67,8 @@ pub(super) async fn models(context: &Context, args: &ModelsArgs) -> Result<Exit,
         .models
         .iter()
         .map(|(alias, spec)| {
-            let model = models.find(&spec.model).map_err(|error| error.to_string());
+            let model = models.find(&spec.model, spec.settings.tools);
+            let model = model.map_err(|error| error.to_string());
             (alias, spec, model)
         })
         .collect();

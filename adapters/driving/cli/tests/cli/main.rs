@@ -21,5 +21,6 @@ mod on_postgres;
 mod on_restate;
 mod outcome;
 mod replay;
+mod small_model;
 mod support;
 mod workers;

@@ -1,0 +1,76 @@
+//! The example agent with a real model behind llama.cpp, so small that what it says cannot be relied on: only the way there
+//! is looked at.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{Done, Place};
+
+/// A model that knows no tools and cannot be made to call one, but keeps to schemas.
+const MODEL: &str = "
+  main:
+    provider: openai
+    model: smollm2
+    tools: by_schema
+    max_output_tokens: 160
+    parameters: { seed: 1, temperature: 0 }
+    # A machine that does much else answers late.
+    retry: { attempts: 8, elapsed: 20m }
+";
+
+/// The example agent with that model, which has to look before it answers.
+fn agent() -> Place {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples/inventory");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let place = Place::new();
+    let scripted = "\n  main: { provider: scripted, script: script.yaml }\n";
+    let (before, after) = read("agent.yaml")
+        .split_once(scripted)
+        .map(|(before, after)| (before.to_owned(), after.to_owned()))
+        .unwrap();
+    let after = after.trim_end();
+    let choice = "    parameters: { tool_choice: required }\n";
+    place.write("agent.yaml", &format!("{before}{MODEL}{after}\n{choice}"));
+    place.write("answer.json", &read("answer.json"));
+    place.write("work/one", "");
+    place
+}
+
+/// What is asked for says how it is answered: so small a model does what was done before, unless it is told.
+const INPUT: &str = "List the files. Then say {\"answer\": {\"count\": 1, \"names\": [\"one\"]}}";
+
+#[test]
+#[cfg_attr(
+    not(has_small_model),
+    ignore = "SEAWORTHY_TEST_SMALL_MODEL names no server"
+)]
+fn a_real_model_that_knows_no_tools_calls_one_and_answers_with_what_fits() {
+    let url = std::env::var("SEAWORTHY_TEST_SMALL_MODEL").unwrap();
+    let place = agent();
+    let mut command = place.command(&[
+        "run",
+        "agent.yaml",
+        "--run-id",
+        "r1",
+        "--input",
+        INPUT,
+        "--json",
+    ]);
+    command.env("OPENAI_BASE_URL", format!("{url}/v1"));
+    let done = Done::of(command.output().unwrap());
+    let shown = place.show("r1");
+    assert_eq!(done.code, 0, "{done:?}: {shown}");
+    let value = &shown["value"];
+    assert!(value["count"].is_u64(), "{value}");
+    assert!(value["names"].is_array(), "{value}");
+    let calls = shown["calls"].as_array().unwrap();
+    assert!(!calls.is_empty(), "{shown}");
+    assert!(calls.iter().all(|call| call["tool"] == "list"), "{shown}");
+    let events = place.run(&["events", "r1", "--json"]).json_lines();
+    let answers: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["type"] == "model_called")
+        .collect();
+    assert!(answers.len() > calls.len(), "{events:?}");
+}
