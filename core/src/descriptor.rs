@@ -14,12 +14,14 @@ mod model;
 mod parameters;
 mod schema;
 mod sections;
+mod server;
+mod servers;
 mod suggest;
 mod yaml;
 
 use std::collections::BTreeMap;
 
-use seaworthy_ports::ToolName;
+use seaworthy_ports::{ServerAlias, ToolName};
 
 pub use alias::{AliasSettings, AliasSpec, Cost, Fallback, Limits, Price, Support};
 pub use context::CompactionSpec;
@@ -28,6 +30,9 @@ pub use materialised::{
     AgentSpec, Format, Materialised, Metadata, Runtime, ToolSource, UnknownName,
 };
 pub use model::{InvalidOverride, ModelOverride, ModelSpec};
+pub use server::{
+    EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport,
+};
 pub use schema::{MAX_OUTPUT_SCHEMA_BYTES, MAX_OUTPUT_SCHEMA_DEPTH};
 
 use error::{Position, Reporter};
@@ -49,6 +54,7 @@ pub struct Descriptor {
     runtime: Runtime,
     models: BTreeMap<String, ModelSource>,
     tools: BTreeMap<ToolName, ToolSource>,
+    servers: BTreeMap<ServerAlias, ServerSpec>,
     agents: BTreeMap<String, AgentSource>,
 }
 
@@ -159,6 +165,7 @@ impl Descriptor {
             runtime: self.runtime,
             models,
             tools: self.tools,
+            mcp_servers: self.servers,
             agents,
         }))
     }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use seaworthy_ports::model_provider::Parameters;
-use seaworthy_ports::{Digest, ToolName};
+use seaworthy_ports::{Digest, ServerAlias, ToolName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::alias::AliasSpec;
 use super::context::CompactionSpec;
+use super::server::{ServerSpec, ServerTools};
 use crate::history::Window;
 use crate::tool::{Builtin, Command, Settings, Tool, ToolDefinition, Toolbox};
 
@@ -55,6 +56,9 @@ pub struct AgentSpec {
     pub model: String,
     /// The tools it may call, in the order of the descriptor.
     pub tools: Vec<ToolName>,
+    /// The tools of servers it may call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub server_tools: Vec<ServerTools>,
     /// How much of its session's conversation it sees.
     #[serde(default, skip_serializing_if = "Window::is_all")]
     pub history: Window,
@@ -157,6 +161,9 @@ pub struct Materialised {
     pub models: BTreeMap<String, AliasSpec>,
     /// Every tool that an agent lists or the descriptor declares, built-in ones included.
     pub tools: BTreeMap<ToolName, ToolSource>,
+    /// Servers whose tools agents list.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mcp_servers: BTreeMap<ServerAlias, ServerSpec>,
     /// Agents by name.
     pub agents: BTreeMap<String, AgentSpec>,
 }
