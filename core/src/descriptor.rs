@@ -30,10 +30,8 @@ pub use materialised::{
     AgentSpec, Format, Materialised, Metadata, Runtime, ToolSource, UnknownName,
 };
 pub use model::{InvalidOverride, ModelOverride, ModelSpec};
-pub use server::{
-    EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport,
-};
 pub use schema::{MAX_OUTPUT_SCHEMA_BYTES, MAX_OUTPUT_SCHEMA_DEPTH};
+pub use server::{EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport};
 
 use error::{Position, Reporter};
 

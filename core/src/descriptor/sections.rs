@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use seaworthy_ports::ToolName;
 use seaworthy_ports::mcp::tool_name;
 use seaworthy_ports::model_provider::Parameters;
-use seaworthy_ports::ToolName;
 
 use super::context;
 use super::error::{Position, Reporter, codes};
@@ -429,11 +429,7 @@ pub(super) fn argv(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Opti
     argv.into_iter().collect()
 }
 
-fn agents(
-    node: &Node,
-    declared: Sections<'_>,
-    reporter: &mut Reporter<'_>,
-) -> Option<Agents> {
+fn agents(node: &Node, declared: Sections<'_>, reporter: &mut Reporter<'_>) -> Option<Agents> {
     let (fields, entries) = named(node, "agents", reporter)?;
     let mut agents = Agents::default();
     for (key, node) in entries {

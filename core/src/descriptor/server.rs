@@ -122,7 +122,10 @@ impl ServerSpec {
     /// Whether an agent may be given the tool that the server calls `remote`.
     #[must_use]
     pub fn allows(&self, remote: &str) -> bool {
-        let is_allowed = self.allow.as_ref().is_none_or(|allow| allow.contains(remote));
+        let is_allowed = self
+            .allow
+            .as_ref()
+            .is_none_or(|allow| allow.contains(remote));
         is_allowed && !self.deny.contains(remote)
     }
 
@@ -264,7 +267,10 @@ mod tests {
             ..Hints::default()
         });
         assert_eq!(writes.side_effect, SideEffect::NonIdempotent);
-        assert_eq!((writes.risk, writes.approval), (Risk::Medium, ApprovalRule::None));
+        assert_eq!(
+            (writes.risk, writes.approval),
+            (Risk::Medium, ApprovalRule::None)
+        );
         let outside = said(Hints {
             open_world: Some(true),
             ..Hints::default()
@@ -286,7 +292,10 @@ mod tests {
             ApprovalRule::Required
         );
         let of_this = server(floor(SideEffect::ReadOnly, Risk::Low, None), Some(waived));
-        assert_eq!(of_this.settings("it", destructive).approval, ApprovalRule::None);
+        assert_eq!(
+            of_this.settings("it", destructive).approval,
+            ApprovalRule::None
+        );
     }
 
     #[test]

@@ -234,6 +234,7 @@ pub(crate) fn context(session: &Arc<FakeSession>) -> ToolContext {
         cancel: Latch::never(),
         on_output: None,
         trace: Some(TraceContext::parse(TRACEPARENT, Some("vendor=1")).unwrap()),
+        servers: None,
     }
 }
 

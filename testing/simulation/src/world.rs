@@ -11,7 +11,7 @@ use seaworthy_core::driver::{Driver, Settings};
 use seaworthy_core::event::{Resolution, WaitReason};
 use seaworthy_core::harness::{Harness, HarnessError, Start, Verified, View};
 use seaworthy_core::live::Relay;
-use seaworthy_core::stack::{Model, Models, NoModel, Ports};
+use seaworthy_core::stack::{Model, Models, NoModel, NoSecrets, Ports};
 use seaworthy_core::state::{CallStatus, RunState, Status};
 use seaworthy_fakes::{
     FakeClock, FakeRuntime, FakeSandbox, Faults, FaultyBlobs, FaultyCheckpoints, FaultyClock,
@@ -323,6 +323,8 @@ impl World {
                 faults.clone(),
             )),
             models: Arc::new(models),
+            mcp: Arc::new(FaultyMcp::new(Arc::new(self.mcp.clone()), faults.clone())),
+            secrets: Arc::new(NoSecrets),
             clock: Arc::new(FaultyClock::new(
                 Arc::new(self.clock.clone()),
                 faults.clone(),

@@ -200,11 +200,14 @@ async fn need(
         return Ok(Need::Time);
     }
     let open: Vec<&Call> = open_approvals(state).collect();
+    let mut answered = false;
     for call in &open {
         let Some(approval) = &call.approval else {
             continue;
         };
-        let (granted, by) = if let Some(by) = drive.grants_all {
+        // Nobody agrees in advance to a change of a tool that nobody has seen.
+        let grants_all = drive.grants_all.filter(|_by| approval.accepts.is_none());
+        let (granted, by) = if let Some(by) = grants_all {
             (true, by)
         } else if output.can_ask {
             match ask(output, call, stop).await? {
@@ -212,19 +215,16 @@ async fn need(
                 None => return Ok(Need::Person),
             }
         } else {
-            return Ok(Need::Person);
+            continue;
         };
+        answered = true;
         match stack.harness.decide(&approval.id, granted, by, None).await {
             // Somebody else was first; their answer is on its way.
             Ok(_) | Err(HarnessError::Answered(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(if open.is_empty() {
-        Need::Person
-    } else {
-        Need::Serve
-    })
+    Ok(if answered { Need::Serve } else { Need::Person })
 }
 
 fn open_approvals(state: &RunState) -> impl Iterator<Item = &Call> {
@@ -240,6 +240,13 @@ async fn ask(output: Output, call: &Call, stop: &Stop) -> Result<Option<bool>, C
         .ok()
         .and_then(|risk| risk.as_str().map(str::to_owned));
     let arguments = serde_json::to_string_pretty(&proposal.arguments).unwrap_or_default();
+    if let Some(now) = call.approval.as_ref().and_then(|approval| approval.accepts) {
+        output.note(&format!(
+            "\nThe server of {} has changed it since the run began; approving the call accepts the change to {now}.\n`seaworthy \
+             events` shows what it is now.",
+            clean(&proposal.tool)
+        ));
+    }
     output.note(&format!(
         "\n{} {}  ({}, risk {})\n{}",
         output.paint(Paint::Attention, "Approve"),
