@@ -19,5 +19,6 @@ mod observed;
 mod on_postgres;
 mod outcome;
 mod replay;
+mod servers;
 mod support;
 mod workers;
