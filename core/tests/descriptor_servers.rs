@@ -1,6 +1,10 @@
 //! The section `mcp_servers`: what it becomes, and what is wrong with it.
 
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking, helpers too")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking, helpers too"
+)]
 
 use std::time::Duration;
 
@@ -49,7 +53,7 @@ fn broken(from: &str, to: &str) -> (&'static str, String) {
     assert_eq!(TEXT.matches(from).count(), 1, "{from:?}");
     let errors = parsed(&TEXT.replace(from, to)).unwrap_err();
     let [error] = errors.as_slice() else {
-        unreachable!("{errors}");
+        panic!("{errors}");
     };
     (error.code, error.message.clone())
 }
@@ -59,7 +63,7 @@ fn everything_is_in_it() {
     let form = parsed(TEXT).unwrap();
     let files = &form.mcp_servers["files"];
     let ServerTransport::Stdio { command, env } = &files.transport else {
-        unreachable!("it is a process");
+        panic!("it is a process");
     };
     assert_eq!(command, &["./server", "", "."]);
     assert_eq!(env["API_TOKEN"], EnvValue::Secret("FILES_TOKEN".to_owned()));
@@ -67,7 +71,7 @@ fn everything_is_in_it() {
     assert_eq!(files.secrets().collect::<Vec<_>>(), ["FILES_TOKEN"]);
     let tickets = &form.mcp_servers["tickets"];
     let ServerTransport::Http { headers, auth, .. } = &tickets.transport else {
-        unreachable!("it is at an address");
+        panic!("it is at an address");
     };
     assert_eq!(headers["x-team"], "blue");
     assert!(matches!(auth, Some(ServerAuth::ApiKey { secret, .. }) if secret == "TICKETS_KEY"));
@@ -95,14 +99,23 @@ fn a_tool_is_treated_as_it_is_written_then_as_its_server_then_most_carefully() {
     let form = parsed(TEXT).unwrap();
     let of = |server: &str, tool: &str| form.mcp_servers[server].settings(tool, Hints::default());
     let read = of("files", "read.all");
-    assert_eq!((read.side_effect, read.risk), (SideEffect::ReadOnly, Risk::Low));
+    assert_eq!(
+        (read.side_effect, read.risk),
+        (SideEffect::ReadOnly, Risk::Low)
+    );
     assert_eq!(read.timeout, Duration::from_secs(5));
     let drop = of("files", "drop");
     assert_eq!(drop.approval, ApprovalRule::Required);
-    assert_eq!((drop.risk, drop.timeout), (Risk::Medium, Duration::from_secs(60)));
+    assert_eq!(
+        (drop.risk, drop.timeout),
+        (Risk::Medium, Duration::from_secs(60))
+    );
     let unsaid = of("tickets", "search");
     assert_eq!(unsaid.side_effect, SideEffect::NonIdempotent);
-    assert_eq!((unsaid.risk, unsaid.approval), (Risk::High, ApprovalRule::Required));
+    assert_eq!(
+        (unsaid.risk, unsaid.approval),
+        (Risk::High, ApprovalRule::Required)
+    );
 }
 
 #[test]
@@ -120,7 +133,10 @@ fn a_descriptor_without_servers_has_the_digest_that_it_always_had() {
     let (_, after) = rest.split_once("agents:").unwrap();
     let text = format!("{before}agents:{after}")
         .replace(r#", "files.*", files.read.all, tickets.search"#, "")
-        .replace("    parameters: { tool_choice: { tool: tickets__search } }\n", "");
+        .replace(
+            "    parameters: { tool_choice: { tool: tickets__search } }\n",
+            "",
+        );
     let value = serde_json::to_value(parsed(&text).unwrap()).unwrap();
     assert!(value.get("mcp_servers").is_none());
     assert!(value["agents"]["helper"].get("server_tools").is_none());
@@ -130,19 +146,47 @@ fn a_descriptor_without_servers_has_the_digest_that_it_always_had() {
 fn every_mistake_is_named() {
     let cases = [
         ("  files:\n", "  Files:\n", codes::INVALID_NAME),
-        ("./server, \"\", .]", "./server, \"\", .]\n    url: https://a.example", codes::INVALID_VALUE),
-        ("    url: https://tickets.example/mcp?v=1\n", "", codes::MISSING_KEY),
-        ("    headers: { X-Team: blue }", "    header: { X-Team: blue }", codes::UNKNOWN_KEY),
-        ("https://tickets.example/mcp?v=1", "ftp://tickets.example", codes::INVALID_VALUE),
+        (
+            "./server, \"\", .]",
+            "./server, \"\", .]\n    url: https://a.example",
+            codes::INVALID_VALUE,
+        ),
+        (
+            "    url: https://tickets.example/mcp?v=1\n",
+            "",
+            codes::MISSING_KEY,
+        ),
+        (
+            "    headers: { X-Team: blue }",
+            "    header: { X-Team: blue }",
+            codes::UNKNOWN_KEY,
+        ),
+        (
+            "https://tickets.example/mcp?v=1",
+            "ftp://tickets.example",
+            codes::INVALID_VALUE,
+        ),
         ("type: api_key", "type: api-key", codes::INVALID_VALUE),
         ("risk: medium", "risk: some", codes::INVALID_VALUE),
         ("timeout: 5s", "timeout: 5", codes::INVALID_DURATION),
-        ("deny: [comment]", "deny: [comment, comment]", codes::DUPLICATE_NAME),
+        (
+            "deny: [comment]",
+            "deny: [comment, comment]",
+            codes::DUPLICATE_NAME,
+        ),
         ("tickets.search]", "tickets.comment]", codes::INVALID_VALUE),
         ("files.read.all, ", "filse.read, ", codes::UNKNOWN_NAME),
         ("files.read.all, ", "\"files.*\", ", codes::DUPLICATE_NAME),
-        ("tool: tickets__search", "tool: tickets__serch", codes::UNKNOWN_NAME),
-        ("mcp_servers:\n", "tools:\n  files__x: { builtin: list }\nmcp_servers:\n", codes::RESERVED_NAME),
+        (
+            "tool: tickets__search",
+            "tool: tickets__serch",
+            codes::UNKNOWN_NAME,
+        ),
+        (
+            "mcp_servers:\n",
+            "tools:\n  files__x: { builtin: list }\nmcp_servers:\n",
+            codes::RESERVED_NAME,
+        ),
     ];
     for (from, to, code) in cases {
         // An alias that is none is reported where agents use it, too, or not at all.
@@ -161,7 +205,10 @@ fn a_credential_is_neither_taken_nor_quoted() {
         ("secret: TICKETS_KEY", format!("secret: {canary}")),
         ("X-Team: blue", format!("Authorization: {canary}")),
         ("X-Team: blue", format!("X-Api-Key: {canary}")),
-        ("https://tickets.example/mcp?v=1", format!("https://me:{canary}@tickets.example")),
+        (
+            "https://tickets.example/mcp?v=1",
+            format!("https://me:{canary}@tickets.example"),
+        ),
     ];
     for (from, to) in cases {
         let (code, message) = broken(from, &to);

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use seaworthy::agent::Agent;
-use seaworthy::descriptor::Materialised;
+use seaworthy::descriptor::{Materialised, ServerSpec};
 use seaworthy::event::WaitReason;
 use seaworthy::harness::{HarnessError, View};
 use seaworthy::ports::durable_runtime::Scope;
 use seaworthy::ports::{Latch, RunId};
 use seaworthy::replay::{DEVIATED, Mode};
+use seaworthy::servers::MissingSecret;
 use seaworthy::state::{Call, CallStatus, Outcome, RunState, Status};
 use serde::Deserialize as _;
 
@@ -46,10 +47,24 @@ enum Need {
     Person,
 }
 
-/// Refuses to advance a run whose model this installation cannot ask: the run would fail for good.
+/// Refuses to advance a run whose model this installation cannot ask, because the run would fail for good, or whose servers
+/// take a secret that is not here.
 pub(crate) fn check_agent(stack: &Stack, descriptor: &Materialised) -> Result<Agent, CliError> {
-    Agent::new(descriptor, &*stack.harness.ports().models)
-        .map_err(|error| CliError::Usage(error.to_string()))
+    let ports = stack.harness.ports();
+    let agent = Agent::new(descriptor, &*ports.models)
+        .map_err(|error| CliError::Usage(error.to_string()))?;
+    for pick in &agent.server_tools {
+        let server = agent.servers.get(&pick.server);
+        let mut secrets = server.into_iter().flat_map(ServerSpec::secrets);
+        if let Some(name) = secrets.find(|name| ports.secrets.find(name).is_none()) {
+            let missing = MissingSecret {
+                alias: pick.server.clone(),
+                name: name.to_owned(),
+            };
+            return Err(CliError::Usage(missing.to_string()));
+        }
+    }
+    Ok(agent)
 }
 
 /// The same for a run that exists. A strict replay asks no model, so it needs none.

@@ -119,7 +119,10 @@ fn a_tool_that_changed_while_the_run_waited_is_asked_about_whatever_was_granted_
   - text: Done.
 ",
     );
-    assert_eq!(run(&place, &["run", "agent.yaml", "--run-id", "r1"]).code, 3);
+    assert_eq!(
+        run(&place, &["run", "agent.yaml", "--run-id", "r1"]).code,
+        3
+    );
     place.write("described", "Notes, and sends them to somebody.");
     let resumed = run(&place, &["resume", "r1", "--yes", "--json"]);
     assert_eq!(resumed.code, 3, "{resumed:?}");
@@ -139,19 +142,40 @@ fn the_servers_of_an_agent_are_looked_at() {
     assert_eq!(listed["name"], json!("notes"));
     let tool = &listed["tools"][0];
     assert_eq!(tool["name"], json!("notes__note"));
-    assert_eq!((&tool["risk"], &tool["approval"]), (&json!("high"), &json!("required")));
+    assert_eq!(
+        (&tool["risk"], &tool["approval"]),
+        (&json!("high"), &json!("required"))
+    );
 
     let resources = run(&place, &["mcp", "resources", "agent.yaml", "--json"]);
-    assert_eq!(resources.json_lines()[0][0]["resources"][0]["uri"], json!("note://all"));
-    let read = run(&place, &["mcp", "resources", "agent.yaml", "--read", "note://all"]);
+    assert_eq!(
+        resources.json_lines()[0][0]["resources"][0]["uri"],
+        json!("note://all")
+    );
+    let read = run(
+        &place,
+        &["mcp", "resources", "agent.yaml", "--read", "note://all"],
+    );
     assert_eq!(read.stdout.trim(), "all of it");
 
-    let called = run(&place, &["mcp", "call", "agent.yaml", "notes.note", "--json"]);
+    let called = run(
+        &place,
+        &["mcp", "call", "agent.yaml", "notes.note", "--json"],
+    );
     assert_eq!(called.code, 0, "{called:?}");
     assert_eq!(called.json_lines()[0]["output"], json!("noted"));
-    assert_eq!(run(&place, &["mcp", "call", "agent.yaml", "notes.nothing"]).code, 1);
-    assert_eq!(run(&place, &["mcp", "call", "agent.yaml", "notes.other"]).code, 2);
-    assert_eq!(run(&place, &["mcp", "call", "agent.yaml", "nobody.note"]).code, 2);
+    assert_eq!(
+        run(&place, &["mcp", "call", "agent.yaml", "notes.nothing"]).code,
+        1
+    );
+    assert_eq!(
+        run(&place, &["mcp", "call", "agent.yaml", "notes.other"]).code,
+        2
+    );
+    assert_eq!(
+        run(&place, &["mcp", "call", "agent.yaml", "nobody.note"]).code,
+        2
+    );
 
     let doctor = run(&place, &["doctor", "agent.yaml", "--json"]);
     assert_eq!(doctor.code, 0, "{doctor:?}");
@@ -200,6 +224,9 @@ fn the_example_keeps_notes_with_the_reference_server() {
     assert_eq!(doctor.code, 0, "{doctor:?}");
     let listed = place.json(&["mcp", "tools", "agent.yaml"]);
     let tools = listed[0]["tools"].as_array().unwrap();
-    let write = tools.iter().find(|tool| tool["tool"] == "write_file").unwrap();
+    let write = tools
+        .iter()
+        .find(|tool| tool["tool"] == "write_file")
+        .unwrap();
     assert_eq!(write["risk"], json!("destructive"));
 }
