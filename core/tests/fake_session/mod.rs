@@ -255,6 +255,7 @@ pub(crate) fn succeeded(answer: ToolAnswer) -> Value {
         ToolAnswer::Succeeded(value) => value,
         ToolAnswer::FailedNoEffect(ToolFailure { code, message })
         | ToolAnswer::Failed(ToolFailure { code, message }) => panic!("{code}: {message}"),
+        ToolAnswer::Changed(now) => panic!("changed to {}", now.digest),
     }
 }
 
