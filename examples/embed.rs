@@ -19,7 +19,7 @@ use seaworthy::process::{ProcessConfig, ProcessSandbox, Supervisor};
 use seaworthy::scripted::ScriptedModel;
 use seaworthy::state::Outcome;
 use seaworthy::system::{SystemClock, SystemEntropy};
-use seaworthy::{Harness, Model, Models, NoModel, Ports, Start};
+use seaworthy::{Harness, Model, Models, NoMcp, NoModel, NoSecrets, Ports, Start};
 
 const AGENT: &str = "
 version: seaworthy.agent_graph.v1
@@ -96,6 +96,8 @@ async fn live(workspace: &str, state: &str) -> Result<(), Box<dyn Error>> {
         checkpoint_store: Arc::new(MemoryCheckpointStore::default()),
         sandbox: Arc::new(sandbox),
         models: Arc::new(Scripts),
+        mcp: Arc::new(NoMcp),
+        secrets: Arc::new(NoSecrets),
         clock,
         entropy: Arc::new(SystemEntropy::new()?),
         observer: Arc::new(Print),

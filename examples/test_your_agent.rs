@@ -15,7 +15,7 @@ use seaworthy::memory::{MemoryBlobStore, MemoryCheckpointStore, MemoryStateStore
 use seaworthy::ports::durable_runtime::Scope;
 use seaworthy::ports::{Latch, RunId, WorkerId};
 use seaworthy::state::{RunState, Status};
-use seaworthy::{Harness, Model, Models, NoModel, Ports, Start};
+use seaworthy::{Harness, Model, Models, NoMcp, NoModel, NoSecrets, Ports, Start};
 use seaworthy_fakes::{
     FakeClock, FakeModel, FakeRuntime, FakeSandbox, Faults, FaultyLogs, RanCommand, SeededEntropy,
     SilentObserver, Step,
@@ -81,6 +81,8 @@ impl Stage {
             checkpoint_store: Arc::new(MemoryCheckpointStore::default()),
             sandbox: Arc::new(sandbox),
             models: Arc::new(Only(model)),
+            mcp: Arc::new(NoMcp),
+            secrets: Arc::new(NoSecrets),
             clock: Arc::new(FakeClock::jumping()),
             entropy: Arc::new(SeededEntropy::new(1)),
             observer: Arc::new(SilentObserver),

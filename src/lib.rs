@@ -64,9 +64,9 @@
 //! `examples/embed.rs` is a whole program. What an adapter has to keep is in `docs/ports/`.
 
 pub use seaworthy_core::{
-    Harness, Model, Models, NoModel, Ports, Start, agent, compare, context, descriptor, driver,
-    event, files, gateway, harness, history, live, log, machine, output, record, replay, signal,
-    stack, state, tool,
+    Harness, Model, Models, NoMcp, NoModel, NoSecrets, Ports, Secrets, Start, agent, compare,
+    context, descriptor, driver, event, files, gateway, harness, history, live, log, machine,
+    output, record, replay, servers, signal, stack, state, tool,
 };
 pub use seaworthy_ports as ports;
 

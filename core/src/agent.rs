@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use seaworthy_ports::Digest;
 use seaworthy_ports::model_provider::{Parameters, ToolSpec};
+use seaworthy_ports::{Digest, ServerAlias};
 
-use crate::descriptor::{AliasSettings, AliasSpec, CompactionSpec, Materialised, Support};
+use crate::descriptor::{
+    AliasSettings, AliasSpec, CompactionSpec, Materialised, ServerSpec, ServerTools, Support,
+};
 use crate::event::RunSubmitted;
 use crate::files;
 use crate::gateway::Gateway;
 use crate::history::Window;
 use crate::output::{Brief, Output, Way};
+use crate::servers::Catalogue;
 use crate::stack::{Model, Models, NoModel};
 
 /// An agent ready to run.
@@ -25,6 +28,10 @@ pub struct Agent {
     pub fallback: Vec<Candidate>,
     /// What the model may call.
     pub tools: Arc<Vec<ToolSpec>>,
+    /// The tools of servers that it lists, whether these were asked for them or not.
+    pub server_tools: Vec<ServerTools>,
+    /// The servers of its descriptor.
+    pub servers: BTreeMap<ServerAlias, ServerSpec>,
     /// How the model is to answer; it goes before what the model's alias says.
     pub parameters: Parameters,
     /// The way to the tools.
@@ -153,12 +160,26 @@ impl Agent {
         }
     }
 
-    /// Makes the entry agent of `descriptor`.
+    /// Makes the entry agent of `descriptor`, without the tools of servers that it lists: these are known once the
+    /// servers were asked ([`Agent::with_catalogue`]).
     ///
     /// # Errors
     ///
     /// [`NoAgent`] with what is missing or wrong.
     pub fn new(descriptor: &Materialised, models: &dyn Models) -> Result<Self, NoAgent> {
+        Self::with_catalogue(descriptor, models, None)
+    }
+
+    /// Makes the entry agent of `descriptor` with the tools of servers that `catalogue` has.
+    ///
+    /// # Errors
+    ///
+    /// [`NoAgent`] with what is missing or wrong.
+    pub fn with_catalogue(
+        descriptor: &Materialised,
+        models: &dyn Models,
+        catalogue: Option<&Catalogue>,
+    ) -> Result<Self, NoAgent> {
         let no = |why: &dyn std::fmt::Display| NoAgent::Broken(why.to_string());
         let agent = descriptor.entry().map_err(|error| no(&error))?;
         let compaction = agent.compaction.as_ref().map(|spec| {
@@ -169,9 +190,12 @@ impl Agent {
         });
         let spec = descriptor.model(&agent.model).map_err(|error| no(&error))?;
         let model = Candidate::new(&agent.model, spec, models)?;
-        let toolbox = descriptor.toolbox(agent).map_err(|error| no(&error))?;
+        let toolbox = descriptor
+            .toolbox_with(agent, catalogue)
+            .map_err(|error| no(&error))?;
         let tools = Arc::new(toolbox.specs());
-        if !tools.is_empty() && !model.calls_tools() {
+        let has_tools = !tools.is_empty() || !agent.server_tools.is_empty();
+        if has_tools && !model.calls_tools() {
             return Err(no(&format!(
                 "model {:?} cannot call tools, and agent {:?} has some; give it another model",
                 agent.model, agent.name
@@ -182,12 +206,20 @@ impl Agent {
             let spec = descriptor.model(alias).map_err(|error| no(&error))?;
             // One that this stack does not have, or that cannot do the work, cannot stand in.
             if let Ok(candidate) = Candidate::new(alias, spec, models)
-                && (tools.is_empty() || candidate.calls_tools())
+                && (!has_tools || candidate.calls_tools())
             {
                 fallback.push(candidate);
             }
         }
-        let mut gateway = Gateway::new(toolbox).map_err(|error| no(&error))?;
+        let changed = catalogue.map(|catalogue| &catalogue.changed);
+        let changed = changed.into_iter().flatten();
+        let mut gateway = Gateway::new(toolbox)
+            .map_err(|error| no(&error))?
+            .with_changed(
+                changed
+                    .map(|(name, now)| (name.clone(), now.digest))
+                    .collect(),
+            );
         let instructions: Arc<str> = agent.instructions.as_str().into();
         let output = match &agent.output_schema {
             Some(schema) => {
@@ -201,6 +233,8 @@ impl Agent {
             model,
             fallback,
             tools,
+            server_tools: agent.server_tools.clone(),
+            servers: descriptor.mcp_servers.clone(),
             parameters: agent.parameters.clone(),
             gateway,
             window: agent.history,
@@ -213,31 +247,42 @@ impl Agent {
 /// How many agents are kept ready.
 const KEPT: usize = 64;
 
-/// Agents by the digest of their descriptor, so that a worker makes each only once.
+/// Agents by the digests of their descriptor and of what their servers offer, so that a worker makes each only once.
 #[derive(Debug, Default)]
-pub struct Agents(Mutex<BTreeMap<Digest, Arc<Agent>>>);
+pub struct Agents(Mutex<BTreeMap<Key, Arc<Agent>>>);
+
+type Key = (Digest, Option<Digest>);
 
 impl Agents {
-    /// The agent of a run.
+    /// The agent of a run whose servers have these tools, if it has any.
     ///
     /// # Errors
     ///
     /// [`NoAgent`] with what is missing or wrong.
-    pub fn of(&self, run: &RunSubmitted, models: &dyn Models) -> Result<Arc<Agent>, NoAgent> {
+    pub fn of(
+        &self,
+        run: &RunSubmitted,
+        catalogue: Option<&Catalogue>,
+        models: &dyn Models,
+    ) -> Result<Arc<Agent>, NoAgent> {
+        let key = (
+            run.descriptor_digest,
+            catalogue.map(|catalogue| catalogue.digest),
+        );
         let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(agent) = kept().get(&run.descriptor_digest) {
+        if let Some(agent) = kept().get(&key) {
             return Ok(Arc::clone(agent));
         }
         let descriptor: Materialised =
             serde_json::from_value(run.descriptor.clone()).map_err(|error| {
                 NoAgent::Broken(format!("the run's descriptor cannot be read: {error}"))
             })?;
-        let agent = Arc::new(Agent::new(&descriptor, models)?);
+        let agent = Arc::new(Agent::with_catalogue(&descriptor, models, catalogue)?);
         let mut kept = kept();
         if kept.len() >= KEPT {
             kept.pop_first();
         }
-        kept.insert(run.descriptor_digest, Arc::clone(&agent));
+        kept.insert(key, Arc::clone(&agent));
         Ok(agent)
     }
 }

@@ -14,12 +14,14 @@ mod model;
 mod parameters;
 mod schema;
 mod sections;
+mod server;
+mod servers;
 mod suggest;
 mod yaml;
 
 use std::collections::BTreeMap;
 
-use seaworthy_ports::ToolName;
+use seaworthy_ports::{ServerAlias, ToolName};
 
 pub use alias::{AliasSettings, AliasSpec, Calling, Cost, Fallback, Limits, Price, Support};
 pub use context::CompactionSpec;
@@ -29,6 +31,7 @@ pub use materialised::{
 };
 pub use model::{InvalidOverride, ModelOverride, ModelSpec};
 pub use schema::{MAX_OUTPUT_SCHEMA_BYTES, MAX_OUTPUT_SCHEMA_DEPTH};
+pub use server::{EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport};
 
 use error::{Position, Reporter};
 
@@ -49,6 +52,7 @@ pub struct Descriptor {
     runtime: Runtime,
     models: BTreeMap<String, ModelSource>,
     tools: BTreeMap<ToolName, ToolSource>,
+    servers: BTreeMap<ServerAlias, ServerSpec>,
     agents: BTreeMap<String, AgentSource>,
 }
 
@@ -159,6 +163,7 @@ impl Descriptor {
             runtime: self.runtime,
             models,
             tools: self.tools,
+            mcp_servers: self.servers,
             agents,
         }))
     }

@@ -23,6 +23,7 @@ use crate::live::{Live, Relay};
 use crate::log::{self, Covered, LogError, Writer};
 use crate::machine::{self, Step};
 use crate::output;
+use crate::servers::Connections;
 use crate::session;
 use crate::signal::Told;
 use crate::stack::Ports;
@@ -30,6 +31,7 @@ use crate::state::{CallStatus, RunState};
 use crate::trace;
 
 mod context;
+mod listing;
 mod model_call;
 mod model_try;
 mod observed;
@@ -223,6 +225,8 @@ struct Held<'a> {
     consumed: &'a mut Vec<SignalId>,
     conversation: Conversation,
     sandbox: Option<Arc<dyn SandboxSession>>,
+    /// The way to the agent's servers, once one is needed.
+    servers: Option<Arc<Connections>>,
     /// Set when the turn ends, however it ends: what it started stops.
     cancel: Latch,
     _cancel_on_drop: CancelOnDrop,
@@ -299,6 +303,7 @@ impl<'a> Held<'a> {
             consumed,
             conversation: Conversation::after(before),
             sandbox: None,
+            servers: None,
             replaying: None,
             cancel,
             _cancel_on_drop: CancelOnDrop(setter),
@@ -347,6 +352,7 @@ impl<'a> Held<'a> {
                         .record(Event::AnswerRejected { faults, message })
                         .await?;
                 }
+                Step::ListTools => self.list_tools().await?,
                 Step::Propose => self.propose().await?,
                 Step::CallModel => {
                     if let Some(then) = self.call_model().await? {
@@ -361,10 +367,11 @@ impl<'a> Held<'a> {
 
     /// The agent of the run, or the run's end.
     async fn agent(&mut self) -> Result<Option<Arc<Agent>>, Stop> {
-        let made = self
-            .driver
-            .agents
-            .of(&self.state().submitted, &*self.driver.ports.models);
+        let made = self.driver.agents.of(
+            &self.state().submitted,
+            self.state().catalogue.as_deref(),
+            &*self.driver.ports.models,
+        );
         match made {
             Ok(agent) => Ok(Some(agent)),
             // Another worker may have the model: this one leaves the run as it is.
@@ -434,6 +441,7 @@ impl<'a> Held<'a> {
             // The run is over either way; what is left is swept by the sandbox.
             let _closed = sandbox.close(true).await;
         }
+        self.close_servers().await;
         if let Some(ended) = trace::run_ended(self.state()) {
             if let Fact::RunEnded { run, status, .. } = &ended {
                 let status = *status;
@@ -452,6 +460,7 @@ impl<'a> Held<'a> {
         if let Some(sandbox) = self.sandbox.take() {
             let _closed = sandbox.close(false).await;
         }
+        self.close_servers().await;
         let waits = match reason {
             WaitReason::Approval => ParkReason::Approval,
             WaitReason::InDoubt => ParkReason::InDoubt,

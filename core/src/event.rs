@@ -12,6 +12,7 @@ use crate::context::{Compacted, NotCompacted};
 use crate::descriptor::Cost;
 use crate::files::AttachedFile;
 use crate::replay::{Deviated, ModelReplayed, Origin, ToolReplayed};
+use crate::servers::{ServedTool, ToolsListed};
 use crate::tool::{Risk, SideEffect};
 
 /// One thing that happened. Names are past tense; every released shape stays readable.
@@ -34,6 +35,10 @@ pub enum Event {
         /// The last record of the session's log that counts.
         through: Seq,
     },
+    /// The servers of the agent said which tools they have: this is what the run has of them.
+    ToolsListed(Box<ToolsListed>),
+    /// A server has changed a tool of the run, which is this now. It is not called before a person has agreed.
+    ToolChanged(Box<ServedTool>),
     /// The model answered.
     ModelCalled(Box<ModelCalled>),
     /// The model's answer was taken from the run that is replayed.
@@ -74,6 +79,9 @@ pub enum Event {
     },
     /// A person is asked.
     ApprovalRequested {
+        /// The change of the tool, by the digest of what it is now, that granting it agrees to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        accepts: Option<Digest>,
         /// Names the question.
         approval: CallId,
         /// Which call.
@@ -342,18 +350,24 @@ pub enum WaitReason {
 }
 
 impl RunSubmitted {
+    /// The agent that the run starts with, as the descriptor has it.
+    fn entry(&self) -> Option<&Value> {
+        let runtime = self.descriptor.get("runtime")?;
+        let entry = runtime.get("entry_agent")?.as_str()?;
+        self.descriptor.get("agents")?.get(entry)
+    }
+
+    /// Whether its agent lists tools of servers, so that these must be asked which they have.
+    #[must_use]
+    pub fn lists_server_tools(&self) -> bool {
+        let picks = || self.entry()?.get("server_tools")?.as_array();
+        picks().is_some_and(|picks| !picks.is_empty())
+    }
+
     /// The schema that the run's answer must fit, if there is one.
     #[must_use]
     pub fn output_schema(&self) -> Option<&Value> {
-        let entry = self
-            .descriptor
-            .get("runtime")?
-            .get("entry_agent")?
-            .as_str()?;
-        self.descriptor
-            .get("agents")?
-            .get(entry)?
-            .get("output_schema")
+        self.entry()?.get("output_schema")
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use jsonschema::Validator;
+use jsonschema::{PatternOptions, ValidationError, Validator};
 use seaworthy_ports::model_provider::ToolCallBlock;
 use seaworthy_ports::{CallId, Digest, RunId, ToolName};
 use serde::Serialize;
@@ -20,6 +20,8 @@ use crate::tool::{ApprovalRule, Risk, SideEffect, Tool, ToolDefinition, Toolbox,
 pub struct Gateway {
     toolbox: Toolbox,
     checked: BTreeMap<ToolName, Checked>,
+    /// The tools that their server has changed, with the digest of what they are now.
+    changed: BTreeMap<ToolName, Digest>,
     /// Whether its agent's models may answer by a call of [`ANSWER_TOOL`].
     takes_answers: bool,
 }
@@ -56,7 +58,8 @@ impl Gateway {
                 tool: definition.name.clone(),
                 why,
             };
-            let validator = jsonschema::validator_for(&definition.input_schema)
+            let validator = compile(&definition.input_schema)
+                .or_else(|_error| jsonschema::validator_for(&definition.input_schema))
                 .map_err(|error| invalid(error.to_string()))?;
             let digest = digest_of(definition).map_err(|error| invalid(error.to_string()))?;
             checked.insert(definition.name.clone(), Checked { validator, digest });
@@ -64,6 +67,7 @@ impl Gateway {
         Ok(Self {
             toolbox,
             checked,
+            changed: BTreeMap::new(),
             takes_answers: false,
         })
     }
@@ -73,6 +77,14 @@ impl Gateway {
     #[must_use]
     pub fn with_answers(mut self) -> Self {
         self.takes_answers = true;
+        self
+    }
+
+    /// The same, in which a person must agree to each call of these tools, whatever their own rule and whoever grants
+    /// everything in advance: their server has changed them into something with this digest.
+    #[must_use]
+    pub fn with_changed(mut self, changed: BTreeMap<ToolName, Digest>) -> Self {
+        self.changed = changed;
         self
     }
 
@@ -114,7 +126,9 @@ impl Gateway {
         let checked = self.check(wish, arguments.as_ref(), tool);
         let shown =
             arguments.unwrap_or_else(|| Value::String(wish.arguments.chars().take(4096).collect()));
+        let accepts = self.changed.get(wish.name.as_str()).copied();
         let proposal = Digest::of(&canonical_json::to_vec(&Proposal {
+            accepts,
             arguments: &shown,
             call: &call,
             definition: definition_digest,
@@ -139,7 +153,14 @@ impl Gateway {
                 message,
                 no_effect: true,
             }),
-            Ok(definition) => self.decide(&mut events, definition, &call, proposal, grants_all),
+            Ok(definition) => {
+                let asked = Asked {
+                    call: &call,
+                    proposal,
+                    accepts,
+                };
+                decide(&mut events, definition, asked, grants_all);
+            }
         }
         Ok(events)
     }
@@ -192,49 +213,78 @@ impl Gateway {
         }
         Ok(tool)
     }
+}
 
-    fn decide(
-        &self,
-        events: &mut Vec<Event>,
-        tool: &ToolDefinition,
-        call: &CallId,
-        proposal: Digest,
-        grants_all: Option<&str>,
-    ) {
-        let (decision, reason) = match tool.approval {
-            ApprovalRule::None => (Decision::Allow, "the tool needs no approval"),
-            ApprovalRule::Required => (
-                Decision::RequireApproval,
-                "the tool needs a person's approval",
-            ),
-        };
-        events.push(Event::ToolDecided {
+/// What a person may be asked.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    call: &'a CallId,
+    proposal: Digest,
+    /// The change of the tool that granting it agrees to.
+    accepts: Option<Digest>,
+}
+
+fn decide(
+    events: &mut Vec<Event>,
+    tool: &ToolDefinition,
+    asked: Asked<'_>,
+    grants_all: Option<&str>,
+) {
+    let Asked {
+        call,
+        proposal,
+        accepts,
+    } = asked;
+    let (decision, reason) = match tool.approval {
+        _ if accepts.is_some() => (
+            Decision::RequireApproval,
+            "the server has changed the tool since the run began; approving the call accepts the change",
+        ),
+        ApprovalRule::None => (Decision::Allow, "the tool needs no approval"),
+        ApprovalRule::Required => (
+            Decision::RequireApproval,
+            "the tool needs a person's approval",
+        ),
+    };
+    events.push(Event::ToolDecided {
+        call: call.clone(),
+        decision,
+        reason: reason.to_owned(),
+    });
+    if decision == Decision::RequireApproval {
+        events.push(Event::ApprovalRequested {
+            accepts,
+            approval: call.clone(),
             call: call.clone(),
-            decision,
-            reason: reason.to_owned(),
+            proposal,
         });
-        if decision == Decision::RequireApproval {
-            events.push(Event::ApprovalRequested {
+        // Nobody can have agreed in advance to what nobody knew.
+        if let Some(by) = grants_all.filter(|_by| accepts.is_none()) {
+            events.push(Event::ApprovalDecided {
                 approval: call.clone(),
-                call: call.clone(),
                 proposal,
+                granted: true,
+                by: by.to_owned(),
+                reason: None,
             });
-            if let Some(by) = grants_all {
-                events.push(Event::ApprovalDecided {
-                    approval: call.clone(),
-                    proposal,
-                    granted: true,
-                    by: by.to_owned(),
-                    reason: None,
-                });
-            }
         }
     }
+}
+
+/// Compiles a schema that may be a stranger's: nothing is fetched, and patterns take time in proportion to what they are
+/// matched with.
+pub(crate) fn compile(schema: &Value) -> Result<Validator, ValidationError<'static>> {
+    jsonschema::options()
+        .offline()
+        .with_pattern_options(PatternOptions::regex())
+        .build(schema)
 }
 
 /// What the digest of a proposal is made of.
 #[derive(Serialize)]
 struct Proposal<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accepts: Option<Digest>,
     arguments: &'a Value,
     call: &'a CallId,
     definition: Option<Digest>,

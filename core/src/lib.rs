@@ -25,6 +25,7 @@ mod parameters;
 pub mod record;
 pub mod replay;
 pub mod retry;
+pub mod servers;
 mod session;
 pub mod signal;
 pub mod stack;
@@ -33,4 +34,4 @@ pub mod tool;
 pub mod trace;
 
 pub use harness::{Harness, Start};
-pub use stack::{Model, Models, NoModel, Ports};
+pub use stack::{Model, Models, NoMcp, NoModel, NoSecrets, Ports, Secrets};

@@ -25,6 +25,8 @@ pub enum Step {
         /// For a person.
         message: String,
     },
+    /// Asks the agent's servers which tools they have.
+    ListTools,
     /// Calls the model.
     CallModel,
     /// Proposes what the newest answer asks for.
@@ -78,6 +80,7 @@ pub fn next(state: &RunState) -> Step {
         };
     }
     match &state.phase {
+        Phase::Thinking if state.lacks_catalogue() => Step::ListTools,
         Phase::Thinking => think(state),
         Phase::Acting { calls } if calls.is_empty() => judged(state, Step::Propose),
         Phase::Acting { .. } => act(state),

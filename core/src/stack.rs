@@ -8,10 +8,12 @@ use seaworthy_ports::checkpoint_store::CheckpointStore;
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::durable_runtime::DurableRuntime;
 use seaworthy_ports::entropy::Entropy;
+use seaworthy_ports::mcp::{Kind, Mcp, McpCapabilities, McpError, McpServer, McpSession};
 use seaworthy_ports::model_provider::ModelProvider;
 use seaworthy_ports::observer::Observer;
 use seaworthy_ports::sandbox::Sandbox;
 use seaworthy_ports::state_store::StateStore;
+use seaworthy_ports::{AdapterInfo, Secret, async_trait};
 
 use crate::descriptor::{Calling, ModelSpec};
 
@@ -30,6 +32,10 @@ pub struct Ports {
     pub sandbox: Arc<dyn Sandbox>,
     /// Which provider answers for a model of a descriptor.
     pub models: Arc<dyn Models>,
+    /// What connects to the servers of a descriptor; [`NoMcp`] where none are wanted.
+    pub mcp: Arc<dyn Mcp>,
+    /// Where credentials that a descriptor names are found.
+    pub secrets: Arc<dyn Secrets>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Chance.
@@ -47,6 +53,51 @@ pub trait Models: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`NoModel`] where the stack has no such provider or it is not configured.
     fn find(&self, spec: &ModelSpec, calling: Calling) -> Result<Model, NoModel>;
+}
+
+/// Finds the credentials that a descriptor names and never holds. They go to the server they are for and into no record.
+pub trait Secrets: fmt::Debug + Send + Sync + 'static {
+    /// The secret `name`, if there is one here. It may be another each time.
+    fn find(&self, name: &str) -> Option<Secret>;
+}
+
+/// No secrets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSecrets;
+
+impl Secrets for NoSecrets {
+    fn find(&self, _name: &str) -> Option<Secret> {
+        None
+    }
+}
+
+/// Connects to no server: for stacks whose agents have none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoMcp;
+
+#[async_trait]
+impl Mcp for NoMcp {
+    fn info(&self) -> AdapterInfo {
+        AdapterInfo {
+            id: "no-mcp",
+            package: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
+    fn capabilities(&self) -> McpCapabilities {
+        McpCapabilities::NONE
+    }
+
+    async fn connect(&self, _server: McpServer) -> Result<Arc<dyn McpSession>, McpError> {
+        let why = "this stack has no adapter for servers of the Model Context Protocol";
+        Err(McpError::new(
+            Kind::Unsupported,
+            self.info().id,
+            "connect",
+            why,
+        ))
+    }
 }
 
 /// A provider and its name of a model.

@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::event::{Event, RunSubmitted, ToolProposed, WaitReason};
 use crate::files::AttachedFile;
 use crate::record::Link;
+use crate::servers::Catalogue;
 use crate::tool::SideEffect;
 
 pub use call::{Approval, ApprovalAnswer, Call, CallNumber, CallStatus, call_number, call_run};
@@ -37,6 +38,9 @@ pub struct RunState {
     pub barren: u32,
     /// Up to where it reads its session.
     pub session_through: Option<Seq>,
+    /// The tools of servers that it has, once these were asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalogue: Option<Arc<Catalogue>>,
     /// Its own conversation: always one that a provider accepts, once the [files](crate::files) in it are fetched.
     pub messages: Arc<Vec<Message>>,
     /// What of the conversation the model is shown.
@@ -196,6 +200,7 @@ impl RunState {
             attempt: 0,
             barren: 0,
             session_through: None,
+            catalogue: None,
             messages: Arc::new(vec![input]),
             context: Context::default(),
             turns: 0,
@@ -234,6 +239,19 @@ impl RunState {
                 self.waiting = None;
             }
             Event::SessionLoaded { through } => self.session_through = Some(through),
+            Event::ToolsListed(listed) => {
+                self.thinks()
+                    .map_err(|_why| refuse("tools were listed while calls were open"))?;
+                self.catalogue = Some(Arc::new(listed.catalogue));
+                self.barren = 0;
+            }
+            Event::ToolChanged(now) => {
+                let catalogue = self.catalogue.as_deref().cloned();
+                let catalogue =
+                    catalogue.ok_or_else(|| refuse("the run has no tools of servers"))?;
+                self.catalogue = Some(Arc::new(catalogue.with_change(*now).map_err(refuse)?));
+                self.barren = 0;
+            }
             Event::ModelCalled(called) => {
                 let usage = called.usage;
                 self.answered(called.message).map_err(|why| refuse(&why))?;
@@ -409,7 +427,14 @@ impl RunState {
             .and_then(|number| self.calls.get_mut(&number))
             .filter(|call| call.proposal.call == *id)
             .ok_or_else(|| format!("there is no call {id}"))?;
+        let is_granted = matches!(event, Event::ApprovalDecided { granted: true, .. });
         call.change(event, attempt)?;
+        let accepted = call.approval.as_ref().and_then(|asked| asked.accepts);
+        if let (true, Some(digest), Some(catalogue)) = (is_granted, accepted, &self.catalogue) {
+            let name = &call.proposal.tool;
+            let accepted = Catalogue::clone(catalogue).with_accepted(name, digest);
+            self.catalogue = Some(Arc::new(accepted));
+        }
         // A start alone is no progress: a call that kills its worker every time must be noticed.
         if !matches!(call.status, CallStatus::Running { .. }) {
             self.barren = 0;
@@ -481,6 +506,12 @@ impl RunState {
     #[must_use]
     pub fn run(&self) -> &RunId {
         &self.submitted.run
+    }
+
+    /// Whether the agent's servers must still be asked which tools they have.
+    #[must_use]
+    pub fn lacks_catalogue(&self) -> bool {
+        self.catalogue.is_none() && self.submitted.lists_server_tools()
     }
 
     /// The run's life as its log knows it. Whether a worker that has it is alive, only the runtime knows.

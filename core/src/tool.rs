@@ -29,7 +29,10 @@ use seaworthy_ports::{CallId, Latch, ToolName, TraceContext, async_trait};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::servers::{Connections, ServedTool};
+
 pub use builtin::{Builtin, NoBuiltin};
+pub(crate) use command::resolve;
 pub use command::{CALL_ID, Command, IDEMPOTENCY_KEY, MAX_RESULT_BYTES};
 pub use settings::Settings;
 
@@ -131,6 +134,8 @@ pub struct ToolContext {
     pub on_output: Option<OutputSink>,
     /// The call's place in its trace, for whatever the tool calls in turn.
     pub trace: Option<TraceContext>,
+    /// The way to servers, of a run whose agent has some.
+    pub servers: Option<Arc<Connections>>,
 }
 
 impl fmt::Debug for ToolContext {
@@ -151,6 +156,8 @@ pub enum ToolAnswer {
     FailedNoEffect(ToolFailure),
     /// It failed and may have done something.
     Failed(ToolFailure),
+    /// Nothing was done: its server has changed the tool, which is this now.
+    Changed(Box<ServedTool>),
 }
 
 impl fmt::Debug for ToolAnswer {
@@ -160,6 +167,7 @@ impl fmt::Debug for ToolAnswer {
             Self::Succeeded(_) => f.write_str("Succeeded"),
             Self::FailedNoEffect(failure) => write!(f, "FailedNoEffect({})", failure.code),
             Self::Failed(failure) => write!(f, "Failed({})", failure.code),
+            Self::Changed(now) => write!(f, "Changed({})", now.digest),
         }
     }
 }
@@ -216,6 +224,12 @@ pub mod code {
     pub const UNAVAILABLE: &str = "unavailable";
     /// The caller ended it.
     pub const CANCELLED: &str = "cancelled";
+    /// The tool says itself that it failed.
+    pub const TOOL: &str = "tool";
+    /// The answer is none.
+    pub const MALFORMED: &str = "malformed";
+    /// Its server has changed the tool since the run began.
+    pub const CHANGED: &str = "tool_changed";
 }
 
 /// What became of a call in doubt.

@@ -95,6 +95,7 @@ fn hostile(run: &Run, choices: &mut Choices) -> Event {
             reason: text(),
         },
         8 => Event::ApprovalRequested {
+            accepts: None,
             approval: call.clone(),
             call,
             proposal,
@@ -272,6 +273,7 @@ fn propose(run: &mut Run, choices: &mut Choices) {
             let proposal = run.state.call(&call_id(number)).unwrap().proposal.proposal;
             let (approval, call) = (call_id(number), call_id(number));
             run.apply(Event::ApprovalRequested {
+                accepts: None,
                 approval,
                 call,
                 proposal,

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 /// What names a server that runs, and what is configured where there is one.
-const SERVERS: [(&str, &str); 3] = [
+const SERVERS: [(&str, &str); 4] = [
+    ("SEAWORTHY_TEST_MCP", "has_mcp"),
     ("SEAWORTHY_TEST_POSTGRES", "has_postgres"),
     ("SEAWORTHY_TEST_ROTEL", "has_rotel"),
     ("SEAWORTHY_TEST_SMALL_MODEL", "has_small_model"),

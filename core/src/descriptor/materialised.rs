@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use seaworthy_ports::model_provider::Parameters;
-use seaworthy_ports::{Digest, ToolName};
+use seaworthy_ports::{Digest, ServerAlias, ToolName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::alias::AliasSpec;
 use super::context::CompactionSpec;
+use super::server::{ServerSpec, ServerTools};
 use crate::history::Window;
+use crate::servers::{Catalogue, Served};
 use crate::tool::{Builtin, Command, Settings, Tool, ToolDefinition, Toolbox};
 
 /// The version of what [`Materialised`] looks like in a log.
@@ -55,6 +57,9 @@ pub struct AgentSpec {
     pub model: String,
     /// The tools it may call, in the order of the descriptor.
     pub tools: Vec<ToolName>,
+    /// The tools of servers it may call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub server_tools: Vec<ServerTools>,
     /// How much of its session's conversation it sees.
     #[serde(default, skip_serializing_if = "Window::is_all")]
     pub history: Window,
@@ -157,6 +162,9 @@ pub struct Materialised {
     pub models: BTreeMap<String, AliasSpec>,
     /// Every tool that an agent lists or the descriptor declares, built-in ones included.
     pub tools: BTreeMap<ToolName, ToolSource>,
+    /// Servers whose tools agents list.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mcp_servers: BTreeMap<ServerAlias, ServerSpec>,
     /// Agents by name.
     pub agents: BTreeMap<String, AgentSpec>,
 }
@@ -173,6 +181,9 @@ pub enum UnknownName {
     /// No tool has that name.
     #[error("the descriptor has no tool {0:?}")]
     Tool(ToolName),
+    /// A server's tools are not on record, or the descriptor has no such server.
+    #[error("nothing is on record of {0}")]
+    Server(String),
     /// An agent lists a tool twice.
     #[error("agent {0:?} lists tool {1:?} twice")]
     Twice(String, ToolName),
@@ -247,7 +258,20 @@ impl Materialised {
     ///
     /// [`UnknownName`] where the form was written by hand; a parsed descriptor has all its tools, each once.
     pub fn toolbox(&self, agent: &AgentSpec) -> Result<Toolbox, UnknownName> {
-        let mut tools = Vec::new();
+        self.toolbox_with(agent, None)
+    }
+
+    /// The tools of `agent`, those of servers included, as far as `catalogue` has them; without one, no tool of a server.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownName`] where the form was written by hand, or where the catalogue is another agent's.
+    pub fn toolbox_with(
+        &self,
+        agent: &AgentSpec,
+        catalogue: Option<&Catalogue>,
+    ) -> Result<Toolbox, UnknownName> {
+        let mut tools = self.served(agent, catalogue)?;
         for name in &agent.tools {
             let source = self
                 .tools
@@ -256,6 +280,42 @@ impl Materialised {
             tools.push(source.make(name));
         }
         Toolbox::new(tools).map_err(|duplicate| UnknownName::Twice(agent.name.clone(), duplicate.0))
+    }
+}
+
+impl Materialised {
+    /// The tools of servers that `agent` lists.
+    fn served(
+        &self,
+        agent: &AgentSpec,
+        catalogue: Option<&Catalogue>,
+    ) -> Result<Vec<Arc<dyn Tool>>, UnknownName> {
+        let mut tools: BTreeMap<&ToolName, Arc<dyn Tool>> = BTreeMap::new();
+        let Some(catalogue) = catalogue else {
+            return Ok(Vec::new());
+        };
+        for pick in &agent.server_tools {
+            let unknown = |what: &str| UnknownName::Server(format!("{}.{what}", pick.server));
+            let what = pick.tool.as_deref().unwrap_or("*");
+            let spec = self.mcp_servers.get(&pick.server);
+            let spec = spec.ok_or_else(|| unknown(what))?;
+            let is_picked = |remote: &str| match pick.tool.as_deref() {
+                Some(tool) => tool == remote,
+                None => spec.allows(remote),
+            };
+            let mut found = false;
+            for (name, tool) in &catalogue.tools {
+                if tool.server == pick.server && is_picked(&tool.remote) {
+                    let settings = spec.settings(&tool.remote, tool.hints.into());
+                    tools.insert(name, Arc::new(Served::new(tool.clone(), settings)));
+                    found = true;
+                }
+            }
+            if !found && pick.tool.is_some() {
+                return Err(unknown(what));
+            }
+        }
+        Ok(tools.into_values().collect())
     }
 }
 

@@ -48,11 +48,20 @@ pub(super) fn of_alias(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> 
     })
 }
 
+/// The tools of an agent.
+#[derive(Clone, Copy)]
+pub(super) struct Nameable<'a> {
+    /// Those whose names are known.
+    pub(super) names: &'a [ToolName],
+    /// Whether there are others, which only their server knows.
+    pub(super) has_more: bool,
+}
+
 /// Those of an agent with these tools.
 pub(super) fn of_agent(
     node: &Node,
     path: &str,
-    tools: &[ToolName],
+    tools: Nameable<'_>,
     reporter: &mut Reporter<'_>,
 ) -> Option<Parameters> {
     let fields = Fields::known(node, path, &SHARED, reporter)?;
@@ -76,7 +85,7 @@ impl<T> Word<T> for Option<Option<T>> {
 /// `tools`: those that can be named, where that is known.
 fn shared(
     fields: &Fields<'_>,
-    tools: Option<&[ToolName]>,
+    tools: Option<Nameable<'_>>,
     reporter: &mut Reporter<'_>,
 ) -> Option<Parameters> {
     let parallel = optional(fields, "parallel_tool_calls", reporter, boolean);
@@ -146,7 +155,7 @@ fn stops(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<Vec<Str
 fn choice(
     node: &Node,
     path: &str,
-    tools: Option<&[ToolName]>,
+    tools: Option<Nameable<'_>>,
     reporter: &mut Reporter<'_>,
 ) -> Option<ToolChoice> {
     if let Content::Mapping(_) = &node.content {
@@ -159,13 +168,13 @@ fn choice(
             reporter.report(at, codes::INVALID_VALUE, message);
             return None;
         };
-        let found = tools.iter().find(|tool| tool.as_str() == name);
+        let found = tools.names.iter().find(|tool| tool.as_str() == name);
         if found.is_none() {
             let message = format!(
                 "`{}`: the agent has no tool `{}`; {}",
                 fields.path("tool"),
                 shown(name),
-                advice(name, tools.iter().map(ToolName::as_str))
+                advice(name, tools.names.iter().map(ToolName::as_str))
             );
             reporter.report(at, codes::UNKNOWN_NAME, message);
         }
@@ -180,7 +189,8 @@ fn choice(
         reporter.report(node.at, codes::INVALID_VALUE, message);
         return None;
     };
-    if choice == ToolChoice::Required && tools.is_some_and(<[ToolName]>::is_empty) {
+    let has_none = |tools: Nameable<'_>| tools.names.is_empty() && !tools.has_more;
+    if choice == ToolChoice::Required && tools.is_some_and(has_none) {
         let message = format!("`{path}` cannot be `required`: the agent has no tools");
         reporter.report(node.at, codes::INVALID_VALUE, message);
         return None;

@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 
 use seaworthy_ports::ToolName;
+use seaworthy_ports::mcp::tool_name;
 use seaworthy_ports::model_provider::Parameters;
 
 use super::context;
 use super::error::{Position, Reporter, codes};
 use super::fields::{Fields, ROOT, duration, integer, sequence, shown, text};
 use super::materialised::{AgentSpec, Metadata, Runtime, ToolSource};
+use super::parameters::Nameable;
 use super::schema::OutputSource;
+use super::server::ServerTools;
+use super::servers::{self, Servers};
 use super::suggest::{advice, listed};
-use super::yaml::{Key, Node};
+use super::yaml::{Content, Key, Node};
 use super::{
     AgentSource, DEFAULT_MAX_TURNS, Descriptor, MAX_TURNS, ModelSource, VERSION, aliases,
     parameters, schema,
@@ -19,19 +23,19 @@ use super::{
 use crate::output::ANSWER_TOOL;
 use crate::tool::{ApprovalRule, Builtin, Risk, Settings, SideEffect};
 
-const SIDE_EFFECTS: [(&str, SideEffect); 3] = [
+pub(super) const SIDE_EFFECTS: [(&str, SideEffect); 3] = [
     ("read_only", SideEffect::ReadOnly),
     ("idempotent", SideEffect::Idempotent),
     ("non_idempotent", SideEffect::NonIdempotent),
 ];
-const RISKS: [(&str, Risk); 5] = [
+pub(super) const RISKS: [(&str, Risk); 5] = [
     ("low", Risk::Low),
     ("medium", Risk::Medium),
     ("high", Risk::High),
     ("destructive", Risk::Destructive),
     ("financial_or_legal", Risk::FinancialOrLegal),
 ];
-const APPROVALS: [(&str, ApprovalRule); 2] = [
+pub(super) const APPROVALS: [(&str, ApprovalRule); 2] = [
     ("required", ApprovalRule::Required),
     ("none", ApprovalRule::None),
 ];
@@ -47,7 +51,13 @@ pub(super) fn descriptor(
     reporter: &mut Reporter<'_>,
 ) -> Option<Descriptor> {
     let known = [
-        "version", "metadata", "runtime", "models", "tools", "agents",
+        "version",
+        "metadata",
+        "runtime",
+        "models",
+        "tools",
+        "mcp_servers",
+        "agents",
     ];
     let fields = Fields::known(root, ROOT, &known, reporter)?;
     let version = version(&fields, reporter);
@@ -65,13 +75,27 @@ pub(super) fn descriptor(
         Some(node) => tools(node, reporter),
         None => Some(Tools::default()),
     };
+    let servers = match fields.get("mcp_servers") {
+        Some(node) => servers::servers(node, reporter),
+        None => Some(Servers::default()),
+    };
+    if let (Some(node), Some(servers)) = (fields.get("tools"), &servers) {
+        names_are_free(node, servers, reporter);
+    }
     let agents = fields
         .required(
             "agents",
             "agents: { helper: { instructions: …, model: main } }",
             reporter,
         )
-        .and_then(|node| agents(node, models.as_ref(), tools.as_ref(), reporter));
+        .and_then(|node| {
+            let declared = Sections {
+                models: models.as_ref(),
+                tools: tools.as_ref(),
+                servers: servers.as_ref(),
+            };
+            agents(node, declared, reporter)
+        });
     let runtime = fields
         .required("runtime", "runtime: { entry_agent: helper }", reporter)
         .and_then(|node| runtime(node, agents.as_ref(), reporter));
@@ -93,6 +117,7 @@ pub(super) fn descriptor(
         runtime: runtime?,
         models: models?.parsed,
         tools,
+        servers: servers?.parsed,
         agents,
     })
 }
@@ -100,9 +125,9 @@ pub(super) fn descriptor(
 /// What was declared: everything that parsed, and all names, so that a mistake in a declaration is not reported again
 /// wherever it is used.
 #[derive(Debug)]
-struct Declared<K, T> {
-    parsed: BTreeMap<K, T>,
-    names: Vec<String>,
+pub(super) struct Declared<K, T> {
+    pub(super) parsed: BTreeMap<K, T>,
+    pub(super) names: Vec<String>,
 }
 
 impl<K, T> Default for Declared<K, T> {
@@ -115,11 +140,11 @@ impl<K, T> Default for Declared<K, T> {
 }
 
 impl<K, T> Declared<K, T> {
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.names.iter().any(|candidate| candidate == name)
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> + Clone {
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.names.iter().map(String::as_str)
     }
 }
@@ -127,6 +152,14 @@ impl<K, T> Declared<K, T> {
 type Models = Declared<String, ModelSource>;
 type Tools = Declared<ToolName, ToolSource>;
 type Agents = Declared<String, AgentSource>;
+
+/// What agents may refer to, as far as it could be read.
+#[derive(Clone, Copy)]
+struct Sections<'a> {
+    models: Option<&'a Models>,
+    tools: Option<&'a Tools>,
+    servers: Option<&'a Servers>,
+}
 
 fn version(fields: &Fields<'_>, reporter: &mut Reporter<'_>) -> Option<()> {
     let example = format!("version: {VERSION}");
@@ -371,7 +404,7 @@ fn command(node: &Node, key: &Key, path: &str, reporter: &mut Reporter<'_>) -> O
 }
 
 /// A program and its arguments.
-fn argv(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<Vec<String>> {
+pub(super) fn argv(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<Vec<String>> {
     let nodes = sequence(node, path, "[./tool.sh, --flag]", reporter)?;
     let Some(program) = nodes.first() else {
         let message = format!("`{path}` must name a program, such as `[./tool.sh]`");
@@ -382,13 +415,13 @@ fn argv(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<Vec<Stri
     let mut argv = Vec::new();
     for node in nodes {
         let argument = match &node.content {
-            super::yaml::Content::Text(text) if text.contains('\0') => {
+            Content::Text(text) if text.contains('\0') => {
                 let message = format!("`{path}` has a zero byte, which no argument can have");
                 reporter.report(node.at, codes::INVALID_VALUE, message);
                 None
             }
             // An argument may be empty, unlike the program.
-            super::yaml::Content::Text(text) => Some(text.clone()),
+            Content::Text(text) => Some(text.clone()),
             _ => text(node, path, reporter).map(str::to_owned),
         };
         argv.push(argument);
@@ -396,18 +429,13 @@ fn argv(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<Vec<Stri
     argv.into_iter().collect()
 }
 
-fn agents(
-    node: &Node,
-    models: Option<&Models>,
-    tools: Option<&Tools>,
-    reporter: &mut Reporter<'_>,
-) -> Option<Agents> {
+fn agents(node: &Node, declared: Sections<'_>, reporter: &mut Reporter<'_>) -> Option<Agents> {
     let (fields, entries) = named(node, "agents", reporter)?;
     let mut agents = Agents::default();
     for (key, node) in entries {
         agents.names.push(key.text.clone());
         let name = plain_name(&key.text, key.at, "agents", reporter);
-        let agent = agent(node, &fields.path(&key.text), models, tools, reporter);
+        let agent = agent(node, &fields.path(&key.text), declared, reporter);
         if let (Some(name), Some(mut agent)) = (name, agent) {
             agent.spec.name.clone_from(&name);
             agents.parsed.insert(name, agent);
@@ -419,10 +447,10 @@ fn agents(
 fn agent(
     node: &Node,
     path: &str,
-    models: Option<&Models>,
-    tools: Option<&Tools>,
+    declared: Sections<'_>,
     reporter: &mut Reporter<'_>,
 ) -> Option<AgentSource> {
+    let models = declared.models;
     let known = [
         "instructions",
         "model",
@@ -447,12 +475,17 @@ fn agent(
         reporter.report(at, codes::UNKNOWN_NAME, message);
     }
     let listed = match fields.get("tools") {
-        Some(node) => tool_names(node, &fields.path("tools"), tools, reporter),
-        None => Some(Vec::new()),
+        Some(node) => tool_names(node, &fields.path("tools"), declared, reporter),
+        None => Some(Listed::default()),
     };
     let parameters = match (fields.get("parameters"), &listed) {
         (Some(node), Some(tools)) => {
-            parameters::of_agent(node, &fields.path("parameters"), tools, reporter)
+            let names = tools.known();
+            let nameable = Nameable {
+                names: &names,
+                has_more: tools.of_servers.iter().any(|pick| pick.tool.is_none()),
+            };
+            parameters::of_agent(node, &fields.path("parameters"), nameable, reporter)
         }
         // Which tools there are has been reported to be wrong.
         (Some(_), None) => None,
@@ -463,7 +496,7 @@ fn agent(
     let output = match fields.get("output_schema") {
         Some(node) => {
             if let (Some(listed), Some(tools)) = (&listed, fields.get("tools")) {
-                answer_tool_is_free(listed, tools, &fields.path("tools"), reporter);
+                answer_tool_is_free(&listed.own, tools, &fields.path("tools"), reporter);
             }
             schema::output(node, &fields.path("output_schema"), reporter).map(Some)
         }
@@ -476,11 +509,13 @@ fn agent(
         Some(OutputSource::File { path, at }) => (None, Some((path, at))),
         None => (None, None),
     };
+    let listed = listed?;
     let spec = AgentSpec {
         name: String::new(),
         instructions,
         model,
-        tools: listed?,
+        tools: listed.own,
+        server_tools: listed.of_servers,
         history: context.history,
         compaction: context.compaction,
         output_schema,
@@ -501,17 +536,68 @@ fn answer_tool_is_free(listed: &[ToolName], node: &Node, path: &str, reporter: &
     }
 }
 
+/// The tools that an agent lists.
+#[derive(Debug, Default)]
+struct Listed {
+    /// Built-in ones and those of the section `tools`.
+    own: Vec<ToolName>,
+    /// Those of servers.
+    of_servers: Vec<ServerTools>,
+}
+
+impl Listed {
+    /// What models call those whose names are written out.
+    fn known(&self) -> Vec<ToolName> {
+        let of_servers = self.of_servers.iter().filter_map(|pick| {
+            let remote = pick.tool.as_deref()?;
+            tool_name(&pick.server, remote).ok()
+        });
+        self.own.iter().cloned().chain(of_servers).collect()
+    }
+}
+
+/// No tool of the descriptor may have a name that tools of its servers have.
+fn names_are_free(node: &Node, servers: &Servers, reporter: &mut Reporter<'_>) {
+    let Content::Mapping(entries) = &node.content else {
+        return;
+    };
+    for (key, _) in entries {
+        let Some((alias, _rest)) = key.text.split_once("__") else {
+            continue;
+        };
+        if servers.has(alias) {
+            let message = format!(
+                "`tools`: names that begin with `{alias}__` belong to the tools of the server `{alias}`; choose another"
+            );
+            reporter.report(key.at, codes::RESERVED_NAME, message);
+        }
+    }
+}
+
 fn tool_names(
     node: &Node,
     path: &str,
-    tools: Option<&Tools>,
+    declared: Sections<'_>,
     reporter: &mut Reporter<'_>,
-) -> Option<Vec<ToolName>> {
+) -> Option<Listed> {
+    let tools = declared.tools;
+    let mut of_servers: Vec<ServerTools> = Vec::new();
     let mut names: Vec<ToolName> = Vec::new();
     for node in sequence(node, path, "[list, read]", reporter)? {
         let Some(name) = text(node, path, reporter) else {
             continue;
         };
+        if let Some(of_server) = name.split_once('.') {
+            if let Some(pick) = servers::pick(of_server, node, path, declared.servers, reporter) {
+                if of_servers.contains(&pick) {
+                    let message = format!("`{path}` lists {} twice", listed(&[name]));
+                    reporter.report(node.at, codes::DUPLICATE_NAME, message);
+                } else {
+                    of_servers.push(pick);
+                }
+            }
+            continue;
+        }
         let is_known = name.parse::<Builtin>().is_ok() || tools.is_none_or(|tools| tools.has(name));
         if !is_known {
             let builtins = Builtin::ALL.map(Builtin::as_str);
@@ -535,5 +621,8 @@ fn tool_names(
         }
         names.push(name);
     }
-    Some(names)
+    Some(Listed {
+        own: names,
+        of_servers,
+    })
 }

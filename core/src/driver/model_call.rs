@@ -269,7 +269,7 @@ impl Held<'_> {
     }
 
     /// Waits in the turn, hearing what arrives, and makes sure afterwards that the run is still held.
-    async fn pause(&mut self, time: Duration) -> Result<(), Stop> {
+    pub(super) async fn pause(&mut self, time: Duration) -> Result<(), Stop> {
         let until = self.driver.ports.clock.now().plus(time);
         self.wait_until(until).await?;
         self.look().await

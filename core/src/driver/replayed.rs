@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use seaworthy_ports::CallId;
 use seaworthy_ports::model_provider::{ToolCallBlock, Usage};
 use seaworthy_ports::state_store::Seq;
+use seaworthy_ports::{CallId, Digest};
 
 use super::{Held, Stop, reproduce};
 use crate::agent::Agent;
@@ -17,6 +17,7 @@ use crate::replay::{
     Answer, Deviated, Mode, ModelReplayed, Origin, Part, Recorded, Recording, SOURCE, ToolReplayed,
     Unmatched, Unreadable, excerpt,
 };
+use crate::servers::{Catalogue, ToolsListed};
 use crate::state::{CallNumber, Outcome};
 use crate::tool::{SideEffect, code};
 
@@ -24,9 +25,11 @@ use crate::tool::{SideEffect, code};
 #[derive(Debug)]
 pub(super) struct Replaying {
     pub(super) origin: Origin,
-    pub(super) recording: Recording,
+    pub(super) recording: Arc<Recording>,
     /// The agent of a strict replay, whose models are never asked, or why there is none.
     pub(super) agent: Option<Result<Arc<Agent>, String>>,
+    /// The tools of servers that this agent has.
+    catalogue: Option<Digest>,
 }
 
 impl Held<'_> {
@@ -41,6 +44,7 @@ impl Held<'_> {
         };
         let is_strict = replaying.origin.mode == Mode::Strict;
         match step {
+            Step::ListTools => self.take_tools(&replaying, step).await,
             Step::CallModel => self.take_answer(&replaying, step).await,
             Step::Propose => self.take_calls(&replaying, step).await,
             // Why workers die is no matter of the record.
@@ -67,14 +71,27 @@ impl Held<'_> {
 
     /// What the source recorded, or the replay's end.
     async fn replaying(&mut self) -> Result<Option<Arc<Replaying>>, Stop> {
+        let state = &self.writer.state;
+        let submitted = &state.submitted;
+        let catalogue = state.catalogue.as_deref();
+        let digest = catalogue.map(|catalogue| catalogue.digest);
         if let Some(replaying) = &self.replaying {
-            return Ok(Some(Arc::clone(replaying)));
+            if replaying.agent.is_none() || replaying.catalogue == digest {
+                return Ok(Some(Arc::clone(replaying)));
+            }
+            let replaying = Arc::new(Replaying {
+                origin: replaying.origin.clone(),
+                recording: Arc::clone(&replaying.recording),
+                agent: Some(reproduce::agent(submitted, catalogue)),
+                catalogue: digest,
+            });
+            self.replaying = Some(Arc::clone(&replaying));
+            return Ok(Some(replaying));
         }
-        let submitted = &self.writer.state.submitted;
         let Some(origin) = submitted.replay.as_deref().cloned() else {
             return Ok(None);
         };
-        let agent = (origin.mode == Mode::Strict).then(|| reproduce::agent(submitted));
+        let agent = (origin.mode == Mode::Strict).then(|| reproduce::agent(submitted, catalogue));
         let recording = match Recording::read(&self.driver.ports, &origin).await {
             Ok(recording) => recording,
             // Nobody has taken this run over: it is another one that cannot be read.
@@ -92,11 +109,45 @@ impl Held<'_> {
         };
         let replaying = Arc::new(Replaying {
             origin,
-            recording,
+            recording: Arc::new(recording),
             agent,
+            catalogue: digest,
         });
         self.replaying = Some(Arc::clone(&replaying));
         Ok(Some(replaying))
+    }
+
+    /// Takes what the source's servers said. A strict replay asks none.
+    async fn take_tools(
+        &mut self,
+        replaying: &Replaying,
+        step: Step,
+    ) -> Result<Option<Step>, Stop> {
+        let Replaying {
+            origin, recording, ..
+        } = replaying;
+        match &recording.listed {
+            Some((seq, catalogue)) if origin.takes(*seq) => {
+                let listed = ToolsListed {
+                    catalogue: Catalogue::clone(catalogue),
+                    from: Some(*seq),
+                };
+                self.writer
+                    .record(Event::ToolsListed(Box::new(listed)))
+                    .await?;
+                Ok(None)
+            }
+            Some(_) | None if origin.mode != Mode::Strict => Ok(Some(step)),
+            Some(_) | None if recording.answers.is_empty() => {
+                self.end_as_recorded(recording, step).await
+            }
+            Some(_) | None => {
+                let found = "tools of servers, which nobody asked for them";
+                let deviated =
+                    reproduce::deviated(origin.from, Part::Tools, "no tools of servers", found);
+                self.deviate(deviated).await
+            }
+        }
     }
 
     async fn take_answer(
@@ -165,6 +216,7 @@ impl Held<'_> {
             origin,
             recording,
             agent,
+            ..
         } = replaying;
         let answer = self
             .state()
@@ -401,6 +453,10 @@ fn unmatched(events: Vec<Event>, rule: Unmatched) -> Vec<Event> {
         return events;
     }
     let (call, digest): (CallId, _) = (proposal.call.clone(), proposal.proposal);
+    let accepts = events.iter().find_map(|event| match event {
+        Event::ApprovalRequested { accepts, .. } => *accepts,
+        _ => None,
+    });
     let (decision, reason) = match rule {
         Unmatched::Refuse => (
             Decision::Deny,
@@ -419,6 +475,7 @@ fn unmatched(events: Vec<Event>, rule: Unmatched) -> Vec<Event> {
     });
     if decision == Decision::RequireApproval {
         held.push(Event::ApprovalRequested {
+            accepts,
             approval: call.clone(),
             call,
             proposal: digest,
@@ -449,6 +506,7 @@ fn shown(step: &Step) -> String {
     match step {
         Step::Ended => "the end".to_owned(),
         Step::Fail { code, message } => excerpt(&format!("the failure {code}: {message}")),
+        Step::ListTools => "a question to the agent's servers".to_owned(),
         Step::CallModel => "a request to the model".to_owned(),
         Step::Propose => "calls of the newest answer".to_owned(),
         Step::Work(work) => {

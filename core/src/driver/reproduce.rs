@@ -21,14 +21,18 @@ use crate::event::{Event, RunSubmitted};
 use crate::gateway::ProposeError;
 use crate::parameters;
 use crate::replay::{Answer, Deviated, Part, Recorded, Verdict, excerpt, parting};
+use crate::servers::Catalogue;
 use crate::stack::{Model, Models, NoModel};
 use crate::state::{CallNumber, RunState};
 
 /// The agent of a run whose models are never asked: it needs no provider, no key and no network.
-pub(super) fn agent(submitted: &RunSubmitted) -> Result<Arc<Agent>, String> {
+pub(super) fn agent(
+    submitted: &RunSubmitted,
+    catalogue: Option<&Catalogue>,
+) -> Result<Arc<Agent>, String> {
     let descriptor: Materialised = serde_json::from_value(submitted.descriptor.clone())
         .map_err(|error| format!("the descriptor cannot be read: {error}"))?;
-    Agent::new(&descriptor, &NeverAsked)
+    Agent::with_catalogue(&descriptor, &NeverAsked, catalogue)
         .map(Arc::new)
         .map_err(|error| error.to_string())
 }
@@ -91,7 +95,7 @@ pub(super) fn request(
     };
     let of_source = &replaying.recording.state.submitted;
     if of_source.descriptor_digest != state.submitted.descriptor_digest
-        && let Ok(before) = self::agent(of_source)
+        && let Ok(before) = self::agent(of_source, state.catalogue.as_deref())
     {
         let specs = |tools: &[ToolSpec]| {
             let specs = tools.iter().map(|tool| {

@@ -18,11 +18,14 @@ use super::{Held, Stop};
 use crate::event::{Event, Resolution};
 use crate::live::Live;
 use crate::machine::Work;
+use crate::servers::{Connections, ServedTool};
 use crate::tool::{SideEffect, Tool, ToolAnswer, ToolContext, ToolFailure, Verdict, code};
 
 /// What became of one piece of work.
 enum Done {
     Event(Event),
+    /// Its server has changed the tool, and it was not called.
+    Changed(Box<ServedTool>, Event),
     /// Another worker has the run.
     Fenced,
 }
@@ -44,6 +47,7 @@ impl Held<'_> {
             return Ok(());
         };
         work.truncate(self.driver.settings.parallel_calls.max(1));
+        let servers = self.reach_servers(&agent, &work).await;
         for one in &work {
             if let Work::Start(call) = one {
                 self.writer
@@ -57,7 +61,10 @@ impl Held<'_> {
             let call = self.state().call(one.call());
             let tool = call.and_then(|call| agent.gateway.toolbox().get(&call.proposal.tool));
             match tool {
-                Some(tool) => running.push(self.start(one, Arc::clone(tool), Arc::clone(&session))),
+                Some(tool) => {
+                    let session = Arc::clone(&session);
+                    running.push(self.start(one, Arc::clone(tool), session, servers.clone()));
+                }
                 None => self.lost(&one).await?,
             }
         }
@@ -79,6 +86,7 @@ impl Held<'_> {
         work: Work,
         tool: Arc<dyn Tool>,
         session: Arc<dyn SandboxSession>,
+        servers: Option<Arc<Connections>>,
     ) -> BoxFuture<'static, Finished> {
         let state = self.state();
         let (arguments, idempotency_key) = state
@@ -107,6 +115,7 @@ impl Held<'_> {
             cancel: self.cancel.clone(),
             on_output: Some(self.show_output(work.call())),
             trace: Some(observed.context()),
+            servers,
         };
         let clock = Arc::clone(&self.driver.ports.clock);
         Box::pin(async move {
@@ -154,6 +163,10 @@ impl Held<'_> {
                 Came::Finished(Some(finished)) => {
                     match finished.told() {
                         Done::Event(event) => self.writer.record(event).await?,
+                        Done::Changed(now, event) => {
+                            self.writer.record(Event::ToolChanged(now)).await?;
+                            self.writer.record(event).await?;
+                        }
                         Done::Fenced => return Err(Stop::TakenOver),
                     }
                     if flush_at.is_none() {
@@ -214,10 +227,11 @@ impl Finished {
             Done::Event(Event::ToolInDoubt { .. }) => {
                 (ToolCallOutcome::InDoubt, Some("in_doubt"), None)
             }
-            Done::Event(Event::ToolFailed { code, .. }) => {
+            Done::Event(Event::ToolFailed { code, .. })
+            | Done::Changed(_, Event::ToolFailed { code, .. }) => {
                 (ToolCallOutcome::Failed, Some(code.as_str()), None)
             }
-            Done::Event(_) => (ToolCallOutcome::Failed, None, None),
+            Done::Event(_) | Done::Changed(..) => (ToolCallOutcome::Failed, None, None),
             Done::Fenced => (ToolCallOutcome::Cancelled, None, None),
         };
         self.observed.end(outcome, error, self.duration, result);
@@ -254,6 +268,18 @@ async fn perform(
         }
         ToolAnswer::FailedNoEffect(failure) => (failure, true),
         ToolAnswer::Failed(failure) => (failure, false),
+        ToolAnswer::Changed(now) => {
+            let message = "The server of this tool has changed it since the run began, and the call was not made. Call it \
+                           again if you still need it: a person is then asked whether the change is accepted.";
+            let failed = Event::ToolFailed {
+                call,
+                code: code::CHANGED.to_owned(),
+                message: message.to_owned(),
+                // Of an attempt that died before nothing is known.
+                no_effect: matches!(work, Work::Start(_)),
+            };
+            return Done::Changed(now, failed);
+        }
     };
     if failure.code == code::FENCED {
         return Done::Fenced;

@@ -153,6 +153,7 @@ fn behind(state: &RunState, covered: Covered) -> RunState {
         attempt: state.attempt,
         barren: state.barren,
         session_through: state.session_through,
+        catalogue: state.catalogue.clone(),
         messages: Arc::new(messages.to_vec()),
         context: state.context.clone(),
         turns: state.turns,

@@ -1,6 +1,7 @@
 //! What a run recorded, in the order in which a replay asks for it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use seaworthy_ports::CallId;
@@ -11,6 +12,7 @@ use crate::event::{Decision, Event, ModelCalled, ToolProposed};
 use crate::harness::is_damage;
 use crate::log::{self, Loaded, LogError};
 use crate::record::Link;
+use crate::servers::{Catalogue, ToolsListed};
 use crate::stack::Ports;
 use crate::state::{Call, CallNumber, CallStatus, Outcome, RunState, Stamp, call_number};
 
@@ -21,6 +23,8 @@ pub(crate) struct Recording {
     pub(crate) answers: Vec<Answer>,
     /// Its calls.
     pub(crate) calls: BTreeMap<CallNumber, Recorded>,
+    /// Which tools its servers had when it asked them, and the record that says so.
+    pub(crate) listed: Option<(Seq, Arc<Catalogue>)>,
     /// When it had failed and went on, oldest first.
     pub(crate) reopenings: Vec<Reopening>,
     /// What it was in the end.
@@ -40,7 +44,7 @@ pub(crate) struct Answer {
     pub(crate) is_first_hand: bool,
     /// The answer.
     pub(crate) called: ModelCalled,
-    /// What was done to the conversation just before.
+    /// What was done to the conversation and to the tools of servers just before.
     pub(crate) context: Vec<Event>,
     /// The calls it asks for, as far as they were proposed, in order.
     pub(crate) calls: Vec<CallNumber>,
@@ -170,6 +174,7 @@ impl Reader {
             recording: Recording {
                 answers: Vec::new(),
                 calls: BTreeMap::new(),
+                listed: None,
                 reopenings: Vec::new(),
                 state,
             },
@@ -240,11 +245,31 @@ impl Reader {
             }
             _ => {}
         }
+        let before = self.recording.state.catalogue.clone();
         self.recording.state.apply(event, stamp)?;
+        self.catalogue_changed(before.as_deref(), seq);
         if let Some(call) = about {
             self.ended(&call, seq);
         }
         Ok(())
+    }
+
+    /// What a replay takes of a change is what it comes to: nobody notices it there, or agrees to it.
+    fn catalogue_changed(&mut self, before: Option<&Catalogue>, seq: Seq) {
+        let Some(now) = &self.recording.state.catalogue else {
+            return;
+        };
+        match before {
+            Some(before) if before.digest == now.digest => {}
+            Some(_) => {
+                let listed = ToolsListed {
+                    catalogue: Catalogue::clone(now),
+                    from: Some(seq),
+                };
+                self.context.push(Event::ToolsListed(Box::new(listed)));
+            }
+            None => self.recording.listed = Some((seq, Arc::clone(now))),
+        }
     }
 
     fn answered(&mut self, called: &ModelCalled, seq: Seq, is_first_hand: bool) {

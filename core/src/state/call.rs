@@ -77,6 +77,9 @@ pub struct Approval {
     pub answer: Option<ApprovalAnswer>,
     /// Whether the call it allows has started.
     pub used: bool,
+    /// The change of the tool that granting it agrees to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepts: Option<Digest>,
 }
 
 /// A person's answer.
@@ -107,7 +110,10 @@ impl Call {
             },
             (
                 Event::ApprovalRequested {
-                    approval, proposal, ..
+                    accepts,
+                    approval,
+                    proposal,
+                    ..
                 },
                 CallStatus::AwaitingApproval,
             ) => {
@@ -116,6 +122,7 @@ impl Call {
                     proposal,
                     answer: None,
                     used: false,
+                    accepts,
                 });
                 CallStatus::AwaitingApproval
             }

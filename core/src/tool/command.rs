@@ -56,7 +56,7 @@ impl Command {
         argv: &[String],
         arguments: &Value,
     ) -> Result<ExecOutput, Trouble> {
-        let argv = resolve(&context.base_dir, argv)?;
+        let argv = resolve(&context.base_dir, argv).map_err(Trouble::invalid)?;
         let stdin = crate::canonical_json::to_vec(arguments).map_err(|_error| {
             Trouble::invalid("The arguments have a number that JSON cannot carry exactly.")
         })?;
@@ -203,10 +203,10 @@ fn result(stdout: &Captured) -> Result<Value, ToolFailure> {
     ))
 }
 
-/// `argv` with its program made absolute if it has a slash.
-fn resolve(base_dir: &Path, argv: &[String]) -> Result<Vec<String>, Trouble> {
+/// `argv` with its program made absolute if it has a slash, or in words why it cannot be.
+pub(crate) fn resolve(base_dir: &Path, argv: &[String]) -> Result<Vec<String>, String> {
     let Some((program, rest)) = argv.split_first() else {
-        return Err(Trouble::invalid("The tool has no command."));
+        return Err("The tool has no command.".to_owned());
     };
     let program = if program.contains('/') {
         let path: PathBuf = base_dir
@@ -217,10 +217,10 @@ fn resolve(base_dir: &Path, argv: &[String]) -> Result<Vec<String>, Trouble> {
         match path.to_str() {
             Some(text) if path.is_absolute() => text.to_owned(),
             _ => {
-                return Err(Trouble::invalid(format!(
+                return Err(format!(
                     "The program {program:?} cannot be found: the folder of the descriptor is not known as an absolute \
                      UTF-8 path."
-                )));
+                ));
             }
         }
     } else {

@@ -234,6 +234,7 @@ pub(crate) fn context(session: &Arc<FakeSession>) -> ToolContext {
         cancel: Latch::never(),
         on_output: None,
         trace: Some(TraceContext::parse(TRACEPARENT, Some("vendor=1")).unwrap()),
+        servers: None,
     }
 }
 
@@ -254,6 +255,7 @@ pub(crate) fn succeeded(answer: ToolAnswer) -> Value {
         ToolAnswer::Succeeded(value) => value,
         ToolAnswer::FailedNoEffect(ToolFailure { code, message })
         | ToolAnswer::Failed(ToolFailure { code, message }) => panic!("{code}: {message}"),
+        ToolAnswer::Changed(now) => panic!("changed to {}", now.digest),
     }
 }
 

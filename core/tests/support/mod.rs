@@ -135,6 +135,7 @@ impl Run {
         let proposal = run.state.call(&call_id(1)).unwrap().proposal.proposal;
         let (approval, call) = (call_id(1), call_id(1));
         run.apply(Event::ApprovalRequested {
+            accepts: None,
             approval,
             call,
             proposal,

@@ -22,7 +22,7 @@ use seaworthy::process::{ProcessConfig, ProcessSandbox, Supervisor};
 use seaworthy::sqlite::{Sqlite, SqliteConfig};
 use seaworthy::state::Status;
 use seaworthy::system::{SystemClock, SystemEntropy};
-use seaworthy::{Harness, Ports, Start};
+use seaworthy::{Harness, NoMcp, NoSecrets, Ports, Start};
 use seaworthy_fakes::{FakeSandbox, RanCommand};
 
 use crate::Failure;
@@ -177,6 +177,8 @@ impl Stack {
             blob_store: stores.blobs,
             sandbox,
             models: Arc::new(model),
+            mcp: Arc::new(NoMcp),
+            secrets: Arc::new(NoSecrets),
             clock,
             entropy: Arc::new(SystemEntropy::new()?),
             observer: Arc::new(Silent),

@@ -13,12 +13,14 @@ use seaworthy_ports::{ErrorKind, Latch, LatchSetter, PortError};
 use crate::{ADAPTER, locked};
 
 mod clock;
+mod mcp;
 mod model;
 mod runtime;
 mod sandbox;
 mod stores;
 
 pub use clock::FaultyClock;
+pub use mcp::FaultyMcp;
 pub use model::FaultyModel;
 pub use runtime::FaultyRuntime;
 pub use sandbox::FaultySandbox;

@@ -19,7 +19,7 @@ pub use clock::FakeClock;
 pub use entropy::SeededEntropy;
 pub use fake_model::{FakeModel, Step};
 pub use faults::{
-    Fault, Faults, FaultyBlobs, FaultyCheckpoints, FaultyClock, FaultyLogs, FaultyModel,
+    Fault, Faults, FaultyBlobs, FaultyCheckpoints, FaultyClock, FaultyLogs, FaultyMcp, FaultyModel,
     FaultyRuntime, FaultySandbox,
 };
 pub use mcp::{

@@ -11,12 +11,12 @@ use seaworthy_core::driver::{Driver, Settings};
 use seaworthy_core::event::{Resolution, WaitReason};
 use seaworthy_core::harness::{Harness, HarnessError, Start, Verified, View};
 use seaworthy_core::live::Relay;
-use seaworthy_core::stack::{Model, Models, NoModel, Ports};
+use seaworthy_core::stack::{Model, Models, NoModel, NoSecrets, Ports};
 use seaworthy_core::state::{CallStatus, RunState, Status};
 use seaworthy_fakes::{
-    FakeClock, FakeRuntime, FakeSandbox, Faults, FaultyBlobs, FaultyCheckpoints, FaultyClock,
-    FaultyLogs, FaultyModel, FaultyRuntime, FaultySandbox, Notifications, RanCommand,
-    SeededEntropy, TableModel, TableTurn,
+    FakeClock, FakeMcp, FakeMcpServer, FakeMcpTool, FakeRuntime, FakeSandbox, Faults, FaultyBlobs,
+    FaultyCheckpoints, FaultyClock, FaultyLogs, FaultyMcp, FaultyModel, FaultyRuntime,
+    FaultySandbox, McpFault, Notifications, RanCommand, SeededEntropy, TableModel, TableTurn,
 };
 use seaworthy_memory::{MemoryBlobStore, MemoryCheckpointStore, MemoryStateStore};
 use seaworthy_ports::durable_runtime::{DurableRuntime as _, Then};
@@ -54,6 +54,42 @@ agents:
   worker: { instructions: Work., model: main, tools: [look, store, send, pay, shout] }
 "#;
 
+/// The tools of the server.
+const DESK: [&str; 4] = ["look", "store", "send", "pay"];
+
+/// The same agent with the tools of a server.
+const SERVED: &str = r#"mcp_servers:
+  desk:
+    url: https://desk.invalid/mcp
+    risk: medium
+    tools:
+      look: { side_effect: read_only, risk: low }
+      store: { side_effect: idempotent }
+      pay: { approval: required }
+agents:
+  worker: { instructions: Work., model: main, tools: ["desk.*"] }
+"#;
+
+/// A tool of the server, which counts how often it acted for its key as commands do.
+fn desk_tool(name: &'static str, outside: &Arc<Outside>) -> FakeMcpTool {
+    let outside = Arc::clone(outside);
+    FakeMcpTool::new(name, move |call| {
+        let key = call.meta.get("seaworthy/idempotency_key");
+        let key = key.and_then(Value::as_str).unwrap_or_default();
+        let name = format!("desk__{name}");
+        let mut effects = locked(&outside.effects);
+        let times = effects.entry(format!("{name} {key}")).or_default();
+        *times = times.saturating_add(1);
+        std::future::ready(Ok::<_, McpFault>(json!({ "command": name, "padding": "" })))
+    })
+    .with_description("Does it.")
+}
+
+/// Whether a second effect of this tool is one too many.
+fn is_once(tool: &str) -> bool {
+    ONCE.contains(&tool.strip_prefix("desk__").unwrap_or(tool))
+}
+
 /// A turn that wants these tools called; `granted`: a person grants what needs an approval.
 #[must_use]
 pub fn turn(text: &str, calls: &[&str], granted: bool) -> TableTurn {
@@ -88,6 +124,8 @@ pub struct World {
     checkpoints: MemoryCheckpointStore,
     runtime: FakeRuntime,
     sandbox: FakeSandbox,
+    mcp: FakeMcp,
+    desk: FakeMcpServer,
     clock: FakeClock,
     outside: Arc<Outside>,
     model: Arc<dyn ModelProvider>,
@@ -178,6 +216,10 @@ impl World {
     pub fn saying(turns: Vec<TableTurn>) -> Result<Self, String> {
         let outside = Arc::<Outside>::default();
         let commands = Arc::clone(&outside);
+        let desk = DESK
+            .into_iter()
+            .map(|tool| desk_tool(tool, &outside))
+            .fold(FakeMcpServer::new("desk"), FakeMcpServer::with_tool);
         let descriptor = Descriptor::parse(DESCRIPTOR, "simulated.yaml")
             .and_then(|descriptor| descriptor.materialise(|_path| Err("no files".to_owned())))
             .map_err(|errors| errors.to_string())?;
@@ -187,6 +229,10 @@ impl World {
             checkpoints: MemoryCheckpointStore::default(),
             runtime: FakeRuntime::default(),
             sandbox: FakeSandbox::new(move |exec| commands.act(exec)),
+            mcp: FakeMcp::new()
+                .with_server("desk", desk.clone())
+                .map_err(|error| error.to_string())?,
+            desk,
             clock: FakeClock::jumping(),
             outside,
             model: Arc::new(TableModel::new(turns)),
@@ -196,6 +242,34 @@ impl World {
             trace: None,
             told: Arc::default(),
         })
+    }
+
+    /// The same world, whose agent has the tools of the server `desk` instead of commands.
+    ///
+    /// # Errors
+    ///
+    /// In words, what is wrong with the simulation itself.
+    pub fn served(mut self) -> Result<Self, String> {
+        let (before, _agents) = DESCRIPTOR
+            .split_once("tools:")
+            .ok_or("the descriptor has no tools")?;
+        let text = format!("{before}{SERVED}");
+        self.descriptor = Descriptor::parse(&text, "served.yaml")
+            .and_then(|descriptor| descriptor.materialise(|_path| Err("no files".to_owned())))
+            .map_err(|errors| errors.to_string())?;
+        Ok(self)
+    }
+
+    /// The server `desk`, to change what it offers and to see what it saw.
+    #[must_use]
+    pub fn desk(&self) -> &FakeMcpServer {
+        &self.desk
+    }
+
+    /// The tool `name` of the server `desk`, as it is in the beginning.
+    #[must_use]
+    pub fn desk_tool(&self, name: &'static str) -> FakeMcpTool {
+        desk_tool(name, &self.outside)
     }
 
     /// The same world with another model.
@@ -323,6 +397,8 @@ impl World {
                 faults.clone(),
             )),
             models: Arc::new(models),
+            mcp: Arc::new(FaultyMcp::new(Arc::new(self.mcp.clone()), faults.clone())),
+            secrets: Arc::new(NoSecrets),
             clock: Arc::new(FaultyClock::new(
                 Arc::new(self.clock.clone()),
                 faults.clone(),
@@ -404,7 +480,7 @@ impl World {
         let mut acted = self.acted();
         acted.retain(|name, _times| {
             let name = name.split_once(' ').map_or("", |(name, _key)| name);
-            ONCE.contains(&name)
+            is_once(name)
         });
         acted
     }
@@ -572,7 +648,7 @@ impl Process {
             let tool = &call.proposal.tool;
             let times = acted.get(&format!("{tool} {}", call.proposal.idempotency_key));
             if let Some(times) = times
-                && ONCE.contains(&tool.as_str())
+                && is_once(tool)
             {
                 once.insert(format!("{tool} {number}"), *times);
             }

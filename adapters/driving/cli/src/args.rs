@@ -6,12 +6,13 @@ use std::process::ExitCode;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+use crate::commands::mcp::McpArgs;
 use crate::error::Exit;
 
 const EXIT_CODES: &str = "Exit codes:
   0    done; for run, resume and replay: the run succeeded
   1    the run failed; for verify: its log is faulty; for conform: a clause is broken; for compare: the runs differ;
-       for models: one cannot be reached
+       for models: one cannot be reached; for mcp and doctor: a server cannot be used, or its tool failed
   2    wrong usage or configuration, an unusable store, an unknown id
   3    the run waits for an approval, or for somebody who knows what became of a call in doubt
   4    the run was cancelled
@@ -111,9 +112,11 @@ pub(crate) enum Command {
     /// Bring the store to the schema of this version, or make it
     Migrate,
     /// Show what this installation is made of, what it promises and what is missing
-    Doctor,
+    Doctor(DoctorArgs),
     /// List the models of an agent: what is known of them, and whether they can be reached
     Models(ModelsArgs),
+    /// Look at servers of the Model Context Protocol: their tools and resources
+    Mcp(McpArgs),
     /// Write a starter agent into a new folder
     Init(InitArgs),
     /// Try every clause of a port on the adapter that a store stands for, without touching what is there
@@ -196,6 +199,13 @@ pub(crate) struct ModelsArgs {
     /// Ask no provider anything
     #[arg(long)]
     pub(crate) offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// An agent's descriptor, whose servers are connected to
+    #[arg(value_name = "AGENT.yaml")]
+    pub(crate) agent: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use seaworthy::agent::Agent;
-use seaworthy::descriptor::Materialised;
+use seaworthy::descriptor::{Materialised, ServerSpec};
 use seaworthy::event::WaitReason;
 use seaworthy::harness::{HarnessError, View};
 use seaworthy::ports::durable_runtime::Scope;
 use seaworthy::ports::{Latch, RunId};
 use seaworthy::replay::{DEVIATED, Mode};
+use seaworthy::servers::MissingSecret;
 use seaworthy::state::{Call, CallStatus, Outcome, RunState, Status};
 use serde::Deserialize as _;
 
@@ -46,10 +47,24 @@ enum Need {
     Person,
 }
 
-/// Refuses to advance a run whose model this installation cannot ask: the run would fail for good.
+/// Refuses to advance a run whose model this installation cannot ask, because the run would fail for good, or whose servers
+/// take a secret that is not here.
 pub(crate) fn check_agent(stack: &Stack, descriptor: &Materialised) -> Result<Agent, CliError> {
-    Agent::new(descriptor, &*stack.harness.ports().models)
-        .map_err(|error| CliError::Usage(error.to_string()))
+    let ports = stack.harness.ports();
+    let agent = Agent::new(descriptor, &*ports.models)
+        .map_err(|error| CliError::Usage(error.to_string()))?;
+    for pick in &agent.server_tools {
+        let server = agent.servers.get(&pick.server);
+        let mut secrets = server.into_iter().flat_map(ServerSpec::secrets);
+        if let Some(name) = secrets.find(|name| ports.secrets.find(name).is_none()) {
+            let missing = MissingSecret {
+                alias: pick.server.clone(),
+                name: name.to_owned(),
+            };
+            return Err(CliError::Usage(missing.to_string()));
+        }
+    }
+    Ok(agent)
 }
 
 /// The same for a run that exists. A strict replay asks no model, so it needs none.
@@ -200,11 +215,14 @@ async fn need(
         return Ok(Need::Time);
     }
     let open: Vec<&Call> = open_approvals(state).collect();
+    let mut answered = false;
     for call in &open {
         let Some(approval) = &call.approval else {
             continue;
         };
-        let (granted, by) = if let Some(by) = drive.grants_all {
+        // Nobody agrees in advance to a change of a tool that nobody has seen.
+        let grants_all = drive.grants_all.filter(|_by| approval.accepts.is_none());
+        let (granted, by) = if let Some(by) = grants_all {
             (true, by)
         } else if output.can_ask {
             match ask(output, call, stop).await? {
@@ -212,19 +230,16 @@ async fn need(
                 None => return Ok(Need::Person),
             }
         } else {
-            return Ok(Need::Person);
+            continue;
         };
+        answered = true;
         match stack.harness.decide(&approval.id, granted, by, None).await {
             // Somebody else was first; their answer is on its way.
             Ok(_) | Err(HarnessError::Answered(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(if open.is_empty() {
-        Need::Person
-    } else {
-        Need::Serve
-    })
+    Ok(if answered { Need::Serve } else { Need::Person })
 }
 
 fn open_approvals(state: &RunState) -> impl Iterator<Item = &Call> {
@@ -240,6 +255,13 @@ async fn ask(output: Output, call: &Call, stop: &Stop) -> Result<Option<bool>, C
         .ok()
         .and_then(|risk| risk.as_str().map(str::to_owned));
     let arguments = serde_json::to_string_pretty(&proposal.arguments).unwrap_or_default();
+    if let Some(now) = call.approval.as_ref().and_then(|approval| approval.accepts) {
+        output.note(&format!(
+            "\nThe server of {} has changed it since the run began; approving the call accepts the change to {now}.\n`seaworthy \
+             events` shows what it is now.",
+            clean(&proposal.tool)
+        ));
+    }
     output.note(&format!(
         "\n{} {}  ({}, risk {})\n{}",
         output.paint(Paint::Attention, "Approve"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use seaworthy::Secrets;
 use seaworthy::ports::{Secret, TraceContext};
 
 /// What commands of tools get of it: never a key.
@@ -49,6 +50,17 @@ pub(crate) struct Environment {
     /// For a Restate server that asks for it.
     pub(crate) restate_token: Option<Secret>,
     pub(crate) for_commands: BTreeMap<String, String>,
+}
+
+/// Credentials that a descriptor names are variables of the environment, looked up when they are needed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EnvironmentSecrets;
+
+impl Secrets for EnvironmentSecrets {
+    fn find(&self, name: &str) -> Option<Secret> {
+        let value = std::env::var(name).ok();
+        value.filter(|value| !value.is_empty()).map(Secret::new)
+    }
 }
 
 impl Environment {

@@ -105,6 +105,9 @@ pub(crate) enum CliError {
     /// The harness refuses or cannot.
     #[error("{}", explain(.0))]
     Harness(#[from] HarnessError),
+    /// A server of the Model Context Protocol cannot be used, or refuses.
+    #[error("{0}")]
+    Server(String),
     /// Standard output is closed.
     #[error("standard output is closed")]
     OutputClosed,
@@ -124,12 +127,11 @@ impl From<RuntimeError> for CliError {
 
 impl CliError {
     /// What the process ends with.
-    #[expect(
-        clippy::unused_self,
-        reason = "callers ask the error; today every one has the same answer"
-    )]
     pub(crate) const fn exit(&self) -> Exit {
-        Exit::Usage
+        match self {
+            Self::Server(_) => Exit::Failed,
+            _ => Exit::Usage,
+        }
     }
 
     /// A stable name for programs.
@@ -141,6 +143,7 @@ impl CliError {
             Self::Store { .. } | Self::NoStore(_) | Self::OldSchema { .. } => "store",
             Self::Stack { .. } => "stack",
             Self::Trouble { .. } => "trouble",
+            Self::Server(_) => "server",
             Self::OutputClosed => "output_closed",
             Self::Harness(error) => match error {
                 HarnessError::UnknownRun(_) => "unknown_run",

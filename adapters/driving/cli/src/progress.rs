@@ -305,6 +305,11 @@ impl Printer {
                     self.fact(Paint::Attention, "tried", &text::tries(&called.failed_tries));
                 }
             }
+            Event::ToolsListed(listed) => self.fact(Paint::Faint, "lists", &text::served(&listed)),
+            Event::ToolChanged(now) => {
+                let what = format!("{} was changed by its server {}", clean(now.name.as_str()), now.server);
+                self.fact(Paint::Attention, "changed", &what);
+            }
             Event::ModelReplayed(replayed) => {
                 let said = replayed.called.message.text();
                 let what = format!("{} as in record {}: {}", clean(&replayed.called.model), replayed.from, text::message(&said));

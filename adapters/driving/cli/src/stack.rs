@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use seaworthy::driver::Settings;
 use seaworthy::harness::worker;
+use seaworthy::mcp::{McpClient, McpConfig};
 use seaworthy::ports::WorkerId;
 use seaworthy::ports::clock::Clock;
 use seaworthy::ports::durable_runtime::{Scope, Worker};
@@ -13,7 +14,7 @@ use seaworthy::process::{ProcessConfig, ProcessSandbox, Supervisor};
 use seaworthy::system::{SystemClock, SystemEntropy};
 use seaworthy::{Harness, Ports};
 
-use crate::environment::Environment;
+use crate::environment::{Environment, EnvironmentSecrets};
 use crate::error::CliError;
 use crate::kept::{Database, Kept};
 use crate::models::CliModels;
@@ -72,6 +73,8 @@ impl Stack {
             checkpoint_store: kept.checkpoint_store,
             sandbox: Arc::new(sandbox(&kept.sandbox_dir).await?),
             models: Arc::new(CliModels::new(Arc::clone(&clock), environment)),
+            mcp: Arc::new(McpClient::new(McpConfig::default())),
+            secrets: Arc::new(EnvironmentSecrets),
             clock,
             entropy,
             observer: Arc::<CliObserver>::clone(&observer),

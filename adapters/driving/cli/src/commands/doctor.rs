@@ -9,9 +9,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::mcp::{self, Looked};
+use crate::args::DoctorArgs;
 use crate::error::{CliError, Exit};
 use crate::kept;
-use crate::output::{Output, Paint};
+use crate::output::{Output, Paint, clean};
 use crate::runtime::Runtime;
 use crate::stack::Stack;
 use crate::store::Store;
@@ -24,6 +26,7 @@ struct Report {
     runtime: RuntimeReport,
     adapters: Vec<Adapter>,
     models: Vec<Provider>,
+    servers: Vec<Server>,
     missing: Vec<Missing>,
 }
 
@@ -58,12 +61,48 @@ struct Provider {
 }
 
 #[derive(Debug, Serialize)]
+struct Server {
+    alias: String,
+    ready: bool,
+    /// Why it is not.
+    error: Option<String>,
+    name: Option<String>,
+    version: Option<String>,
+    protocol: Option<String>,
+    /// How many it has.
+    tools: Option<usize>,
+}
+
+fn server(looked: Looked) -> Server {
+    let (found, error) = match looked.found {
+        Ok(found) => (Some(found), None),
+        Err(error) => (None, Some(error)),
+    };
+    let tools = found.as_ref().map(|(_about, tools)| *tools);
+    let about = found.map(|(about, _tools)| about);
+    Server {
+        alias: looked.alias.to_string(),
+        ready: about.is_some(),
+        error,
+        name: about.as_ref().map(|about| about.name.clone()),
+        version: about.as_ref().map(|about| about.version.clone()),
+        protocol: about.map(|about| about.protocol),
+        tools,
+    }
+}
+
+#[derive(Debug, Serialize)]
 struct Missing {
     what: &'static str,
     advice: &'static str,
 }
 
-pub(super) async fn doctor(context: &Context) -> Result<Exit, CliError> {
+pub(super) async fn doctor(context: &Context, args: &DoctorArgs) -> Result<Exit, CliError> {
+    let servers = match &args.agent {
+        Some(agent) => mcp::look_at(context, agent).await?,
+        None => Vec::new(),
+    };
+    let all_there = servers.iter().all(|looked| looked.found.is_ok());
     let store = context.store()?;
     let exists = kept::exists(&store).await?;
     if !exists && matches!(store, Store::Postgres { .. }) {
@@ -131,6 +170,7 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CliError> {
                 ready: true,
             },
         ],
+        servers: servers.into_iter().map(server).collect(),
         missing: missing(ports, openai, anthropic, gemini),
     };
     stack.close().await;
@@ -143,7 +183,11 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CliError> {
     } else {
         print(context.output, &report)?;
     }
-    Ok(Exit::Succeeded)
+    Ok(if all_there {
+        Exit::Succeeded
+    } else {
+        Exit::Failed
+    })
 }
 
 /// Whether a runtime that is not the store's answers.
@@ -188,6 +232,8 @@ fn adapters(ports: &Ports) -> Vec<Adapter> {
         checkpoint_store,
         sandbox,
         models: _,
+        mcp,
+        secrets: _,
         clock,
         entropy,
         observer,
@@ -214,6 +260,7 @@ fn adapters(ports: &Ports) -> Vec<Adapter> {
             json!(blob_store.capabilities()),
         ),
         adapter("sandbox", sandbox.info(), json!(sandbox.capabilities())),
+        adapter("mcp", mcp.info(), json!(mcp.capabilities())),
         adapter("clock", clock.info(), json!({})),
         adapter("entropy", entropy.info(), json!({})),
         adapter("observer", observer.info(), json!({})),
@@ -300,6 +347,21 @@ fn print(output: Output, report: &Report) -> Result<(), CliError> {
             "model provider",
             if *ready { "ready" } else { "not configured" }
         ))?;
+    }
+    for server in &report.servers {
+        let about = match (
+            &server.name,
+            &server.version,
+            &server.protocol,
+            server.tools,
+        ) {
+            (Some(name), Some(version), Some(protocol), Some(tools)) => {
+                format!("ready: {name} {version}, protocol {protocol}, {tools} tools")
+            }
+            _ => server.error.clone().unwrap_or_default(),
+        };
+        let line = format!("{:<17} {}  {about}", "mcp server", server.alias);
+        output.line(&clean(&line))?;
     }
     for Missing { what, advice } in &report.missing {
         output.line(&format!(

@@ -12,6 +12,7 @@ mod events;
 #[cfg(feature = "restate")]
 mod handlers;
 mod init;
+pub(crate) mod mcp;
 mod migrate;
 mod models;
 mod queues;
@@ -162,7 +163,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Cli
         Command::Compare(args) => compare::compare(context, &args).await,
         Command::Queues(args) => queues::queues(context, args).await,
         Command::Migrate => migrate::migrate(context).await,
-        Command::Doctor => doctor::doctor(context).await,
+        Command::Doctor(args) => Box::pin(doctor::doctor(context, &args)).await,
+        Command::Mcp(args) => Box::pin(mcp::mcp(context, args)).await,
         Command::Models(args) => models::models(context, &args).await,
         Command::Init(args) => init::init(context, &args),
         #[cfg(feature = "conform")]

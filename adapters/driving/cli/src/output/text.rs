@@ -1,5 +1,6 @@
 //! What a person reads.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use seaworthy::context::Compacted;
 use seaworthy::event::{Decision, Event, FailedTry, Resolution, WaitReason};
 use seaworthy::log::Loaded;
 use seaworthy::replay::Recall;
+use seaworthy::servers::ToolsListed;
 use serde_json::Value;
 
 use super::json::{Listed, Open, Run};
@@ -167,11 +169,40 @@ pub(crate) fn tries(failed: &[FailedTry]) -> String {
     format!("after {}", all.join(", "))
 }
 
+/// Which tools of servers a run has, in short.
+pub(crate) fn served(listed: &ToolsListed) -> String {
+    let catalogue = &listed.catalogue;
+    let mut servers: BTreeMap<&str, usize> = BTreeMap::new();
+    for tool in catalogue.tools.values() {
+        let count = servers.entry(tool.server.as_str()).or_default();
+        *count = count.saturating_add(1);
+    }
+    let each = servers
+        .iter()
+        .map(|(server, count)| format!("{count} of {server}"));
+    let mut text = format!("tools: {}", each.collect::<Vec<_>>().join(", "));
+    if !catalogue.left_out.is_empty() {
+        text.push_str(&format!("; {} cannot be used", catalogue.left_out.len()));
+    }
+    if let Some(from) = listed.from {
+        text.push_str(&format!("; from record {from}"));
+    }
+    text
+}
+
 fn about(event: &Event) -> String {
     let text = match event {
         Event::RunSubmitted(run) => format!("agent {}, input {}", run.agent, message(&run.input)),
         Event::AttemptStarted { worker, .. } => format!("by {worker}"),
         Event::SessionLoaded { through } => format!("through {through}"),
+        Event::ToolsListed(listed) => served(listed),
+        Event::ToolChanged(now) => format!(
+            "{} of {} is {} now: {}",
+            now.remote,
+            now.server,
+            now.digest,
+            message(&now.description)
+        ),
         Event::ModelCalled(called) => {
             let asks = called.message.tool_calls().count();
             let said = message(&called.message.text());

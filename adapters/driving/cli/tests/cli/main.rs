@@ -21,6 +21,7 @@ mod on_postgres;
 mod on_restate;
 mod outcome;
 mod replay;
+mod servers;
 mod small_model;
 mod support;
 mod workers;

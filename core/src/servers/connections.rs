@@ -1,0 +1,271 @@
+//! The connections of one run to its servers, while one turn holds it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared, join_all};
+use seaworthy_ports::mcp::{Mcp, McpError, McpSession};
+use seaworthy_ports::{ServerAlias, ToolName};
+
+use super::catalogue::{Catalogue, LeftOut, MAX_CATALOGUE_BYTES, MAX_TOOLS, ServedTool};
+use super::reach::{Place, Unreachable, server};
+use crate::descriptor::{ServerSpec, ServerTools};
+use crate::stack::{Ports, Secrets};
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// It cannot be tried from here.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+    /// It was tried.
+    #[error("the server {alias} cannot be used: {error}")]
+    Mcp {
+        /// The server.
+        alias: ServerAlias,
+        /// Why.
+        error: McpError,
+    },
+    /// The descriptor has no such server.
+    #[error("the descriptor has no server {0}")]
+    Unknown(ServerAlias),
+}
+
+/// Why a run does not get its tools.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// A server cannot be asked.
+    #[error(transparent)]
+    Connect(Arc<ConnectError>),
+    /// An agent lists a tool that its server does not have.
+    #[error("the server {server} has no tool {tool:?}, which the agent lists; it has: {has}")]
+    NoTool {
+        /// The server.
+        server: ServerAlias,
+        /// The tool.
+        tool: String,
+        /// What it has, in short.
+        has: String,
+    },
+    /// An agent lists a tool that nobody can have.
+    #[error(
+        "the tool {tool:?} of the server {server}, which the agent lists, cannot be used: {why}"
+    )]
+    Unusable {
+        /// The server.
+        server: ServerAlias,
+        /// The tool.
+        tool: String,
+        /// Why.
+        why: String,
+    },
+    /// There are too many, or too large ones.
+    #[error(
+        "the servers offer {tools} tools of {bytes} bytes; a run has at most {MAX_TOOLS} of {MAX_CATALOGUE_BYTES} bytes: list \
+         them one by one, or name those that are wanted in `allow`"
+    )]
+    TooMany {
+        /// How many.
+        tools: usize,
+        /// Of how many bytes together.
+        bytes: usize,
+    },
+}
+
+type Opened = Result<Arc<dyn McpSession>, Arc<ConnectError>>;
+type Opening = Shared<BoxFuture<'static, Opened>>;
+
+/// Connections to the servers of a descriptor, each made when it is first needed. Dropping them ends servers that are
+/// processes at once.
+pub struct Connections {
+    mcp: Arc<dyn Mcp>,
+    secrets: Arc<dyn Secrets>,
+    servers: BTreeMap<ServerAlias, ServerSpec>,
+    place: Place,
+    open: Mutex<BTreeMap<ServerAlias, Opening>>,
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let aliases: Vec<&str> = self.servers.keys().map(ServerAlias::as_str).collect();
+        write!(f, "Connections({})", aliases.join(", "))
+    }
+}
+
+impl Connections {
+    /// No connection yet.
+    #[must_use]
+    pub fn new(
+        mcp: Arc<dyn Mcp>,
+        secrets: Arc<dyn Secrets>,
+        servers: BTreeMap<ServerAlias, ServerSpec>,
+        place: Place,
+    ) -> Self {
+        Self {
+            mcp,
+            secrets,
+            servers,
+            place,
+            open: Mutex::default(),
+        }
+    }
+
+    /// The same from the ports of a stack.
+    #[must_use]
+    pub fn on(ports: &Ports, servers: BTreeMap<ServerAlias, ServerSpec>, place: Place) -> Self {
+        Self::new(
+            Arc::clone(&ports.mcp),
+            Arc::clone(&ports.secrets),
+            servers,
+            place,
+        )
+    }
+
+    fn opening(&self) -> MutexGuard<'_, BTreeMap<ServerAlias, Opening>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session with the server. Whoever asks while it is being made waits for the same one; one that could not be made
+    /// is tried again by whoever asks next. Dropping the future leaves the connection to the others, or to who asks next.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`].
+    pub async fn session(&self, alias: &ServerAlias) -> Opened {
+        let opening = {
+            let mut open = self.opening();
+            match open.get(alias) {
+                Some(opening) => opening.clone(),
+                None => {
+                    let opening = self.connect(alias).shared();
+                    open.insert(alias.clone(), opening.clone());
+                    opening
+                }
+            }
+        };
+        let opened = opening.clone().await;
+        if opened.is_err() {
+            let mut open = self.opening();
+            if open
+                .get(alias)
+                .is_some_and(|current| current.ptr_eq(&opening))
+            {
+                open.remove(alias);
+            }
+        }
+        opened
+    }
+
+    fn connect(&self, alias: &ServerAlias) -> BoxFuture<'static, Opened> {
+        let known = self
+            .servers
+            .get(alias)
+            .ok_or_else(|| ConnectError::Unknown(alias.clone()))
+            .and_then(|spec| Ok(server(alias, spec, &self.place, &*self.secrets)?));
+        let mcp = Arc::clone(&self.mcp);
+        let alias = alias.clone();
+        async move {
+            mcp.connect(known.map_err(Arc::new)?)
+                .await
+                .map_err(|error| Arc::new(ConnectError::Mcp { alias, error }))
+        }
+        .boxed()
+    }
+
+    /// The tools that an agent with these picks gets.
+    ///
+    /// # Errors
+    ///
+    /// [`ListError`] for the first server or tool that cannot be had.
+    pub async fn list(&self, picks: &[ServerTools]) -> Result<Catalogue, ListError> {
+        let aliases: BTreeSet<&ServerAlias> = picks.iter().map(|pick| &pick.server).collect();
+        let offers = join_all(aliases.into_iter().map(async |alias| {
+            let session = self.session(alias).await?;
+            let tools = session.tools().await.map_err(|error| {
+                let alias = alias.clone();
+                Arc::new(ConnectError::Mcp { alias, error })
+            })?;
+            Ok::<_, Arc<ConnectError>>((alias, tools))
+        }))
+        .await;
+        let mut chosen: BTreeMap<ToolName, ServedTool> = BTreeMap::new();
+        let mut left_out = Vec::new();
+        for offer in offers {
+            let (alias, tools) = offer.map_err(ListError::Connect)?;
+            let Some(spec) = self.servers.get(alias) else {
+                continue;
+            };
+            let of_server = || picks.iter().filter(|pick| pick.server == *alias);
+            let wants_all = of_server().any(|pick| pick.tool.is_none());
+            for pick in of_server() {
+                let Some(wanted) = &pick.tool else { continue };
+                if !tools.iter().any(|tool| tool.remote == *wanted) {
+                    let names: Vec<&str> = tools.iter().map(|tool| tool.remote.as_str()).collect();
+                    return Err(ListError::NoTool {
+                        server: alias.clone(),
+                        tool: wanted.clone(),
+                        has: names.join(", ").chars().take(1000).collect(),
+                    });
+                }
+            }
+            for tool in tools.iter() {
+                let is_named = of_server().any(|pick| pick.tool.as_ref() == Some(&tool.remote));
+                if !spec.allows(&tool.remote) || !(wants_all || is_named) {
+                    continue;
+                }
+                let served = ServedTool::of(alias, tool);
+                match served.fault() {
+                    None => {
+                        chosen.insert(served.name.clone(), served);
+                    }
+                    Some(why) if is_named => {
+                        return Err(ListError::Unusable {
+                            server: alias.clone(),
+                            tool: served.remote,
+                            why,
+                        });
+                    }
+                    Some(why) => left_out.push(LeftOut {
+                        remote: served.remote.chars().take(200).collect(),
+                        server: alias.clone(),
+                        why,
+                    }),
+                }
+            }
+        }
+        left_out.truncate(MAX_TOOLS);
+        let bytes = chosen.values().map(size).sum();
+        if chosen.len() > MAX_TOOLS || bytes > MAX_CATALOGUE_BYTES {
+            return Err(ListError::TooMany {
+                tools: chosen.len(),
+                bytes,
+            });
+        }
+        Ok(Catalogue::new(chosen, left_out))
+    }
+
+    /// Ends all connections: servers that are processes are asked to go, then made to. Dropping the future makes them.
+    pub async fn close(&self) {
+        let open = std::mem::take(&mut *self.opening());
+        let closing = open.into_values().filter_map(|opening| {
+            let session = opening.peek()?.as_ref().ok().map(Arc::clone)?;
+            Some(async move {
+                // It is over either way.
+                let _closed = session.close().await;
+            })
+        });
+        join_all(closing).await;
+    }
+}
+
+/// About how many bytes of a log a tool takes.
+fn size(tool: &ServedTool) -> usize {
+    let schema = |schema: &serde_json::Value| schema.to_string().len();
+    tool.description
+        .len()
+        .saturating_add(schema(&tool.input_schema))
+        .saturating_add(tool.output_schema.as_ref().map_or(0, schema))
+        .saturating_add(512)
+}

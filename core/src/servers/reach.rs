@@ -1,0 +1,117 @@
+//! How a server of a descriptor is reached from here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use seaworthy_ports::mcp::{Authorization, Endpoint, McpServer, StdioCommand, Transport};
+use seaworthy_ports::{Secret, ServerAlias};
+
+use crate::descriptor::{EnvValue, ServerAuth, ServerSpec, ServerTransport};
+use crate::stack::Secrets;
+use crate::tool::resolve;
+
+/// Where servers that are processes run.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The directory they work in, absolute.
+    pub workspace: PathBuf,
+    /// The directory that their programs are relative to, absolute.
+    pub base_dir: PathBuf,
+    /// Their environment, below what the descriptor says.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// A secret that a server takes is not here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the server {alias} takes the secret {name}, which is not there; set the environment variable {name}"
+)]
+pub struct MissingSecret {
+    /// The server.
+    pub alias: ServerAlias,
+    /// The secret.
+    pub name: String,
+}
+
+/// A server cannot be reached from here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    /// Elsewhere it may be.
+    #[error(transparent)]
+    Secret(#[from] MissingSecret),
+    /// Its program cannot be named.
+    #[error("the server {0} cannot be started: {1}")]
+    Program(ServerAlias, String),
+}
+
+/// How to connect to `spec`, which the descriptor calls `alias`. No I/O.
+///
+/// # Errors
+///
+/// [`Unreachable`] with what is missing.
+pub fn server(
+    alias: &ServerAlias,
+    spec: &ServerSpec,
+    place: &Place,
+    secrets: &dyn Secrets,
+) -> Result<McpServer, Unreachable> {
+    let secret = |name: &str| {
+        secrets.find(name).ok_or_else(|| MissingSecret {
+            alias: alias.clone(),
+            name: name.to_owned(),
+        })
+    };
+    let transport = match &spec.transport {
+        ServerTransport::Stdio { command, env } => {
+            let argv = resolve(&place.base_dir, command)
+                .map_err(|why| Unreachable::Program(alias.clone(), why))?;
+            let mut all: BTreeMap<String, Secret> = place
+                .environment
+                .iter()
+                .map(|(name, value)| (name.clone(), Secret::new(value.clone())))
+                .collect();
+            for (name, value) in env {
+                let value = match value {
+                    EnvValue::Text(text) => Secret::new(text.clone()),
+                    EnvValue::Secret(name) => secret(name)?,
+                };
+                all.insert(name.clone(), value);
+            }
+            Transport::Stdio(StdioCommand {
+                argv,
+                cwd: place.workspace.clone(),
+                env: all,
+                sandbox: None,
+            })
+        }
+        ServerTransport::Http { url, headers, auth } => {
+            let authorization = match auth {
+                None => Authorization::None,
+                Some(ServerAuth::Bearer { secret: name }) => Authorization::Bearer(secret(name)?),
+                Some(ServerAuth::ApiKey {
+                    header,
+                    secret: name,
+                }) => Authorization::ApiKey {
+                    header: header.clone(),
+                    value: secret(name)?,
+                },
+                Some(ServerAuth::Basic { user, secret: name }) => Authorization::Basic {
+                    user: user.clone(),
+                    password: secret(name)?,
+                },
+            };
+            Transport::StreamableHttp(Endpoint {
+                url: url.clone(),
+                authorization,
+                headers: headers.clone(),
+            })
+        }
+    };
+    Ok(McpServer {
+        alias: alias.clone(),
+        transport,
+        connect_timeout: spec.connect_timeout,
+        request_timeout: spec.connect_timeout,
+        host: None,
+    })
+}

@@ -1,0 +1,221 @@
+//! The section `mcp_servers`: what it becomes, and what is wrong with it.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking, helpers too"
+)]
+
+use std::time::Duration;
+
+use seaworthy_core::descriptor::{
+    Descriptor, DescriptorErrors, EnvValue, Materialised, ServerAuth, ServerTransport, codes,
+};
+use seaworthy_core::tool::{ApprovalRule, Risk, SideEffect};
+use seaworthy_ports::mcp::Hints;
+
+const TEXT: &str = r#"
+version: seaworthy.agent_graph.v1
+metadata: { name: helper }
+runtime: { entry_agent: helper }
+models:
+  main: { provider: openai, model: gpt-5-mini }
+mcp_servers:
+  files:
+    command: [./server, "", .]
+    env: { MODE: plain, EMPTY: "", API_TOKEN: { secret: FILES_TOKEN } }
+    risk: medium
+    timeout: 5s
+    tools:
+      read.all: { side_effect: read_only, risk: low }
+      drop: { approval: required, timeout: 1m }
+  tickets:
+    url: https://tickets.example/mcp?v=1
+    headers: { X-Team: blue }
+    auth: { type: api_key, header: x-api-key, secret: TICKETS_KEY }
+    allow: [search, comment]
+    deny: [comment]
+    connect_timeout: 2s
+agents:
+  helper:
+    instructions: Help.
+    model: main
+    tools: [list, "files.*", files.read.all, tickets.search]
+    parameters: { tool_choice: { tool: tickets__search } }
+"#;
+
+fn parsed(text: &str) -> Result<Materialised, DescriptorErrors> {
+    Descriptor::parse(text, "agent.yaml")?.materialise(|_path| Err("no files".to_owned()))
+}
+
+/// The one problem of [`TEXT`] with `from` replaced by `to`.
+fn broken(from: &str, to: &str) -> (&'static str, String) {
+    assert_eq!(TEXT.matches(from).count(), 1, "{from:?}");
+    let errors = parsed(&TEXT.replace(from, to)).unwrap_err();
+    let [error] = errors.as_slice() else {
+        panic!("{errors}");
+    };
+    (error.code, error.message.clone())
+}
+
+#[test]
+fn everything_is_in_it() {
+    let form = parsed(TEXT).unwrap();
+    let files = &form.mcp_servers["files"];
+    let ServerTransport::Stdio { command, env } = &files.transport else {
+        panic!("it is a process");
+    };
+    assert_eq!(command, &["./server", "", "."]);
+    assert_eq!(env["API_TOKEN"], EnvValue::Secret("FILES_TOKEN".to_owned()));
+    assert_eq!(env["EMPTY"], EnvValue::Text(String::new()));
+    assert_eq!(files.secrets().collect::<Vec<_>>(), ["FILES_TOKEN"]);
+    let tickets = &form.mcp_servers["tickets"];
+    let ServerTransport::Http { headers, auth, .. } = &tickets.transport else {
+        panic!("it is at an address");
+    };
+    assert_eq!(headers["x-team"], "blue");
+    assert!(matches!(auth, Some(ServerAuth::ApiKey { secret, .. }) if secret == "TICKETS_KEY"));
+    assert!(tickets.allows("search") && !tickets.allows("comment") && !tickets.allows("delete"));
+    assert_eq!(tickets.connect_timeout, Duration::from_secs(2));
+    let agent = form.entry().unwrap();
+    let picks: Vec<(&str, Option<&str>)> = agent
+        .server_tools
+        .iter()
+        .map(|pick| (pick.server.as_str(), pick.tool.as_deref()))
+        .collect();
+    assert_eq!(
+        picks,
+        [
+            ("files", None),
+            ("files", Some("read.all")),
+            ("tickets", Some("search"))
+        ]
+    );
+    assert_eq!(agent.tools.len(), 1);
+}
+
+#[test]
+fn a_tool_is_treated_as_it_is_written_then_as_its_server_then_most_carefully() {
+    let form = parsed(TEXT).unwrap();
+    let of = |server: &str, tool: &str| form.mcp_servers[server].settings(tool, Hints::default());
+    let read = of("files", "read.all");
+    assert_eq!(
+        (read.side_effect, read.risk),
+        (SideEffect::ReadOnly, Risk::Low)
+    );
+    assert_eq!(read.timeout, Duration::from_secs(5));
+    let drop = of("files", "drop");
+    assert_eq!(drop.approval, ApprovalRule::Required);
+    assert_eq!(
+        (drop.risk, drop.timeout),
+        (Risk::Medium, Duration::from_secs(60))
+    );
+    let unsaid = of("tickets", "search");
+    assert_eq!(unsaid.side_effect, SideEffect::NonIdempotent);
+    assert_eq!(
+        (unsaid.risk, unsaid.approval),
+        (Risk::High, ApprovalRule::Required)
+    );
+}
+
+#[test]
+fn it_reads_as_it_was_written_to_a_log() {
+    let form = parsed(TEXT).unwrap();
+    let value = serde_json::to_value(&form).unwrap();
+    let again: Materialised = serde_json::from_value(value).unwrap();
+    assert_eq!(again, form);
+    assert_eq!(again.digest(), form.digest());
+}
+
+#[test]
+fn a_descriptor_without_servers_has_the_digest_that_it_always_had() {
+    let (before, rest) = TEXT.split_once("mcp_servers:").unwrap();
+    let (_, after) = rest.split_once("agents:").unwrap();
+    let text = format!("{before}agents:{after}")
+        .replace(r#", "files.*", files.read.all, tickets.search"#, "")
+        .replace(
+            "    parameters: { tool_choice: { tool: tickets__search } }\n",
+            "",
+        );
+    let value = serde_json::to_value(parsed(&text).unwrap()).unwrap();
+    assert!(value.get("mcp_servers").is_none());
+    assert!(value["agents"]["helper"].get("server_tools").is_none());
+}
+
+#[test]
+fn every_mistake_is_named() {
+    let cases = [
+        ("  files:\n", "  Files:\n", codes::INVALID_NAME),
+        (
+            "./server, \"\", .]",
+            "./server, \"\", .]\n    url: https://a.example",
+            codes::INVALID_VALUE,
+        ),
+        (
+            "    url: https://tickets.example/mcp?v=1\n",
+            "",
+            codes::MISSING_KEY,
+        ),
+        (
+            "    headers: { X-Team: blue }",
+            "    header: { X-Team: blue }",
+            codes::UNKNOWN_KEY,
+        ),
+        (
+            "https://tickets.example/mcp?v=1",
+            "ftp://tickets.example",
+            codes::INVALID_VALUE,
+        ),
+        ("type: api_key", "type: api-key", codes::INVALID_VALUE),
+        ("risk: medium", "risk: some", codes::INVALID_VALUE),
+        ("timeout: 5s", "timeout: 5", codes::INVALID_DURATION),
+        (
+            "deny: [comment]",
+            "deny: [comment, comment]",
+            codes::DUPLICATE_NAME,
+        ),
+        ("tickets.search]", "tickets.comment]", codes::INVALID_VALUE),
+        ("files.read.all, ", "filse.read, ", codes::UNKNOWN_NAME),
+        ("files.read.all, ", "\"files.*\", ", codes::DUPLICATE_NAME),
+        (
+            "tool: tickets__search",
+            "tool: tickets__serch",
+            codes::UNKNOWN_NAME,
+        ),
+        (
+            "mcp_servers:\n",
+            "tools:\n  files__x: { builtin: list }\nmcp_servers:\n",
+            codes::RESERVED_NAME,
+        ),
+    ];
+    for (from, to, code) in cases {
+        // An alias that is none is reported where agents use it, too, or not at all.
+        let errors = parsed(&TEXT.replacen(from, to, 1)).unwrap_err();
+        let first = &errors.as_slice()[0];
+        assert_eq!(first.code, code, "{to}: {errors}");
+    }
+}
+
+#[test]
+fn a_credential_is_neither_taken_nor_quoted() {
+    let canary = "sk-canary-1";
+    let cases = [
+        ("MODE: plain", format!("OPENAI_API_KEY: {canary}")),
+        ("secret: FILES_TOKEN", format!("secret: {canary}")),
+        ("secret: TICKETS_KEY", format!("secret: {canary}")),
+        ("X-Team: blue", format!("Authorization: {canary}")),
+        ("X-Team: blue", format!("X-Api-Key: {canary}")),
+        (
+            "https://tickets.example/mcp?v=1",
+            format!("https://me:{canary}@tickets.example"),
+        ),
+    ];
+    for (from, to) in cases {
+        let (code, message) = broken(from, &to);
+        assert!(
+            [codes::INVALID_VALUE, codes::INVALID_NAME].contains(&code),
+            "{to}: {code}"
+        );
+        assert!(!message.contains(canary), "{message}");
+    }
+}

@@ -1,0 +1,100 @@
+//! What a log has of the tools of servers: how it is written, and what it comes to.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, helpers too")]
+
+use std::collections::BTreeMap;
+
+use seaworthy_core::event::Event;
+use seaworthy_core::record;
+use seaworthy_core::servers::{Catalogue, LeftOut, ServedTool, ToolsListed};
+use seaworthy_ports::mcp::{Hints, McpTool, tool_name};
+use seaworthy_ports::state_store::Seq;
+use seaworthy_ports::{Digest, ServerAlias};
+use serde_json::{Value, json};
+
+fn served(description: &str) -> ServedTool {
+    let alias = ServerAlias::new("files").unwrap();
+    let tool = McpTool {
+        name: tool_name(&alias, "read").unwrap(),
+        remote: "read".to_owned(),
+        title: None,
+        description: description.to_owned(),
+        input_schema: json!({"type": "object"}),
+        output_schema: None,
+        hints: Hints {
+            read_only: Some(true),
+            ..Hints::default()
+        },
+    };
+    ServedTool::of(&alias, &tool)
+}
+
+fn listed() -> Event {
+    let tool = served("Reads.");
+    let tools = BTreeMap::from([(tool.name.clone(), tool)]);
+    let left_out = vec![LeftOut {
+        remote: "odd".to_owned(),
+        server: ServerAlias::new("files").unwrap(),
+        why: "its schema is none".to_owned(),
+    }];
+    Event::ToolsListed(Box::new(ToolsListed {
+        catalogue: Catalogue::new(tools, left_out),
+        from: Some(Seq(4)),
+    }))
+}
+
+fn data(event: &Event) -> (String, Value) {
+    let (name, data) = record::data_of(event).unwrap();
+    let again: Event = serde_json::from_value(json!({"type": name, "data": data})).unwrap();
+    assert_eq!(&again, event);
+    (name, data)
+}
+
+#[test]
+fn tools_are_written_as_they_were_in_the_first_version_that_had_them() {
+    let tool = json!({
+        "description": "Reads.",
+        "digest": served("Reads.").digest,
+        "hints": {"read_only": true},
+        "input_schema": {"type": "object"},
+        "name": "files__read",
+        "remote": "read",
+        "server": "files",
+    });
+    let (name, listed) = data(&listed());
+    assert_eq!(name, "tools_listed");
+    let digest = listed["catalogue"]["digest"].clone();
+    let expected = json!({
+        "catalogue": {
+            "digest": digest,
+            "left_out": [{"remote": "odd", "server": "files", "why": "its schema is none"}],
+            "tools": {"files__read": tool},
+        },
+        "from": 4,
+    });
+    assert_eq!(listed, expected);
+    let (name, changed) = data(&Event::ToolChanged(Box::new(served("Reads."))));
+    assert_eq!((name.as_str(), changed), ("tool_changed", tool));
+}
+
+#[test]
+fn a_digest_is_of_everything_a_tool_is_and_nothing_else() {
+    let written = r#"{"description":"Reads.","hints":{"read_only":true},"input_schema":{"type":"object"},"name":"files__read","output_schema":null,"remote":"read","server":"files"}"#;
+    assert_eq!(served("Reads.").digest, Digest::of(written.as_bytes()));
+}
+
+#[test]
+fn an_approval_that_accepts_nothing_is_written_as_it_always_was() {
+    let call = seaworthy_ports::CallId::new("r.c1").unwrap();
+    let asked = |accepts| Event::ApprovalRequested {
+        accepts,
+        approval: call.clone(),
+        call: call.clone(),
+        proposal: Digest::of(b"proposal"),
+    };
+    let (_name, plain) = data(&asked(None));
+    assert!(plain.get("accepts").is_none());
+    let digest = Digest::of(b"now");
+    let (_name, accepting) = data(&asked(Some(digest)));
+    assert_eq!(accepting["accepts"], json!(digest));
+}
