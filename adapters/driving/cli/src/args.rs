@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+use crate::commands::mcp::McpArgs;
 use crate::error::Exit;
 
 const EXIT_CODES: &str = "Exit codes:
@@ -107,6 +108,8 @@ pub(crate) enum Command {
     Doctor,
     /// List the models of an agent: what is known of them, and whether they can be reached
     Models(ModelsArgs),
+    /// Serve agents to clients of the Model Context Protocol
+    Mcp(McpArgs),
     /// Write a starter agent into a new folder
     Init(InitArgs),
     /// Try every clause of a port on the adapter that a store stands for, without touching what is there

@@ -39,7 +39,9 @@ pub(crate) fn get(
         return Err(invalid(format!("the prompt takes `{INPUT}`, a text")));
     };
     if let Some(unknown) = given.keys().next() {
-        return Err(invalid(format!("the prompt takes `{INPUT}` alone, not {unknown:?}")));
+        return Err(invalid(format!(
+            "the prompt takes `{INPUT}` alone, not {unknown:?}"
+        )));
     }
     let input = arguments::input(input).map_err(|error| invalid(error.to_string()))?;
     Ok(GetPromptResult::new(vec![

@@ -233,7 +233,10 @@ fn open(view: &View) -> Vec<Open> {
             if arguments.is_some() {
                 room = room.saturating_sub(size);
             }
-            let id = call.approval.as_ref().map_or(&proposal.call, |asked| &asked.id);
+            let id = call
+                .approval
+                .as_ref()
+                .map_or(&proposal.call, |asked| &asked.id);
             Open {
                 approval_id: id.to_string(),
                 tool: proposal.tool.clone(),

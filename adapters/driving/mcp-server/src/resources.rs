@@ -204,7 +204,8 @@ fn wrong_digest(error: seaworthy_core::log::LogError, after: Link) -> Failure {
             source: RecordError::Broken { seq, .. },
             ..
         } if after.digest.is_some() && seq == after.seq.next() => {
-            let why = "`after` names no record of this run; begin without it, or with its number alone";
+            let why =
+                "`after` names no record of this run; begin without it, or with its number alone";
             InvalidArguments(why.to_owned()).into()
         }
         error => seaworthy_core::harness::HarnessError::Log(error).into(),
@@ -245,11 +246,8 @@ fn resource(head: &Head) -> Option<Resource> {
 
 /// Where a page of runs begins: at an agent, behind what the store calls a page.
 fn place(cursor: &str, agents: usize) -> Result<(usize, Option<PageToken>), InvalidArguments> {
-    let invalid = || {
-        InvalidArguments(
-            "this is no cursor of this server; list again without one".to_owned(),
-        )
-    };
+    let invalid =
+        || InvalidArguments("this is no cursor of this server; list again without one".to_owned());
     if cursor.len() > MAX_URI_BYTES {
         return Err(invalid());
     }

@@ -246,7 +246,9 @@ impl AgentServer {
         let run = arguments::run_id(&end.run_id)?;
         let reason = arguments::reason(end.reason)?;
         self.view(&run).await?;
-        self.harness().cancel(&run, &caller(context), reason).await?;
+        self.harness()
+            .cancel(&run, &caller(context), reason)
+            .await?;
         Ok(told(&self.view(&run).await?, false))
     }
 

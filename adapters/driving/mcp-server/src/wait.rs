@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use rmcp::service::RequestContext;
 use rmcp::RoleServer;
+use rmcp::service::RequestContext;
 use seaworthy_core::Harness;
 use seaworthy_core::event::WaitReason;
 use seaworthy_core::harness::{HarnessError, View};

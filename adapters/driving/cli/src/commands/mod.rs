@@ -10,6 +10,8 @@ mod decide;
 mod doctor;
 mod events;
 mod init;
+pub(crate) mod mcp;
+mod mcp_serve;
 mod migrate;
 mod models;
 mod queues;
@@ -156,6 +158,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Cli
         Command::Migrate => migrate::migrate(context).await,
         Command::Doctor => doctor::doctor(context).await,
         Command::Models(args) => models::models(context, &args).await,
+        Command::Mcp(args) => Box::pin(mcp::mcp(context, args)).await,
         Command::Init(args) => init::init(context, &args),
         #[cfg(feature = "conform")]
         Command::Conform(args) => Box::pin(conform::conform(context, &args)).await,

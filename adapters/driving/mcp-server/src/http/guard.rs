@@ -208,8 +208,7 @@ fn digest(token: &Secret) -> Result<[u8; 32], InvalidToken> {
     if token.len() < MIN_TOKEN_BYTES {
         return Err(InvalidToken::Short);
     }
-    let is_speakable =
-        |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    let is_speakable = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
     if !token.iter().all(is_speakable) {
         return Err(InvalidToken::Unspeakable);
     }
