@@ -115,7 +115,7 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// List the models of an agent: what is known of them, and whether they can be reached
     Models(ModelsArgs),
-    /// Look at servers of the Model Context Protocol: their tools and resources
+    /// Look at servers of the Model Context Protocol, or serve agents to its clients
     Mcp(McpArgs),
     /// Write a starter agent into a new folder
     Init(InitArgs),

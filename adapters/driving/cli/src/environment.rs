@@ -108,3 +108,11 @@ impl Environment {
         }
     }
 }
+
+/// The secret in a variable that was named on the command line; `None`: there is none.
+pub(crate) fn secret(variable: &str) -> Option<Secret> {
+    std::env::var(variable)
+        .ok()
+        .filter(|value| !value.is_empty())
+        .map(Secret::new)
+}

@@ -1,4 +1,4 @@
-//! `mcp`: looks at the servers of a descriptor without a run.
+//! `mcp`: looks at the servers of a descriptor without a run, and serves agents to others.
 
 mod call;
 mod resources;
@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::Context;
+use super::mcp_serve::{McpServeArgs, serve};
 use crate::error::{CliError, Exit};
 
 pub(super) use servers::{Looked, look_at};
@@ -28,6 +29,8 @@ enum McpCommand {
     Call(CallArgs),
     /// List the resources of an agent's servers, or read one
     Resources(ResourcesArgs),
+    /// Serve agents as tools, to one client on standard input and output or to many over HTTP, and advance their runs
+    Serve(McpServeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -71,5 +74,6 @@ pub(super) async fn mcp(context: &Context, args: McpArgs) -> Result<Exit, CliErr
         McpCommand::Tools(args) => tools::tools(context, &args).await,
         McpCommand::Call(args) => call::call(context, &args).await,
         McpCommand::Resources(args) => resources::resources(context, &args).await,
+        McpCommand::Serve(args) => Box::pin(serve(context, args)).await,
     }
 }

@@ -13,6 +13,7 @@ mod events;
 mod handlers;
 mod init;
 pub(crate) mod mcp;
+mod mcp_serve;
 mod migrate;
 mod models;
 mod queues;

@@ -14,6 +14,7 @@ mod chat;
 mod conform;
 mod crash;
 mod decisions;
+mod mcp_serve;
 mod models;
 mod observed;
 mod on_postgres;

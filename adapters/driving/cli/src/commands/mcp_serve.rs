@@ -1,0 +1,243 @@
+//! `mcp serve`: agents for clients of the Model Context Protocol, and a worker for the runs they start.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
+
+use clap::Args;
+use seaworthy::harness::{DEFAULT_QUEUE, HarnessError};
+use seaworthy::ports::durable_runtime::{Scope, Worker};
+use seaworthy::ports::{Latch, QueueName, Secret};
+use seaworthy_mcp_server::http::{HttpServer, HttpSettings};
+use seaworthy_mcp_server::{AgentServer, ServedAgent, ServerSettings, serve_stdio};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::{Context, id};
+use crate::descriptor::{load, utf8};
+use crate::drive::check_agent;
+use crate::environment::secret;
+use crate::error::{CliError, Exit};
+use crate::stack::Stack;
+use crate::stop::Stop;
+
+/// How long live turns may take once a client on standard input has gone: it will not wait for long.
+const STDIO_DRAIN: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Args)]
+pub(super) struct McpServeArgs {
+    /// The agents' descriptors: each is a tool, called like the agent
+    #[arg(value_name = "AGENT.yaml", required = true)]
+    agents: Vec<PathBuf>,
+    /// Serve streamable HTTP at this address and /mcp, such as 127.0.0.1:8700 or 8700 [default: one client on standard
+    /// input and output]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    http: Option<SocketAddr>,
+    /// The environment variable with the token that HTTP clients must show as a bearer token; needed where other machines
+    /// can reach the address
+    #[arg(long, value_name = "VARIABLE", requires = "http")]
+    token_env: Option<String>,
+    /// A further name that HTTP clients may use for this server, such as that of a proxy; may be repeated
+    #[arg(long, value_name = "HOST[:PORT]", requires = "http")]
+    allow_host: Vec<String>,
+    /// Let web pages of this origin call, such as https://app.example; may be repeated
+    #[arg(long, value_name = "ORIGIN", requires = "http")]
+    allow_origin: Vec<String>,
+    /// The queue of the runs that clients start, which this process serves [default: default]
+    #[arg(long, value_name = "NAME")]
+    queue: Option<String>,
+    /// How many runs to advance at once; 0: none, workers of the store do
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    concurrency: u16,
+    /// Offer no tools to approve or deny calls: approvals are then decided in a terminal
+    #[arg(long)]
+    no_approvals: bool,
+}
+
+/// An address, or a port of the loopback interface.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    text.parse().map_err(|_not_one| {
+        "it is no address; write IP:PORT, such as 127.0.0.1:8700, or a port".to_owned()
+    })
+}
+
+pub(super) async fn serve(context: &Context, args: McpServeArgs) -> Result<Exit, CliError> {
+    let stop = Stop::listen()?;
+    let agents = agents(&args)?;
+    let queue: Option<QueueName> = args.queue.as_deref().map(id).transpose()?;
+    let token = token(args.token_env.as_deref())?;
+    let workspace = utf8(&context.workspace()?, "the workspace")?;
+    let stack = context.create_lasting().await?;
+    // What is wrong with an agent is said now, not by each of its runs.
+    for agent in &agents {
+        check_agent(&stack, &agent.descriptor)?;
+    }
+    stack.observer.warn();
+    let served: Vec<&str> = agents
+        .iter()
+        .map(|agent| agent.descriptor.metadata.name.as_str())
+        .collect();
+    let about = format!("{}, runs in {}", served.join(", "), stack.store.url());
+    let mut settings = ServerSettings::new(workspace);
+    settings.queue.clone_from(&queue);
+    settings.decides = !args.no_approvals;
+    let harness = stack.harness.clone();
+    let server = AgentServer::new(harness, agents, settings, stop.latch.clone())
+        .map_err(|error| CliError::Usage(error.to_string()))?;
+    let (halt, halted) = Latch::new();
+    let worker = worker(&stack, queue, &args)?;
+    let speaking = async {
+        let spoken = match args.http {
+            Some(address) => {
+                let allowed = HttpSettings {
+                    token,
+                    hosts: args.allow_host,
+                    origins: args.allow_origin,
+                };
+                over_http(context, server, address, allowed, &about, &stop).await
+            }
+            None => over_stdio(context, server, &about, &stop).await,
+        };
+        // Without anybody to work for, live turns finish and the rest waits for the next process.
+        halt.set();
+        spoken
+    };
+    let done = Box::pin(work_while(&stack, worker, halted, speaking)).await;
+    stack.close().await;
+    done?;
+    // A server is there to be stopped, or left by its client: this is its success.
+    Ok(Exit::Succeeded)
+}
+
+fn agents(args: &McpServeArgs) -> Result<Vec<ServedAgent>, CliError> {
+    let mut agents = Vec::new();
+    for path in &args.agents {
+        let (descriptor, folder) = load(path, &[])?;
+        agents.push(ServedAgent {
+            descriptor,
+            base_dir: utf8(&folder, "the folder of the descriptor")?,
+        });
+    }
+    Ok(agents)
+}
+
+fn token(variable: Option<&str>) -> Result<Option<Secret>, CliError> {
+    let Some(variable) = variable else {
+        return Ok(None);
+    };
+    secret(variable).map(Some).ok_or_else(|| {
+        CliError::Usage(format!(
+            "--token-env: the environment has no {variable}, or nothing in it; set it to the token, not --token-env"
+        ))
+    })
+}
+
+fn worker(
+    stack: &Stack,
+    queue: Option<QueueName>,
+    args: &McpServeArgs,
+) -> Result<Option<Worker>, CliError> {
+    if args.concurrency == 0 {
+        return Ok(None);
+    }
+    let queue = match queue {
+        Some(queue) => queue,
+        None => id(DEFAULT_QUEUE)?,
+    };
+    let scope = Scope::Queues(BTreeSet::from([queue]));
+    let mut worker = stack.worker(scope, args.concurrency.into())?;
+    if args.http.is_none() {
+        worker.drain = STDIO_DRAIN;
+    }
+    Ok(Some(worker))
+}
+
+/// Advances runs until `speaking` is done and live turns are over. Where runs cannot be advanced, nobody is served either.
+async fn work_while(
+    stack: &Stack,
+    worker: Option<Worker>,
+    halted: Latch,
+    speaking: impl Future<Output = Result<(), CliError>>,
+) -> Result<(), CliError> {
+    let working = async {
+        match worker {
+            Some(worker) => stack.harness.serve(worker, halted).await.map(|_served| ()),
+            None => {
+                halted.wait().await;
+                Ok::<(), HarnessError>(())
+            }
+        }
+    };
+    let mut working = pin!(working);
+    let mut speaking = pin!(speaking);
+    tokio::select! {
+        spoken = &mut speaking => {
+            let worked = working.await;
+            spoken?;
+            Ok(worked?)
+        }
+        worked = &mut working => {
+            worked?;
+            speaking.await
+        }
+    }
+}
+
+async fn over_stdio(
+    context: &Context,
+    server: AgentServer,
+    about: &str,
+    stop: &Stop,
+) -> Result<(), CliError> {
+    context.output.note(&format!(
+        "serving {about} to a client on standard input and output"
+    ));
+    let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
+    serve_stdio(server, input, output, stop.latch.clone())
+        .await
+        .map_err(|error| CliError::Usage(error.to_string()))
+}
+
+async fn over_http(
+    context: &Context,
+    server: AgentServer,
+    address: SocketAddr,
+    allowed: HttpSettings,
+    about: &str,
+    stop: &Stop,
+) -> Result<(), CliError> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| CliError::io(format!("listen on {address}"), source))?;
+    let http = HttpServer::new(listener, allowed)
+        .map_err(|error| CliError::Usage(format!("--http: {error}")))?;
+    let url = http.url();
+    let output = context.output;
+    if output.json {
+        output.json(&json!({ "type": "listening", "url": url }))?;
+    }
+    output.note(&format!(
+        "serving {about} at {url}; Ctrl-C or SIGTERM stops"
+    ));
+    http.serve(server, stop.latch.clone()).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_alone_is_one_of_this_machine() {
+        let local: SocketAddr = "127.0.0.1:8700".parse().unwrap();
+        assert_eq!(address("8700"), Ok(local));
+        assert_eq!(address("127.0.0.1:8700"), Ok(local));
+        assert!(address("localhost:8700").is_err());
+        assert!(address("0.0.0.0").is_err());
+    }
+}
