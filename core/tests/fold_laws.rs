@@ -201,8 +201,8 @@ fn lawful(run: &mut Run, choices: &mut Choices) {
             run.model("said", &asked);
         }
         Step::Propose => propose(run, choices),
-        // The agent has no output schema.
-        Step::Reject(_) => {}
+        // The agent has no servers, and no output schema.
+        Step::ListTools | Step::Reject(_) => {}
         Step::Work(work) => {
             let one = choices.of(&work);
             work_on(run, &one, choices);

@@ -1,5 +1,7 @@
 //! A model provider in memory that plays what a scenario writes down, and the same with a bug.
 
+// Where it is, whoever names this file.
+#[path = "models/call.rs"]
 mod call;
 
 use std::fmt;

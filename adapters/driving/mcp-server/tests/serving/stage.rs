@@ -9,7 +9,7 @@ use rmcp::service::RunningService;
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::{RoleClient, ServiceExt as _};
-use seaworthy::descriptor::{Descriptor, ModelSpec};
+use seaworthy::descriptor::{Calling, Descriptor, ModelSpec};
 use seaworthy::driver::Settings;
 use seaworthy::harness::worker;
 use seaworthy::memory::{MemoryBlobStore, MemoryCheckpointStore, MemoryRuntime, MemoryStateStore};
@@ -17,7 +17,7 @@ use seaworthy::ports::clock::Clock;
 use seaworthy::ports::durable_runtime::Scope;
 use seaworthy::ports::{Latch, LatchSetter, Secret, WorkerId};
 use seaworthy::system::{SystemClock, SystemEntropy};
-use seaworthy::{Harness, Model, Models, NoModel, Ports};
+use seaworthy::{Harness, Model, Models, NoMcp, NoModel, NoSecrets, Ports};
 use seaworthy_fakes::{FakeModel, FakeSandbox, RanCommand, SilentObserver, Step};
 use seaworthy_mcp_server::http::{HttpServer, HttpSettings};
 use seaworthy_mcp_server::{AgentServer, ServedAgent, ServerSettings, serve_stdio};
@@ -66,7 +66,7 @@ pub(crate) fn agent(name: &str) -> ServedAgent {
 struct Only(Model);
 
 impl Models for Only {
-    fn find(&self, _spec: &ModelSpec) -> Result<Model, NoModel> {
+    fn find(&self, _spec: &ModelSpec, _calling: Calling) -> Result<Model, NoModel> {
         Ok(self.0.clone())
     }
 }
@@ -111,6 +111,8 @@ impl Stage {
             checkpoint_store: Arc::new(MemoryCheckpointStore::default()),
             sandbox: Arc::new(sandbox),
             models: Arc::new(Only(model)),
+            mcp: Arc::new(NoMcp),
+            secrets: Arc::new(NoSecrets),
             clock,
             entropy: Arc::new(SystemEntropy::new().unwrap()),
             observer: Arc::new(SilentObserver),
