@@ -108,6 +108,8 @@ fn a_run_goes_through_every_command_on_a_server() {
     assert_eq!(here.status("r"), "succeeded");
     assert_eq!(here.json(&["runs"])[0]["run_id"], "r");
     assert_eq!(here.json(&["verify", "r"])["ok"], true);
+    assert_eq!(here.run(&["replay", "r", "--run-id", "again"]).code, 0);
+    assert_eq!(here.json(&["compare", "r", "again"])["same"], true);
     let doctor = here.json(&["doctor"]);
     assert_eq!(doctor["adapters"][0]["id"], "postgres");
     assert_eq!(doctor["store"]["exists"], true);

