@@ -479,6 +479,14 @@ fn agent(
         None => Some(Listed::default()),
     };
     let parameters = match (fields.get("parameters"), &listed) {
+        // Which tools there are has been reported to be wrong.
+        (
+            Some(_),
+            Some(Listed {
+                lacks_some: true, ..
+            })
+            | None,
+        ) => None,
         (Some(node), Some(tools)) => {
             let names = tools.known();
             let nameable = Nameable {
@@ -487,8 +495,6 @@ fn agent(
             };
             parameters::of_agent(node, &fields.path("parameters"), nameable, reporter)
         }
-        // Which tools there are has been reported to be wrong.
-        (Some(_), None) => None,
         (None, _) => Some(Parameters::default()),
     };
     let aliases = models.map(|models| models.names.as_slice());
@@ -543,6 +549,8 @@ struct Listed {
     own: Vec<ToolName>,
     /// Those of servers.
     of_servers: Vec<ServerTools>,
+    /// Whether others were meant, or their server is not what it should be, which has been reported.
+    lacks_some: bool,
 }
 
 impl Listed {
@@ -581,20 +589,20 @@ fn tool_names(
     reporter: &mut Reporter<'_>,
 ) -> Option<Listed> {
     let tools = declared.tools;
-    let mut of_servers: Vec<ServerTools> = Vec::new();
+    let (mut of_servers, mut lacks_some) = (Vec::<ServerTools>::new(), false);
     let mut names: Vec<ToolName> = Vec::new();
     for node in sequence(node, path, "[list, read]", reporter)? {
         let Some(name) = text(node, path, reporter) else {
             continue;
         };
         if let Some(of_server) = name.split_once('.') {
-            if let Some(pick) = servers::pick(of_server, node, path, declared.servers, reporter) {
-                if of_servers.contains(&pick) {
+            match servers::pick(of_server, node, path, declared.servers, reporter) {
+                None => lacks_some = true,
+                Some(pick) if of_servers.contains(&pick) => {
                     let message = format!("`{path}` lists {} twice", listed(&[name]));
                     reporter.report(node.at, codes::DUPLICATE_NAME, message);
-                } else {
-                    of_servers.push(pick);
                 }
+                Some(pick) => of_servers.push(pick),
             }
             continue;
         }
@@ -624,5 +632,6 @@ fn tool_names(
     Some(Listed {
         own: names,
         of_servers,
+        lacks_some,
     })
 }

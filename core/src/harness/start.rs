@@ -97,17 +97,19 @@ impl Harness {
         if let Some(state) = &existing {
             same(&state.submitted, &submitted)?;
         }
-        if existing
-            .as_ref()
-            .is_none_or(|state| state.outcome.is_none())
-        {
-            let submit = Submit {
-                run: run.clone(),
-                session: submitted.session.clone(),
-                queue: queue_of(&submitted)?,
-                not_before: None,
-            };
-            let _new_or_existing: Submitted = self.ports.durable_runtime.submit(submit).await?;
+        match &existing {
+            Some(state) if state.outcome.is_some() => {}
+            // Whoever reopened it may have died before the runtime knew.
+            Some(state) if state.reopened > 0 => self.requeue_reopened(&run).await?,
+            Some(_) | None => {
+                let submit = Submit {
+                    run: run.clone(),
+                    session: submitted.session.clone(),
+                    queue: queue_of(&submitted)?,
+                    not_before: None,
+                };
+                let _new_or_existing: Submitted = self.ports.durable_runtime.submit(submit).await?;
+            }
         }
         Ok(Started {
             run,

@@ -19,7 +19,7 @@ use seaworthy_fakes::{
     FaultySandbox, McpFault, Notifications, RanCommand, SeededEntropy, TableModel, TableTurn,
 };
 use seaworthy_memory::{MemoryBlobStore, MemoryCheckpointStore, MemoryStateStore};
-use seaworthy_ports::durable_runtime::{DurableRuntime as _, Then};
+use seaworthy_ports::durable_runtime::{DurableRuntime as _, ScheduleState, Then};
 use seaworthy_ports::model_provider::{Message, ModelProvider};
 use seaworthy_ports::observer::Fact;
 use seaworthy_ports::sandbox::Exec;
@@ -680,14 +680,22 @@ impl Process {
     ///
     /// In words.
     pub async fn is_finished(&self) -> Result<bool, String> {
-        use seaworthy_ports::durable_runtime::ScheduleState;
+        Ok(self.schedule().await? == Some(ScheduleState::Finished))
+    }
+
+    /// What the runtime knows of the run; `None`: nothing.
+    ///
+    /// # Errors
+    ///
+    /// In words.
+    pub async fn schedule(&self) -> Result<Option<ScheduleState>, String> {
         let known = self
             .world
             .runtime
             .describe(&self.world.run)
             .await
             .map_err(|error| error.to_string())?;
-        Ok(known.is_some_and(|known| known.state == ScheduleState::Finished))
+        Ok(known.map(|known| known.state))
     }
 }
 
