@@ -66,11 +66,17 @@ impl FakeClock {
         locked(&self.0.sleepers).until.values().min().copied()
     }
 
-    /// Moves time on to the earliest instant that somebody sleeps for; `false`: nobody sleeps.
+    /// Moves time on to the next instant that somebody sleeps for; `false`: there is none. Who sleeps for an instant that
+    /// has come was woken then, and may have other things to do first.
     pub fn advance_to_next_wake(&self) -> bool {
-        let next = self.next_wake();
+        let now = self.now();
+        let next = {
+            let sleepers = locked(&self.0.sleepers);
+            let to_come = sleepers.until.values().filter(|until| **until > now);
+            to_come.min().copied()
+        };
         if let Some(next) = next {
-            self.advance(next.since(self.now()));
+            self.advance(next.since(now));
         }
         next.is_some()
     }
