@@ -31,7 +31,7 @@ pub use materialised::{
 };
 pub use model::{InvalidOverride, ModelOverride, ModelSpec};
 pub use schema::{MAX_OUTPUT_SCHEMA_BYTES, MAX_OUTPUT_SCHEMA_DEPTH};
-pub use server::{EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport};
+pub use server::{Asking, EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport};
 
 use error::{Position, Reporter};
 

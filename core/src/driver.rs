@@ -16,6 +16,7 @@ use seaworthy_ports::sandbox::{Kind as SandboxKind, Owner, Policy, SandboxSessio
 use seaworthy_ports::{BoxStream, Effect, Latch, Retry, RunId, SignalId, Timestamp, async_trait};
 
 use self::context::Conversation;
+use self::questions::Questions;
 use self::replayed::Replaying;
 use crate::agent::{Agent, Agents, NoAgent};
 use crate::event::{Event, WaitReason};
@@ -35,6 +36,7 @@ mod listing;
 mod model_call;
 mod model_try;
 mod observed;
+mod questions;
 mod replayed;
 mod reproduce;
 mod tool_call;
@@ -227,6 +229,8 @@ struct Held<'a> {
     sandbox: Option<Arc<dyn SandboxSession>>,
     /// The way to the agent's servers, once one is needed.
     servers: Option<Arc<Connections>>,
+    /// What the servers ask.
+    questions: Questions,
     /// Set when the turn ends, however it ends: what it started stops.
     cancel: Latch,
     _cancel_on_drop: CancelOnDrop,
@@ -304,6 +308,7 @@ impl<'a> Held<'a> {
             conversation: Conversation::after(before),
             sandbox: None,
             servers: None,
+            questions: Questions::default(),
             replaying: None,
             cancel,
             _cancel_on_drop: CancelOnDrop(setter),
@@ -464,6 +469,7 @@ impl<'a> Held<'a> {
         let waits = match reason {
             WaitReason::Approval => ParkReason::Approval,
             WaitReason::InDoubt => ParkReason::InDoubt,
+            WaitReason::Question => ParkReason::Question,
             WaitReason::ModelDeferred => ParkReason::Provider,
             WaitReason::ModelLimit => ParkReason::Limit,
         };
@@ -491,13 +497,7 @@ impl<'a> Held<'a> {
 
     /// The next signal; never, once there can be none.
     async fn mail(&mut self) -> Signal {
-        if self.mail_open {
-            if let Some(signal) = self.mail.next().await {
-                return signal;
-            }
-            self.mail_open = false;
-        }
-        std::future::pending().await
+        mail(&mut self.mail, &mut self.mail_open).await
     }
 
     /// Waits until then, and hears what arrives meanwhile.
@@ -559,6 +559,12 @@ impl<'a> Held<'a> {
                 })
                 .ok_or("the call is not in doubt")
             }
+            Some(Told::Answer {
+                call,
+                question,
+                reply,
+                by,
+            }) => return self.hear_answer(signal.id, call, question, reply, by).await,
             Some(Told::Look) => {
                 self.look().await?;
                 self.heard.push(signal.id);
@@ -620,4 +626,15 @@ impl<'a> Held<'a> {
             }
         }
     }
+}
+
+/// The next signal; never, once there can be none.
+async fn mail(mail: &mut BoxStream<'static, Signal>, is_open: &mut bool) -> Signal {
+    if *is_open {
+        if let Some(signal) = mail.next().await {
+            return signal;
+        }
+        *is_open = false;
+    }
+    std::future::pending().await
 }

@@ -12,7 +12,7 @@ use crate::context::{Compacted, NotCompacted};
 use crate::descriptor::Cost;
 use crate::files::AttachedFile;
 use crate::replay::{Deviated, ModelReplayed, Origin, ToolReplayed};
-use crate::servers::{ServedTool, ToolsListed};
+use crate::servers::{Question, Reply, Sample, ServedTool, ToolsListed};
 use crate::tool::{Risk, SideEffect};
 
 /// One thing that happened. Names are past tense; every released shape stays readable.
@@ -130,6 +130,27 @@ pub enum Event {
     },
     /// What became of the call was taken from the run that is replayed; it was not made.
     ToolReplayed(Box<ToolReplayed>),
+    /// The call's server wants to know something before it goes on. A call that may be repeated is called off for that, and
+    /// made again with the answer; another one goes on meanwhile.
+    QuestionAsked {
+        /// Which call.
+        call: CallId,
+        /// What it wants to know.
+        question: Box<Question>,
+    },
+    /// Somebody answered a question, once.
+    QuestionAnswered {
+        /// Who answered.
+        by: String,
+        /// Which call.
+        call: CallId,
+        /// The question, by its digest.
+        question: Digest,
+        /// The answer.
+        reply: Reply,
+    },
+    /// The model was called for a server.
+    QuestionSampled(Box<QuestionSampled>),
     /// Nobody knows whether the call happened.
     ToolInDoubt {
         /// Which call.
@@ -310,6 +331,27 @@ pub struct ToolProposed {
     pub tool: String,
 }
 
+/// What the model answered for a server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuestionSampled {
+    /// Which call.
+    pub call: CallId,
+    /// What it cost, where the model's alias has a price and the provider said what was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+    /// How long it took, tries that failed and delays included.
+    pub duration_ms: u64,
+    /// The adapter that was asked.
+    pub provider: String,
+    /// The question, by its digest.
+    pub question: Digest,
+    /// The answer.
+    pub sample: Sample,
+    /// What it used.
+    pub usage: Usage,
+}
+
 /// What policy says to a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -343,6 +385,8 @@ pub enum WaitReason {
     Approval,
     /// Somebody who knows what became of a call.
     InDoubt,
+    /// A person's answer to a question of a server.
+    Question,
     /// A time the model's provider named.
     ModelDeferred,
     /// A place among those that may call the model at once, or in the next minute.
@@ -378,6 +422,7 @@ impl WaitReason {
         match self {
             Self::Approval => "approval",
             Self::InDoubt => "in_doubt",
+            Self::Question => "question",
             Self::ModelDeferred => "model_deferred",
             Self::ModelLimit => "model_limit",
         }

@@ -1,5 +1,6 @@
 //! What applications call: start runs, look at them, answer them, end them.
 
+mod answer;
 mod serve;
 mod start;
 mod verify;
@@ -22,6 +23,7 @@ use crate::live::{OnDrop, Relay, Watch};
 use crate::log::{self, Loaded, LogError, Writer};
 use crate::record::{self, Link};
 use crate::replay::ReplayError;
+use crate::servers::InvalidReply;
 use crate::signal::Told;
 use crate::stack::Ports;
 use crate::state::{Call, CallStatus, Outcome, RunState, Status, call_run};
@@ -87,6 +89,9 @@ pub enum HarnessError {
     /// Others kept writing to the run.
     #[error("run {0} is being written to by others all the time; try again")]
     Contended(RunId),
+    /// What was said is no answer to the question.
+    #[error(transparent)]
+    Reply(#[from] InvalidReply),
     /// A file cannot be given to a run.
     #[error(transparent)]
     File(#[from] InvalidFile),
@@ -135,7 +140,7 @@ impl View {
     }
 }
 
-/// An approval somebody was asked for.
+/// A call that waits for a person: for an approval, or for the answer to a question.
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// The run that asks.
@@ -233,6 +238,17 @@ impl Harness {
         limit: NonZeroU32,
         page: Option<PageToken>,
     ) -> Result<Page<Asked>, HarnessError> {
+        let is_open = |call: &Call| call.status == CallStatus::AwaitingApproval;
+        self.asked(limit, page, is_open).await
+    }
+
+    /// One page of the calls that waiting runs have, as far as `is_wanted`.
+    async fn asked(
+        &self,
+        limit: NonZeroU32,
+        page: Option<PageToken>,
+        is_wanted: impl Fn(&Call) -> bool,
+    ) -> Result<Page<Asked>, HarnessError> {
         let waiting = Labels::from([("status".to_owned(), Status::Waiting.as_str().to_owned())]);
         let heads = self.runs(waiting, limit, page).await?;
         let mut items = Vec::new();
@@ -241,9 +257,7 @@ impl Harness {
             let Some(state) = log::load(&self.ports, &run).await? else {
                 continue;
             };
-            let open = state
-                .open_calls()
-                .filter(|call| call.status == CallStatus::AwaitingApproval);
+            let open = state.open_calls().filter(|call| is_wanted(call));
             items.extend(open.map(|call| Asked {
                 run: run.clone(),
                 call: call.clone(),

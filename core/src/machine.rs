@@ -162,6 +162,7 @@ fn wanted(call: &Call) -> Wanted {
             SideEffect::NonIdempotent => Wanted::Work(Work::Verify(id)),
         },
         CallStatus::InDoubt { .. } => Wanted::Wait(WaitReason::InDoubt),
+        CallStatus::AwaitingAnswer => Wanted::Wait(WaitReason::Question),
         CallStatus::Proposed
         | CallStatus::AwaitingApproval
         | CallStatus::Succeeded { .. }

@@ -6,6 +6,8 @@
 
 mod catalogue;
 mod connections;
+mod hearing;
+mod question;
 mod reach;
 mod result;
 mod tool;
@@ -15,6 +17,11 @@ pub use catalogue::{
     ServedHints, ServedTool, ToolsListed,
 };
 pub use connections::{ConnectError, Connections, ListError};
+pub(crate) use hearing::{Ask, Heard, Hearing, Known};
+pub use question::{
+    InvalidReply, MAX_ANSWER_SCHEMA_BYTES, MAX_CONVERSATION_BYTES, MAX_MESSAGE_BYTES, MAX_QUESTIONS,
+    MAX_REPLY_BYTES, Question, Reply, Said, Sample, Wants,
+};
 pub use reach::{MissingSecret, Place, Unreachable, server};
 pub use result::told;
 pub(crate) use tool::Served;

@@ -5,6 +5,7 @@ use seaworthy_ports::{CallId, Digest, InvalidId, SignalId};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Resolution;
+use crate::servers::Reply;
 
 /// A message to a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,13 +34,24 @@ pub enum Told {
         /// Who knows.
         by: String,
     },
+    /// A person answered a question of a server.
+    Answer {
+        /// The call that it was asked for.
+        call: CallId,
+        /// The question that the answer is for.
+        question: Digest,
+        /// The answer.
+        reply: Reply,
+        /// Who answered.
+        by: String,
+    },
     /// The log was ended by somebody else: look at it.
     Look,
 }
 
 impl Told {
     /// The signal that carries this. Its id makes the first answer the only one. `round` tells apart the times one call
-    /// was in doubt, or a run was reopened.
+    /// was in doubt, its questions, or the times a run was reopened.
     ///
     /// # Errors
     ///
@@ -48,6 +60,7 @@ impl Told {
         let id = match self {
             Self::Approval { approval, .. } => format!("approval:{approval}"),
             Self::Resolved { call, .. } => format!("resolved:{call}:{round}"),
+            Self::Answer { call, .. } => format!("answer:{call}:{round}"),
             Self::Look => format!("look:{round}"),
         };
         let payload = serde_json::to_vec(self).unwrap_or_default().into();

@@ -18,7 +18,10 @@ use crate::record::Link;
 use crate::servers::Catalogue;
 use crate::tool::SideEffect;
 
-pub use call::{Approval, ApprovalAnswer, Call, CallNumber, CallStatus, call_number, call_run};
+pub use call::{
+    Approval, ApprovalAnswer, AskedQuestion, Call, CallNumber, CallStatus, QuestionAnswer, call_number,
+    call_run,
+};
 
 /// What a run is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -313,7 +316,10 @@ impl RunState {
             | Event::ToolFailed { .. }
             | Event::ToolReplayed(_)
             | Event::ToolInDoubt { .. }
-            | Event::ToolResolved { .. } => self
+            | Event::ToolResolved { .. }
+            | Event::QuestionAsked { .. }
+            | Event::QuestionAnswered { .. }
+            | Event::QuestionSampled(_) => self
                 .call_changed(event, stamp.attempt)
                 .map_err(|why| refuse(&why))?,
         }
@@ -403,6 +409,7 @@ impl RunState {
                 status: CallStatus::Proposed,
                 approval: None,
                 doubts: 0,
+                questions: Vec::new(),
                 replayed: None,
             },
         );
@@ -417,7 +424,10 @@ impl RunState {
             | Event::ToolSucceeded { call, .. }
             | Event::ToolFailed { call, .. }
             | Event::ToolInDoubt { call, .. }
-            | Event::ToolResolved { call, .. } => call,
+            | Event::ToolResolved { call, .. }
+            | Event::QuestionAsked { call, .. }
+            | Event::QuestionAnswered { call, .. } => call,
+            Event::QuestionSampled(sampled) => &sampled.call,
             Event::ToolReplayed(replayed) => &replayed.call,
             // An approval has the id of its call.
             Event::ApprovalDecided { approval, .. } => approval,
@@ -428,6 +438,11 @@ impl RunState {
             .filter(|call| call.proposal.call == *id)
             .ok_or_else(|| format!("there is no call {id}"))?;
         let is_granted = matches!(event, Event::ApprovalDecided { granted: true, .. });
+        let is_start = matches!(event, Event::ToolStarted { .. });
+        let usage = match &event {
+            Event::QuestionSampled(sampled) => Some(sampled.usage),
+            _ => None,
+        };
         call.change(event, attempt)?;
         let accepted = call.approval.as_ref().and_then(|asked| asked.accepts);
         if let (true, Some(digest), Some(catalogue)) = (is_granted, accepted, &self.catalogue) {
@@ -436,8 +451,11 @@ impl RunState {
             self.catalogue = Some(Arc::new(accepted));
         }
         // A start alone is no progress: a call that kills its worker every time must be noticed.
-        if !matches!(call.status, CallStatus::Running { .. }) {
+        if !is_start {
             self.barren = 0;
+        }
+        if let Some(usage) = usage {
+            add_usage(&mut self.usage, usage);
         }
         self.answer_model();
         Ok(())

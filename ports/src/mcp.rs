@@ -20,7 +20,7 @@ pub use content::{
     Hints, McpCallResult, McpContent, McpPrompt, McpPromptArgument, McpPromptMessage,
     McpPromptResult, McpResource, McpResourceContents, McpResourceTemplate, McpTool, ResourceData,
 };
-pub use host::{Elicitation, Elicited, McpHost, Sampled, Sampling};
+pub use host::{Elicitation, Elicited, HostTakes, McpHost, Sampled, Sampling};
 pub use name::tool_name;
 pub use server::{
     Authorization, Endpoint, McpServer, OAuth, OAuthGrant, OAuthTokenStore, OAuthTokens,
@@ -40,7 +40,8 @@ pub use server::{
 /// * **MC-4** Annotations are passed on as hints that may raise a tool's risk, never lower it; names are validated and
 ///   prefixed by the server's alias as [`tool_name`] does, and two tools that come out with one name are
 ///   [`Kind::Malformed`]; schemas are validated both ways.
-/// * **MC-5** Elicitation and sampling requests reach the host or, where there is none, are refused; nothing hangs.
+/// * **MC-5** Elicitation and sampling requests reach the host or, where there is none or it does not take them, are
+///   refused; the server is told when a connection begins which are taken; nothing hangs.
 /// * **MC-6** Messages, lists and results are bounded ([`MAX_MESSAGE_BYTES`], [`MAX_LISTED`]); more is [`Kind::TooLarge`]
 ///   and the session stays usable.
 /// * **MC-7** No credential, argument or result in an error, a log or `Debug`; credentials go to the server's own origin

@@ -461,6 +461,8 @@ pub enum ParkReason {
     Provider,
     /// Its share of what may be asked of a model.
     Limit,
+    /// A person's answer to a question of a server.
+    Question,
 }
 
 impl ParkReason {
@@ -475,6 +477,7 @@ impl ParkReason {
             Self::Child => "child",
             Self::Provider => "provider",
             Self::Limit => "limit",
+            Self::Question => "question",
         }
     }
 }

@@ -113,6 +113,14 @@ impl Told {
             | Event::ToolFailed { call, .. }
             | Event::ToolInDoubt { call, .. }
             | Event::ToolResolved { call, .. } => self.touch(call_number(call), seq),
+            Event::QuestionAsked { call, .. } | Event::QuestionAnswered { call, .. } => {
+                self.touch(call_number(call), seq);
+            }
+            Event::QuestionSampled(sampled) => {
+                self.used(sampled.usage, sampled.cost.as_ref(), false);
+                self.measure("model_time", "ms", sampled.duration_ms, false);
+                self.touch(call_number(&sampled.call), seq);
+            }
             Event::ToolReplayed(replayed) => self.touch(call_number(&replayed.call), seq),
             _ => {}
         }

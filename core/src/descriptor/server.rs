@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use seaworthy_ports::ServerAlias;
-use seaworthy_ports::mcp::Hints;
+use seaworthy_ports::mcp::{Hints, HostTakes};
 use serde::{Deserialize, Serialize};
 
 use crate::tool::{ApprovalRule, Risk, Settings, SideEffect};
@@ -26,9 +26,36 @@ pub struct ServerSpec {
     /// The same for some of them, as the server names them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tools: BTreeMap<String, Floor>,
+    /// Who answers what it asks of the user.
+    #[serde(default, skip_serializing_if = "Asking::is_refused")]
+    pub elicitation: Asking,
+    /// Who decides whether the model is called for it.
+    #[serde(default, skip_serializing_if = "Asking::is_refused")]
+    pub sampling: Asking,
     /// How long starting or reaching it, and each of its lists, may take; kept in milliseconds.
     #[serde(rename = "connect_timeout_ms", with = "crate::millis")]
     pub connect_timeout: Duration,
+}
+
+/// What becomes of a server's questions of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asking {
+    /// They are refused, and the server is told when it is connected to that it need not ask.
+    #[default]
+    Refuse,
+    /// A person is asked, and the run waits.
+    Ask,
+}
+
+impl Asking {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "what serde asks with a reference"
+    )]
+    fn is_refused(&self) -> bool {
+        *self == Self::Refuse
+    }
 }
 
 /// How a server is reached.
@@ -129,6 +156,22 @@ impl ServerSpec {
         is_allowed && !self.deny.contains(remote)
     }
 
+    /// Which of its questions are taken.
+    #[must_use]
+    pub fn takes(&self) -> HostTakes {
+        HostTakes {
+            elicitation: self.elicitation == Asking::Ask,
+            sampling: self.sampling == Asking::Ask,
+        }
+    }
+
+    /// Whether it may ask anything.
+    #[must_use]
+    pub fn may_ask(&self) -> bool {
+        let takes = self.takes();
+        takes.elicitation || takes.sampling
+    }
+
     /// How the gateway treats the tool that the server calls `remote` and says this of. What the server says raises a risk
     /// or a side effect above what the descriptor says, and lowers nothing.
     #[must_use]
@@ -227,6 +270,8 @@ mod tests {
             deny: BTreeSet::new(),
             floor,
             tools: own.map(|own| ("it".to_owned(), own)).into_iter().collect(),
+            elicitation: Asking::Refuse,
+            sampling: Asking::Refuse,
             connect_timeout: Duration::from_secs(1),
         }
     }

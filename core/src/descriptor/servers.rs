@@ -9,7 +9,7 @@ use super::aliases::optional;
 use super::error::{Reporter, codes};
 use super::fields::{Fields, duration, sequence, shown, text};
 use super::sections::{APPROVALS, Declared, RISKS, SIDE_EFFECTS, argv};
-use super::server::{EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport};
+use super::server::{Asking, EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport};
 use super::suggest::{advice, listed};
 use super::yaml::{Content, Node};
 use crate::tool::{Risk, SideEffect};
@@ -32,8 +32,10 @@ const MAX_TOOL_NAME: usize = 128;
 /// The most bytes of an address.
 const MAX_URL: usize = 2048;
 
+const ASKINGS: [(&str, Asking); 2] = [("refuse", Asking::Refuse), ("ask", Asking::Ask)];
+
 /// What goes with a server however it is reached.
-const COMMON: [&str; 8] = [
+const COMMON: [&str; 10] = [
     "allow",
     "deny",
     "side_effect",
@@ -41,6 +43,8 @@ const COMMON: [&str; 8] = [
     "approval",
     "timeout",
     "tools",
+    "elicitation",
+    "sampling",
     "connect_timeout",
 ];
 
@@ -113,12 +117,16 @@ fn server(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<Server
     let tools = optional(&fields, "tools", reporter, |node, path, reporter| {
         tools(node, path, floor.unwrap_or(FLOOR), reporter)
     });
+    let elicitation = fields.word("elicitation", &ASKINGS, reporter);
+    let sampling = fields.word("sampling", &ASKINGS, reporter);
     Some(ServerSpec {
         transport: transport?,
         allow: allow?,
         deny: deny?.unwrap_or_default(),
         floor: floor?,
         tools: tools?.unwrap_or_default(),
+        elicitation: elicitation.unwrap_or(Some(Asking::Refuse))?,
+        sampling: sampling.unwrap_or(Some(Asking::Refuse))?,
         connect_timeout: connect_timeout?.unwrap_or(CONNECT_TIMEOUT),
     })
 }

@@ -23,6 +23,15 @@ pub(super) enum Asking<'a> {
     Answer,
     /// A summary of what is told in these messages.
     Summary(&'a Arc<Vec<Message>>),
+    /// What comes next in a conversation of a server, in the place of its user.
+    Sample {
+        /// What the server has the model told first.
+        instructions: &'a Arc<str>,
+        /// The conversation.
+        messages: &'a Arc<Vec<Message>>,
+        /// The most tokens of the answer.
+        max_tokens: u32,
+    },
 }
 
 impl Held<'_> {
@@ -126,7 +135,9 @@ impl Held<'_> {
             max_output_tokens: candidate.settings.max_output_tokens,
             parameters: Arc::new(match asking {
                 Asking::Answer => parameters::of_answer(agent, candidate, &self.state().messages),
-                Asking::Summary(_) => parameters::for_summary(&candidate.settings.parameters),
+                Asking::Summary(_) | Asking::Sample { .. } => {
+                    parameters::for_summary(&candidate.settings.parameters)
+                }
             }),
             idle_timeout: self.driver.settings.model.idle_timeout,
             cancel,
@@ -134,6 +145,22 @@ impl Held<'_> {
         match asking {
             Asking::Answer => ModelRequest {
                 messages: self.conversation_for(agent, candidate),
+                ..request
+            },
+            Asking::Sample {
+                instructions,
+                messages,
+                max_tokens,
+            } => ModelRequest {
+                instructions: Arc::clone(instructions),
+                messages: Arc::clone(messages),
+                tools: Arc::default(),
+                output_schema: None,
+                max_output_tokens: Some(
+                    request
+                        .max_output_tokens
+                        .map_or(max_tokens, |most| most.min(max_tokens)),
+                ),
                 ..request
             },
             Asking::Summary(transcript) => ModelRequest {

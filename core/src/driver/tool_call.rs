@@ -10,27 +10,30 @@ use futures_util::stream::FuturesUnordered;
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::observer::{Execution, ToolCallOutcome};
 use seaworthy_ports::sandbox::{OutputSink, SandboxSession};
-use seaworthy_ports::{CallId, Timestamp};
+use seaworthy_ports::{CallId, Latch, Timestamp};
 use serde_json::Value;
 
 use super::observed::ToolCall;
-use super::{Held, Stop};
+use super::{Held, Stop, mail};
+use crate::agent::Agent;
 use crate::event::{Event, Resolution};
 use crate::live::Live;
 use crate::machine::Work;
-use crate::servers::{Connections, ServedTool};
+use crate::servers::{Ask, Connections, Heard, ServedTool};
 use crate::tool::{SideEffect, Tool, ToolAnswer, ToolContext, ToolFailure, Verdict, code};
 
 /// What became of one piece of work.
 enum Done {
     Event(Event),
+    /// It was called off for a question, which is on record.
+    CalledOff,
     /// Its server has changed the tool, and it was not called.
     Changed(Box<ServedTool>, Event),
     /// Another worker has the run.
     Fenced,
 }
 
-struct Finished {
+pub(super) struct Finished {
     /// Boxed: it is many times larger than what else may come.
     observed: Box<ToolCall>,
     duration: Duration,
@@ -47,6 +50,7 @@ impl Held<'_> {
             return Ok(());
         };
         work.truncate(self.driver.settings.parallel_calls.max(1));
+        let work = self.one_by_one(&agent, work);
         let servers = self.reach_servers(&agent, &work).await;
         for one in &work {
             if let Work::Start(call) = one {
@@ -68,7 +72,7 @@ impl Held<'_> {
                 None => self.lost(&one).await?,
             }
         }
-        self.gather(running).await
+        self.gather(&agent, running).await
     }
 
     /// A call whose tool the agent no longer has: only a person can say what became of it.
@@ -82,7 +86,7 @@ impl Held<'_> {
     }
 
     fn start(
-        &self,
+        &mut self,
         work: Work,
         tool: Arc<dyn Tool>,
         session: Arc<dyn SandboxSession>,
@@ -118,9 +122,21 @@ impl Held<'_> {
             servers,
         };
         let clock = Arc::clone(&self.driver.ports.clock);
+        let heard = self.heard(&work, context.servers.as_deref());
         Box::pin(async move {
             let started = clock.now();
-            let done = perform(&work, &*tool, context, arguments, &*clock, started).await;
+            let performed = perform(&work, &*tool, context, arguments, &*clock, started);
+            let done = match heard {
+                None => performed.await,
+                Some((_heard, stopped)) => {
+                    let stopped = std::pin::pin!(stopped.wait());
+                    // What it came to after it was called off does not count.
+                    match select(stopped, Box::pin(performed)).await {
+                        Either::Left(((), _performed)) => Done::CalledOff,
+                        Either::Right((done, _stopped)) => done,
+                    }
+                }
+            };
             let duration = clock.now().since(started);
             Finished {
                 observed,
@@ -130,36 +146,56 @@ impl Held<'_> {
         })
     }
 
+    fn heard(&mut self, work: &Work, servers: Option<&Connections>) -> Option<(Heard, Latch)> {
+        let server = self.server_of(work)?.clone();
+        let call = self.writer.state.call(work.call())?;
+        self.questions.hear(call, &server, servers?)
+    }
+
     /// Records outcomes as they come. They are committed together, unless some keep the others waiting for long.
     async fn gather(
         &mut self,
+        agent: &Agent,
         mut running: FuturesUnordered<BoxFuture<'static, Finished>>,
     ) -> Result<(), Stop> {
         enum Came {
             Finished(Option<Finished>),
             Mail(seaworthy_ports::durable_runtime::Signal),
+            Asked(Ask),
             Waited,
         }
         let clock = Arc::clone(&self.driver.ports.clock);
         let mut flush_at = None;
+        let mut ended = Vec::new();
         loop {
-            let came = {
+            let came = if let Some(one) = ended.pop() {
+                Came::Finished(Some(one))
+            } else {
                 let due = async {
                     match flush_at {
                         Some(at) => clock.sleep_until(at).await,
                         None => std::future::pending().await,
                     }
                 };
-                let mail = std::pin::pin!(self.mail());
+                let mail = std::pin::pin!(mail(&mut self.mail, &mut self.mail_open));
+                let asked = std::pin::pin!(self.questions.next());
                 let due = std::pin::pin!(due);
-                match select(running.next(), select(mail, due)).await {
+                match select(running.next(), select(mail, select(asked, due))).await {
                     Either::Left((finished, _rest)) => Came::Finished(finished),
-                    Either::Right((Either::Left((signal, _due)), _running)) => Came::Mail(signal),
-                    Either::Right((Either::Right(((), _mail)), _running)) => Came::Waited,
+                    Either::Right((Either::Left((signal, _rest)), _running)) => Came::Mail(signal),
+                    Either::Right((Either::Right((Either::Left((ask, _due)), _mail)), _running)) => {
+                        Came::Asked(ask)
+                    }
+                    Either::Right((Either::Right((Either::Right(_due), _mail)), _running)) => {
+                        Came::Waited
+                    }
                 }
             };
             match came {
-                Came::Finished(None) => return Ok(()),
+                Came::Finished(None) => {
+                    self.questions.rest();
+                    return Ok(());
+                }
                 Came::Finished(Some(finished)) => {
                     match finished.told() {
                         Done::Event(event) => self.writer.record(event).await?,
@@ -167,6 +203,7 @@ impl Held<'_> {
                             self.writer.record(Event::ToolChanged(now)).await?;
                             self.writer.record(event).await?;
                         }
+                        Done::CalledOff => {}
                         Done::Fenced => return Err(Stop::TakenOver),
                     }
                     if flush_at.is_none() {
@@ -174,6 +211,10 @@ impl Held<'_> {
                     }
                 }
                 Came::Mail(signal) => self.hear(signal).await?,
+                Came::Asked(ask) => {
+                    self.hear_server(agent, ask, &mut running, &mut ended)
+                        .await?;
+                }
                 Came::Waited => {
                     self.commit().await?;
                     flush_at = None;
@@ -232,6 +273,7 @@ impl Finished {
                 (ToolCallOutcome::Failed, Some(code.as_str()), None)
             }
             Done::Event(_) | Done::Changed(..) => (ToolCallOutcome::Failed, None, None),
+            Done::CalledOff => (ToolCallOutcome::Cancelled, Some("question"), None),
             Done::Fenced => (ToolCallOutcome::Cancelled, None, None),
         };
         self.observed.end(outcome, error, self.duration, result);

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, join_all};
-use seaworthy_ports::mcp::{Mcp, McpError, McpSession};
+use seaworthy_ports::mcp::{Mcp, McpError, McpServer, McpSession};
 use seaworthy_ports::{ServerAlias, ToolName};
 
 use super::catalogue::{Catalogue, LeftOut, MAX_CATALOGUE_BYTES, MAX_TOOLS, ServedTool};
+use super::hearing::Desk;
 use super::reach::{Place, Unreachable, server};
 use crate::descriptor::{ServerSpec, ServerTools};
 use crate::stack::{Ports, Secrets};
@@ -85,6 +86,8 @@ pub struct Connections {
     servers: BTreeMap<ServerAlias, ServerSpec>,
     place: Place,
     open: Mutex<BTreeMap<ServerAlias, Opening>>,
+    /// Where the questions of servers arrive that may ask any.
+    desks: BTreeMap<ServerAlias, Arc<Desk>>,
 }
 
 impl fmt::Debug for Connections {
@@ -103,12 +106,18 @@ impl Connections {
         servers: BTreeMap<ServerAlias, ServerSpec>,
         place: Place,
     ) -> Self {
+        let desks = servers
+            .iter()
+            .filter(|(_alias, spec)| spec.may_ask())
+            .map(|(alias, spec)| (alias.clone(), Arc::new(Desk::new(spec.takes()))))
+            .collect();
         Self {
             mcp,
             secrets,
             servers,
             place,
             open: Mutex::default(),
+            desks,
         }
     }
 
@@ -125,6 +134,11 @@ impl Connections {
 
     fn opening(&self) -> MutexGuard<'_, BTreeMap<ServerAlias, Opening>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the questions of the server arrive, if it may ask any.
+    pub(crate) fn desk(&self, alias: &ServerAlias) -> Option<&Arc<Desk>> {
+        self.desks.get(alias)
     }
 
     /// The session with the server. Whoever asks while it is being made waits for the same one; one that could not be made
@@ -163,7 +177,11 @@ impl Connections {
             .servers
             .get(alias)
             .ok_or_else(|| ConnectError::Unknown(alias.clone()))
-            .and_then(|spec| Ok(server(alias, spec, &self.place, &*self.secrets)?));
+            .and_then(|spec| Ok(server(alias, spec, &self.place, &*self.secrets)?))
+            .map(|server| McpServer {
+                host: self.desk(alias).map(|desk| Arc::<Desk>::clone(desk) as _),
+                ..server
+            });
         let mcp = Arc::clone(&self.mcp);
         let alias = alias.clone();
         async move {

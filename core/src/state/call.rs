@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::event::{Decision, Event, Resolution, ToolProposed};
 use crate::replay::Recall;
+use crate::servers::{MAX_QUESTIONS, Question, Reply, Sample};
 
 /// The how-many-th call of its run, from 1.
 pub type CallNumber = u32;
@@ -24,6 +25,9 @@ pub struct Call {
     pub approval: Option<Approval>,
     /// How often it was in doubt.
     pub doubts: u32,
+    /// What its server asked while it worked on the call, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<AskedQuestion>,
     /// The record of another run that says what became of it, where it was not made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replayed: Option<Seq>,
@@ -44,6 +48,8 @@ pub enum CallStatus {
         /// The attempt that started it.
         attempt: u32,
     },
+    /// It was called off because its server wants an answer first; with that it is made again.
+    AwaitingAnswer,
     /// It did what it should.
     Succeeded {
         /// Its answer.
@@ -92,6 +98,30 @@ pub struct ApprovalAnswer {
     pub by: String,
     /// Why.
     pub reason: Option<String>,
+}
+
+/// A question of the call's server, and what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskedQuestion {
+    /// The question.
+    pub question: Box<Question>,
+    /// The answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<QuestionAnswer>,
+    /// What the model said, where it was called for this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
+}
+
+/// An answer to a question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuestionAnswer {
+    /// Who answered.
+    pub by: String,
+    /// The answer.
+    pub reply: Reply,
 }
 
 impl Call {
@@ -184,6 +214,19 @@ impl Call {
                     },
                 }
             }
+            (Event::QuestionAsked { question, .. }, CallStatus::Running { .. }) => self.asked(question)?,
+            (
+                Event::QuestionAnswered {
+                    by,
+                    question,
+                    reply,
+                    ..
+                },
+                CallStatus::AwaitingAnswer | CallStatus::Running { .. },
+            ) => self.answered(question, QuestionAnswer { by, reply }, attempt)?,
+            (Event::QuestionSampled(sampled), CallStatus::Running { .. }) => {
+                self.sampled(sampled.question, sampled.sample)?
+            }
             (Event::ToolInDoubt { reason, .. }, CallStatus::Running { .. }) => {
                 self.doubts = self.doubts.saturating_add(1);
                 CallStatus::InDoubt { reason }
@@ -227,6 +270,64 @@ impl Call {
         Ok(status)
     }
 
+    /// A call that may be repeated is called off: the worker waits for nobody.
+    fn asked(&mut self, question: Box<Question>) -> Result<CallStatus, String> {
+        if self.questions.len() >= MAX_QUESTIONS {
+            return Err("the call's server has asked too often".to_owned());
+        }
+        self.questions.push(AskedQuestion {
+            question,
+            answer: None,
+            sample: None,
+        });
+        Ok(if self.proposal.side_effect.is_repeatable() {
+            CallStatus::AwaitingAnswer
+        } else {
+            self.status.clone()
+        })
+    }
+
+    fn answered(
+        &mut self,
+        question: Digest,
+        answer: QuestionAnswer,
+        attempt: u32,
+    ) -> Result<CallStatus, String> {
+        let asked = self
+            .questions
+            .last_mut()
+            .filter(|asked| asked.answer.is_none() && asked.question.digest == question)
+            .ok_or("no such question is open")?;
+        asked.answer = Some(answer);
+        Ok(match &self.status {
+            CallStatus::AwaitingAnswer => CallStatus::Running { attempt },
+            status => status.clone(),
+        })
+    }
+
+    fn sampled(&mut self, question: Digest, sample: Sample) -> Result<CallStatus, String> {
+        let asked = self
+            .questions
+            .iter_mut()
+            .find(|asked| asked.question.digest == question && asked.lacks_sample())
+            .ok_or("no model was to be called for such a question")?;
+        asked.sample = Some(sample);
+        Ok(self.status.clone())
+    }
+
+    /// The question that waits for a person's answer, if there is one.
+    #[must_use]
+    pub fn open_question(&self) -> Option<&Question> {
+        let may_be_open = matches!(
+            self.status,
+            CallStatus::AwaitingAnswer | CallStatus::Running { .. }
+        );
+        self.questions
+            .last()
+            .filter(|asked| may_be_open && asked.answer.is_none())
+            .map(|asked| &*asked.question)
+    }
+
     /// Whether nothing more happens to the call.
     #[must_use]
     pub fn has_ended(&self) -> bool {
@@ -250,6 +351,7 @@ impl Call {
             | CallStatus::AwaitingApproval
             | CallStatus::Reserved
             | CallStatus::Running { .. }
+            | CallStatus::AwaitingAnswer
             | CallStatus::InDoubt { .. } => return None,
         };
         let ToolProposed {
@@ -275,6 +377,7 @@ impl CallStatus {
             Self::AwaitingApproval => "awaiting_approval",
             Self::Reserved => "reserved",
             Self::Running { .. } => "running",
+            Self::AwaitingAnswer => "awaiting_answer",
             Self::Succeeded { .. } => "succeeded",
             Self::Failed {
                 no_effect: true, ..
@@ -284,6 +387,14 @@ impl CallStatus {
             } => "failed",
             Self::InDoubt { .. } => "in_doubt",
         }
+    }
+}
+
+impl AskedQuestion {
+    /// Whether a person has let the model be called, and it has not been.
+    fn lacks_sample(&self) -> bool {
+        let reply = self.answer.as_ref().map(|answer| &answer.reply);
+        reply == Some(&Reply::Granted) && self.sample.is_none()
     }
 }
 

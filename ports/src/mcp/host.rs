@@ -9,12 +9,35 @@ use super::McpContent;
 use crate::ServerAlias;
 use crate::model_provider::Role;
 
+/// Which questions a host takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostTakes {
+    /// Those to the user.
+    pub elicitation: bool,
+    /// Those to a model.
+    pub sampling: bool,
+}
+
+impl HostTakes {
+    /// All of them.
+    pub const ALL: Self = Self {
+        elicitation: true,
+        sampling: true,
+    };
+}
+
 /// Answers the questions of servers: a person through an approval, or a policy.
 ///
 /// The adapter waits for an answer no longer than the call's timeout, and refuses on behalf of a host that takes longer.
 /// Questions are the server's words and not to be trusted.
 #[async_trait]
 pub trait McpHost: fmt::Debug + Send + Sync + 'static {
+    /// Which questions it takes; it always says the same. The server is told when a connection begins, and any other is
+    /// refused without asking the host.
+    fn takes(&self) -> HostTakes {
+        HostTakes::ALL
+    }
+
     /// The server wants to know something from the user. Dropping the future withdraws the question.
     async fn elicit(&self, question: Elicitation) -> Elicited;
 

@@ -7,6 +7,7 @@
 //! [`simulate`] lives through one random schedule: workers that die, stand still and are taken over, calls that fail,
 //! are late or come twice, people who answer and cancel, and every order of what happens at once.
 
+mod asking;
 mod chance;
 mod executor;
 mod plan;

@@ -376,9 +376,10 @@ fn truthful(state: &RunState, acted: &Effects, known: &mut Effects) -> Result<()
             | CallStatus::Reserved => {
                 call.proposal.side_effect == SideEffect::NonIdempotent && times > 0
             }
-            CallStatus::Failed { .. } | CallStatus::Running { .. } | CallStatus::InDoubt { .. } => {
-                false
-            }
+            CallStatus::Failed { .. }
+            | CallStatus::Running { .. }
+            | CallStatus::AwaitingAnswer
+            | CallStatus::InDoubt { .. } => false,
         };
         if is_wrong {
             let status = call.status.as_str();

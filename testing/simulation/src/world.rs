@@ -26,6 +26,8 @@ use seaworthy_ports::sandbox::Exec;
 use seaworthy_ports::{InvalidId, Latch, RunId, SessionId, TraceContext, WorkerId};
 use serde_json::{Value, json};
 
+use crate::asking;
+
 /// How often commands acted.
 pub type Effects = BTreeMap<String, u32>;
 
@@ -77,9 +79,7 @@ fn desk_tool(name: &'static str, outside: &Arc<Outside>) -> FakeMcpTool {
         let key = call.meta.get("seaworthy/idempotency_key");
         let key = key.and_then(Value::as_str).unwrap_or_default();
         let name = format!("desk__{name}");
-        let mut effects = locked(&outside.effects);
-        let times = effects.entry(format!("{name} {key}")).or_default();
-        *times = times.saturating_add(1);
+        outside.count(format!("{name} {key}"));
         std::future::ready(Ok::<_, McpFault>(json!({ "command": name, "padding": "" })))
     })
     .with_description("Does it.")
@@ -144,6 +144,15 @@ struct Outside {
     effects: Mutex<Effects>,
     /// Verifiers deny what happened.
     lies: AtomicBool,
+}
+
+impl Outside {
+    /// Something acted.
+    fn count(&self, acted: String) {
+        let mut effects = locked(&self.effects);
+        let times = effects.entry(acted).or_default();
+        *times = times.saturating_add(1);
+    }
 }
 
 /// How a run ended, without what may differ between two ways to the same end.
@@ -257,6 +266,28 @@ impl World {
         self.descriptor = Descriptor::parse(&text, "served.yaml")
             .and_then(|descriptor| descriptor.materialise(|_path| Err("no files".to_owned())))
             .map_err(|errors| errors.to_string())?;
+        Ok(self)
+    }
+
+    /// The same world, whose agent has tools of the server `desk` that ask something before they act: `survey` and `vote`
+    /// ask the user for a name, `phrase` wants a model called. `vote` must not be repeated.
+    ///
+    /// # Errors
+    ///
+    /// In words, what is wrong with the simulation itself.
+    pub fn asking(mut self) -> Result<Self, String> {
+        let (before, _agents) = DESCRIPTOR
+            .split_once("tools:")
+            .ok_or("the descriptor has no tools")?;
+        let text = format!("{before}{}", asking::SECTIONS);
+        self.descriptor = Descriptor::parse(&text, "asking.yaml")
+            .and_then(|descriptor| descriptor.materialise(|_path| Err("no files".to_owned())))
+            .map_err(|errors| errors.to_string())?;
+        let tools = asking::TOOLS.into_iter().map(|tool| {
+            let outside = Arc::clone(&self.outside);
+            asking::tool(tool, move |acted| outside.count(acted))
+        });
+        self.desk.set_tools(tools.collect());
         Ok(self)
     }
 
@@ -593,6 +624,10 @@ impl Process {
                         Resolution::DidNotHappen
                     };
                     self.harness.resolve(id, resolution, "tester").await
+                }
+                CallStatus::AwaitingAnswer => {
+                    let reply = asking::reply(call);
+                    self.harness.answer(id, reply, "tester").await
                 }
                 _ => continue,
             };

@@ -39,11 +39,14 @@ async fn greet(
     until: Instant,
 ) -> Result<(Connection, McpServerInfo), Fault> {
     let connection = reach(server, config)?;
-    let asks = if server.host.is_some() {
-        json!({"elicitation": {}, "sampling": {}})
-    } else {
-        json!({})
-    };
+    let takes = server.host.as_ref().map(|host| host.takes());
+    let mut asks = serde_json::Map::new();
+    if takes.is_some_and(|takes| takes.elicitation) {
+        asks.insert("elicitation".to_owned(), json!({}));
+    }
+    if takes.is_some_and(|takes| takes.sampling) {
+        asks.insert("sampling".to_owned(), json!({}));
+    }
     let params = json!({
         "protocolVersion": NEWEST,
         "capabilities": asks,

@@ -153,8 +153,9 @@ impl Questions {
             return Err((TOO_MANY, "too many questions at once"));
         }
         let host = Arc::clone(host);
+        let takes = host.takes();
         match method {
-            "elicitation/create" => {
+            "elicitation/create" if takes.elicitation => {
                 let params: ElicitParams = read(params)?;
                 if params.mode.is_some_and(|mode| mode != "form") {
                     return Err((INVALID_PARAMS, "only forms can be shown"));
@@ -167,7 +168,7 @@ impl Questions {
                 };
                 Ok(Question::User(host, question))
             }
-            "sampling/createMessage" => {
+            "sampling/createMessage" if takes.sampling => {
                 let params: SampleParams = read(params)?;
                 if params.tools.is_some_and(|tools| !tools.is_empty()) {
                     return Err((INVALID_PARAMS, "a model is called without tools here"));
@@ -191,6 +192,9 @@ impl Questions {
                     max_tokens: params.max_tokens,
                 };
                 Ok(Question::Model(host, question))
+            }
+            "elicitation/create" | "sampling/createMessage" => {
+                Err((METHOD_NOT_FOUND, "nobody answers such questions here"))
             }
             _ => Err((METHOD_NOT_FOUND, "there is no such method")),
         }

@@ -357,15 +357,26 @@ impl Session {
 
     /// What a tool is to know of a call.
     fn seen_by_tool(&self, call: &McpCall) -> FakeMcpCall {
-        let host = |declared: bool| declared.then(|| self.config.host.clone()).flatten();
+        let takes = self.config.host.as_ref().map(|host| host.takes());
+        let host = |declared: bool, takes: Option<bool>| {
+            (declared && takes == Some(true))
+                .then(|| self.config.host.clone())
+                .flatten()
+        };
         FakeMcpCall {
             arguments: call.arguments.clone(),
             meta: call.meta.clone(),
             server: self.server.clone(),
             alias: self.config.alias.clone(),
             on_progress: call.on_progress.clone(),
-            user: host(self.capabilities.elicitation),
-            model: host(self.capabilities.sampling),
+            user: host(
+                self.capabilities.elicitation,
+                takes.map(|takes| takes.elicitation),
+            ),
+            model: host(
+                self.capabilities.sampling,
+                takes.map(|takes| takes.sampling),
+            ),
         }
     }
 

@@ -1,0 +1,280 @@
+//! Servers that ask something while they work on a call: the run waits for a person, and nobody else does.
+
+#![expect(clippy::unwrap_used, reason = "what cannot be built is a failed test")]
+
+use futures_executor::block_on;
+use futures_util::StreamExt as _;
+use futures_util::future::{Either, select};
+use seaworthy_core::event::{Event, WaitReason};
+use seaworthy_core::harness::HarnessError;
+use seaworthy_core::record::Link;
+use seaworthy_core::servers::{Reply, Wants};
+use seaworthy_core::state::{Call, CallStatus, RunState, Status};
+use seaworthy_fakes::{FakeClock, Fault, Faults, McpSeen, TableTurn};
+use seaworthy_ports::CallId;
+use seaworthy_simulation::{Ending, Process, World, reproduce, run_out, turn};
+use serde_json::json;
+
+fn world(tools: &[&str]) -> World {
+    let turns = vec![turn("ask", tools, true), turn("all done", &[], true)];
+    asking(turns)
+}
+
+fn asking(turns: Vec<TableTurn>) -> World {
+    // Whoever asks would be out of time at once where it jumps.
+    let world = World::saying(turns).unwrap().on_clock(&FakeClock::new());
+    world.asking().unwrap()
+}
+
+fn process(world: &World, number: u64) -> Process {
+    world.process(number, Faults::none()).unwrap()
+}
+
+fn to_rest(process: &Process) -> RunState {
+    block_on(async {
+        process.start().await.unwrap();
+        run_out(process).await.unwrap()
+    })
+}
+
+fn only_call(state: &RunState) -> &Call {
+    state.calls.values().next().unwrap()
+}
+
+fn id(state: &RunState) -> CallId {
+    only_call(state).proposal.call.clone()
+}
+
+fn output(state: &RunState) -> &serde_json::Value {
+    match &only_call(state).status {
+        CallStatus::Succeeded { output } => output,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn given(name: &str) -> Reply {
+    Reply::Given {
+        content: json!({ "name": name }),
+    }
+}
+
+fn events(process: &Process, world: &World) -> Vec<Event> {
+    let records = process.harness().records(world.run(), Link::default());
+    block_on(
+        records
+            .map(|loaded| loaded.unwrap().envelope.event().unwrap())
+            .collect(),
+    )
+}
+
+#[test]
+fn a_question_parks_the_run_and_another_process_goes_on_with_the_answer() {
+    let world = world(&["desk__survey"]);
+    let first = process(&world, 1);
+    let state = to_rest(&first);
+    assert_eq!(state.waiting.unwrap().reason, WaitReason::Question);
+    assert_eq!(only_call(&state).status, CallStatus::AwaitingAnswer);
+    let question = only_call(&state).open_question().unwrap();
+    assert!(matches!(&question.wants, Wants::Input { message, .. } if message == "Who is it for survey?"));
+    assert!(world.acted().is_empty(), "it asks before it acts");
+    let seen = world.desk().seen();
+    assert!(
+        seen.contains(&McpSeen::Cancelled("survey".to_owned())),
+        "the server is told that nobody waits: {seen:?}"
+    );
+    drop(first);
+
+    let second = process(&world, 2);
+    let listed = block_on(second.harness().questions(std::num::NonZeroU32::MIN, None)).unwrap();
+    assert_eq!(listed.items.len(), 1);
+    block_on(second.harness().answer(&id(&state), given("Ada"), "tester")).unwrap();
+    let state = to_rest(&second);
+    assert_eq!(state.status(), Status::Succeeded);
+    assert_eq!(output(&state), &json!({"heard": {"name": "Ada"}}));
+    assert_eq!(world.acted().values().copied().collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn declining_and_dismissing_are_answers_too() {
+    for (reply, heard) in [
+        (Reply::Declined, "declined"),
+        (Reply::Dismissed, "cancelled"),
+    ] {
+        let world = world(&["desk__survey"]);
+        let process = process(&world, 1);
+        let state = to_rest(&process);
+        block_on(process.harness().answer(&id(&state), reply, "tester")).unwrap();
+        assert_eq!(output(&to_rest(&process)), &json!({ "heard": heard }));
+    }
+}
+
+#[test]
+fn the_first_answer_counts_and_must_fit() {
+    let world = world(&["desk__survey"]);
+    let process = process(&world, 1);
+    let state = to_rest(&process);
+    let answer = |reply| block_on(process.harness().answer(&id(&state), reply, "tester"));
+    let wrong = Reply::Given {
+        content: json!({ "name": 7 }),
+    };
+    assert!(matches!(answer(wrong), Err(HarnessError::Reply(_))));
+    assert!(matches!(
+        answer(Reply::Granted),
+        Err(HarnessError::Reply(_))
+    ));
+    answer(given("Ada")).unwrap();
+    assert!(matches!(
+        answer(given("Bob")),
+        Err(HarnessError::Answered(_))
+    ));
+    let state = to_rest(&process);
+    assert_eq!(output(&state), &json!({"heard": {"name": "Ada"}}));
+    assert!(matches!(
+        answer(given("Bob")),
+        Err(HarnessError::WrongStatus { .. })
+    ));
+}
+
+#[test]
+fn a_model_is_called_once_for_a_server_and_only_with_leave() {
+    let world = world(&["desk__phrase"]);
+    let process = process(&world, 1);
+    let state = to_rest(&process);
+    assert_eq!(
+        state.waiting.map(|waiting| waiting.reason),
+        Some(WaitReason::Question),
+        "{:?}: {:?}",
+        state.outcome,
+        state.calls
+    );
+    block_on(process.harness().answer(&id(&state), Reply::Granted, "tester")).unwrap();
+    let state = to_rest(&process);
+    assert_eq!(output(&state), &json!({"heard": "ask"}));
+    let sampled: Vec<_> = events(&process, &world)
+        .into_iter()
+        .filter(|event| matches!(event, Event::QuestionSampled(_)))
+        .collect();
+    assert_eq!(sampled.len(), 1);
+
+    let refused = self::world(&["desk__phrase"]);
+    let process = self::process(&refused, 1);
+    let state = to_rest(&process);
+    block_on(process.harness().answer(&id(&state), Reply::Declined, "tester")).unwrap();
+    assert_eq!(output(&to_rest(&process)), &json!({"heard": "refused"}));
+}
+
+#[test]
+fn whoever_grants_everything_grants_model_calls_and_answers_no_question() {
+    for (tool, expected) in [
+        ("desk__phrase", Status::Succeeded),
+        ("desk__survey", Status::Waiting),
+    ] {
+        let world = world(&[tool]);
+        let process = process(&world, 1);
+        let mut start = world.start("go").unwrap();
+        start.grants_all = Some("tester".to_owned());
+        let state = block_on(async {
+            process.harness().start(start).await.unwrap();
+            run_out(&process).await.unwrap()
+        });
+        assert_eq!(state.status(), expected, "{tool}");
+    }
+}
+
+#[test]
+fn a_call_that_must_not_be_repeated_is_held_until_somebody_answers() {
+    let world = world(&["desk__vote"]);
+    let process = process(&world, 1);
+    let state = block_on(async {
+        process.start().await.unwrap();
+        let running = std::pin::pin!(run_out(&process));
+        let answering = std::pin::pin!(async {
+            loop {
+                let state = process.view().await.unwrap().state;
+                if state.calls.values().any(|call| call.open_question().is_some()) {
+                    assert!(state.waiting.is_none(), "a worker holds the run");
+                    let call = id(&state);
+                    process.harness().answer(&call, given("Ada"), "tester").await.unwrap();
+                    std::future::pending::<()>().await;
+                }
+                yield_once().await;
+            }
+        });
+        match select(running, answering).await {
+            Either::Left((state, _answering)) => state.unwrap(),
+            Either::Right(((), _running)) => unreachable!(),
+        }
+    });
+    assert_eq!(output(&state), &json!({"heard": {"name": "Ada"}}));
+    let calls = world.desk().seen();
+    let calls = calls.iter().filter(|seen| matches!(seen, McpSeen::Called(_)));
+    assert_eq!(calls.count(), 1, "it was never called again");
+}
+
+async fn yield_once() {
+    let mut is_first = true;
+    std::future::poll_fn(move |context| {
+        if std::mem::take(&mut is_first) {
+            context.waker().wake_by_ref();
+            std::task::Poll::Pending
+        } else {
+            std::task::Poll::Ready(())
+        }
+    })
+    .await;
+}
+
+#[test]
+fn calls_of_a_server_that_asks_are_made_one_after_the_other() {
+    let world = world(&["desk__survey", "desk__survey"]);
+    let ending = block_on(world.finish(1)).unwrap();
+    assert_eq!(ending.status, Status::Succeeded);
+    let heard = json!({"heard": {"name": "Ada"}});
+    assert!(ending.calls.iter().all(|call| call.2 == heard), "{:?}", ending.calls);
+}
+
+fn undisturbed() -> (Ending, Vec<&'static str>) {
+    let world = world(&["desk__survey", "desk__phrase"]);
+    let faults = Faults::none();
+    let process = world.process(1, faults.clone()).unwrap();
+    block_on(async {
+        while !process.live_once().await.unwrap() {}
+        (process.ending().await.unwrap(), faults.calls())
+    })
+}
+
+#[test]
+fn a_crash_at_any_port_call_before_or_after_its_effect_loses_no_answer() {
+    let (expected, calls) = undisturbed();
+    assert_eq!(expected.status, Status::Succeeded);
+    let heard = [json!({"heard": {"name": "Ada"}}), json!({"heard": "ask"})];
+    let outputs: Vec<_> = expected.calls.iter().map(|call| &call.2).collect();
+    assert_eq!(outputs, heard.iter().collect::<Vec<_>>());
+    for (number, name) in calls.iter().enumerate() {
+        for fault in [Fault::CrashBefore, Fault::CrashAfter] {
+            let place = format!("{fault:?} at call {number} ({name})");
+            let world = world(&["desk__survey", "desk__phrase"]);
+            let faults = Faults::at([(number, fault)]);
+            let process = world.process(1, faults.clone()).unwrap();
+            let ending = block_on(async {
+                for _round in 0..100 {
+                    if process.live_once().await? || faults.dead().is_set() {
+                        break;
+                    }
+                }
+                world.finish(2).await
+            });
+            let ending = ending.unwrap_or_else(|why| panic!("{place}: {why}"));
+            assert_eq!(ending.status, expected.status, "{place}");
+            assert_eq!(ending.calls, expected.calls, "{place}");
+            assert!(ending.messages == expected.messages, "{place}: the conversations differ");
+        }
+    }
+}
+
+#[test]
+fn a_strict_replay_asks_nobody() {
+    let world = world(&["desk__survey"]);
+    block_on(world.finish(1)).unwrap();
+    block_on(reproduce(&world, 2)).unwrap();
+}
