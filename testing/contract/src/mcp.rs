@@ -146,6 +146,7 @@ macro_rules! __mcp_scenarios {
             "MC-5" an_answer_that_does_not_fit_is_a_refusal
             "MC-5" a_model_call_that_a_server_wants_reaches_the_host
             "MC-5" without_a_host_every_question_is_refused
+            "MC-5" a_question_that_the_host_does_not_take_is_refused_and_the_server_knows
             "MC-5" a_host_that_never_answers_does_not_outlast_the_call
             "MC-6" a_message_that_is_too_large_is_refused_and_the_session_goes_on
             "MC-6" a_hundred_megabytes_are_refused_and_the_session_goes_on

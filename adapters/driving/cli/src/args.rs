@@ -95,6 +95,10 @@ pub(crate) enum Command {
     Approve(DecideArgs),
     /// Deny a call
     Deny(DecideArgs),
+    /// List the questions of servers that runs wait for
+    Questions,
+    /// Answer a question of a server
+    Answer(AnswerArgs),
     /// Say what became of a call in doubt
     Resolve(ResolveArgs),
     /// End a run, at once, whoever has it
@@ -357,6 +361,26 @@ pub(crate) struct DecideArgs {
     /// Why; the model is told of it when it is denied
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("reply").required(true).args(["with", "allow", "decline", "dismiss"])))]
+pub(crate) struct AnswerArgs {
+    /// The call whose server asks, as `seaworthy questions` shows it
+    #[arg(value_name = "CALL")]
+    pub(crate) call: String,
+    /// The answer: an object with the fields that are asked for
+    #[arg(long, value_name = "JSON")]
+    pub(crate) with: Option<String>,
+    /// Let the server have the model called
+    #[arg(long)]
+    pub(crate) allow: bool,
+    /// No: the server is told so
+    #[arg(long)]
+    pub(crate) decline: bool,
+    /// Neither yes nor no: the server is told that the question was dismissed
+    #[arg(long)]
+    pub(crate) dismiss: bool,
 }
 
 #[derive(Debug, Args)]

@@ -13,9 +13,10 @@ use seaworthy::servers::MissingSecret;
 use seaworthy::state::{Call, CallStatus, Outcome, RunState, Status};
 use serde::Deserialize as _;
 
+use crate::asked;
 use crate::error::{CliError, Exit};
 use crate::models::chosen;
-use crate::output::{Output, Paint, clean, json, say, text};
+use crate::output::{Output, Paint, clean, json, question, say, text};
 use crate::progress::{Follower, POLL, Shown};
 use crate::stack::Stack;
 use crate::stop::Stop;
@@ -215,7 +216,10 @@ async fn need(
         return Ok(Need::Time);
     }
     let open: Vec<&Call> = open_approvals(state).collect();
-    let mut answered = false;
+    let mut answered = answer_questions(stack, output, state, drive, stop).await?;
+    if output.can_ask && !answered && state.open_calls().any(|call| call.open_question().is_some()) {
+        return Ok(Need::Person);
+    }
     for call in &open {
         let Some(approval) = &call.approval else {
             continue;
@@ -240,6 +244,34 @@ async fn need(
         }
     }
     Ok(if answered { Need::Serve } else { Need::Person })
+}
+
+/// Has the open questions of servers answered by whoever sits at the terminal, and says whether any was.
+async fn answer_questions(
+    stack: &Stack,
+    output: Output,
+    state: &RunState,
+    drive: &Drive,
+    stop: &Stop,
+) -> Result<bool, CliError> {
+    let mut answered = false;
+    for call in state.open_calls() {
+        let Some(question) = call.open_question().filter(|_| output.can_ask) else {
+            continue;
+        };
+        let tool = &call.proposal.tool;
+        let Some(reply) = asked::ask(output, tool, question, stop).await? else {
+            return Ok(answered);
+        };
+        answered = true;
+        let id = &call.proposal.call;
+        match stack.harness.answer(id, reply, &drive.user).await {
+            // Somebody else was first; their answer is on its way.
+            Ok(_) | Err(HarnessError::Answered(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(answered)
 }
 
 fn open_approvals(state: &RunState) -> impl Iterator<Item = &Call> {
@@ -434,6 +466,15 @@ pub(crate) fn advise(output: Output, state: &RunState, flag: &str) {
         }
     }
     for call in state.open_calls() {
+        if let Some(question) = call.open_question() {
+            let id = call.proposal.call.as_str();
+            output.note(&format!(
+                "  {} {}",
+                clean(&call.proposal.tool),
+                question::asked(&question.wants)
+            ));
+            output.note(&format!("    {}", question::how(&question.wants, id, flag)));
+        }
         if let CallStatus::InDoubt { reason } = &call.status {
             let id = &call.proposal.call;
             output.note(&format!(

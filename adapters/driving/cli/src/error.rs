@@ -153,6 +153,7 @@ impl CliError {
                 HarnessError::Answered(_) => "answered",
                 HarnessError::Contended(_) => "contended",
                 HarnessError::File(_) => "file",
+                HarnessError::Reply(_) => "reply",
                 HarnessError::Id(_) => "id",
                 HarnessError::Replay(_) => "replay",
                 HarnessError::Log(LogError::Record { .. } | LogError::Fold { .. }) => "corrupt",
@@ -178,6 +179,12 @@ fn explain(error: &HarnessError) -> String {
             what: "approval", ..
         } => {
             format!("{error}; `seaworthy approvals` lists those that are open")
+        }
+        HarnessError::UnknownCall {
+            what: "question of call",
+            ..
+        } => {
+            format!("{error}; `seaworthy questions` lists those that are open")
         }
         HarnessError::UnknownCall { .. } => {
             format!("{error}; `seaworthy show RUN` lists a run's calls")

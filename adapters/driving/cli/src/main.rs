@@ -1,6 +1,7 @@
 //! The command line of Seaworthy: the one place where adapters are put together and the environment is read.
 
 mod args;
+mod asked;
 mod attach;
 mod commands;
 mod descriptor;

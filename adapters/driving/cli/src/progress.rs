@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::CliError;
 use crate::observer::CliObserver;
-use crate::output::{Output, Paint, clean, json, say, text};
+use crate::output::{Output, Paint, clean, json, question, say, text};
 
 /// How often the log is looked at when another process writes it.
 pub(crate) const POLL: Duration = Duration::from_millis(200);
@@ -347,6 +347,17 @@ impl Printer {
             }
             Event::ToolFailed { call, code, message, .. } => {
                 self.fact(Paint::Bad, "failed", &format!("{}: {code}: {}", self.name(&call), text::message(&message)));
+            }
+            Event::QuestionAsked { call, question } => {
+                let what = format!("{} {}  [{call}]", self.name(&call), question::asked(&question.wants));
+                self.fact(Paint::Attention, "asks", &what);
+            }
+            Event::QuestionAnswered { by, call, reply, .. } => {
+                self.fact(Paint::Good, text::replied(&reply), &format!("{} by {}", self.name(&call), clean(&by)));
+            }
+            Event::QuestionSampled(sampled) => {
+                let what = format!("{} asked {}", self.name(&sampled.call), clean(&sampled.sample.model));
+                self.fact(Paint::Faint, "model", &what);
             }
             Event::ToolInDoubt { call, reason } => {
                 let what = format!("{}: {}  [{call}]", self.in_full(&call), text::message(&reason));

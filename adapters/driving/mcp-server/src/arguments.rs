@@ -56,6 +56,25 @@ pub(crate) struct Decide {
     pub(crate) wait_seconds: Option<u32>,
 }
 
+/// For `run_answer`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Answer {
+    pub(crate) question_id: String,
+    pub(crate) action: Action,
+    pub(crate) content: Option<Value>,
+    pub(crate) wait_seconds: Option<u32>,
+}
+
+/// What a person does with a question.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Action {
+    Accept,
+    Decline,
+    Dismiss,
+}
+
 /// For `run_cancel`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

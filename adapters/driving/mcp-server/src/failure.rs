@@ -28,14 +28,15 @@ impl Failure {
             Self::Arguments(_) | Self::Busy(_) => self.to_string(),
             Self::Harness(error) => match error {
                 HarnessError::UnknownRun(run) => unknown_run(run),
-                HarnessError::UnknownCall { id, .. } => format!(
-                    "there is no approval {id}; `run_status` lists those that a run waits for"
+                HarnessError::UnknownCall { what, id } => format!(
+                    "there is no {what} {id}; `run_status` lists what a run waits for"
                 ),
                 HarnessError::Mismatch { .. }
                 | HarnessError::WrongStatus { .. }
                 | HarnessError::Answered(_)
                 | HarnessError::Contended(_)
                 | HarnessError::File(_)
+                | HarnessError::Reply(_)
                 | HarnessError::Id(_) => error.to_string(),
                 HarnessError::Replay(_) | HarnessError::Log(_) | HarnessError::Runtime(_) => {
                     tracing::warn!("a client's call failed: {error}");

@@ -2,6 +2,7 @@
 
 use seaworthy_core::event::WaitReason;
 use seaworthy_core::harness::View;
+use seaworthy_core::servers::Wants;
 use seaworthy_core::state::{Call, CallStatus, Outcome, Status};
 use seaworthy_core::tool::Risk;
 use seaworthy_ports::Timestamp;
@@ -40,6 +41,8 @@ pub(crate) struct Report {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     approvals: Vec<Open>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    questions: Vec<OpenQuestion>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     in_doubt: Vec<Doubt>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<String>,
@@ -75,6 +78,16 @@ struct Open {
     arguments: Option<Value>,
     risk: Risk,
     side_effect: &'static str,
+}
+
+/// A question of a server that the run waits for an answer to.
+#[derive(Debug, Serialize)]
+struct OpenQuestion {
+    question_id: String,
+    tool: String,
+    server: String,
+    /// `input`, with a message and the schema of the answer, or `model`, with a conversation.
+    wants: Wants,
 }
 
 /// A call of which nobody knows whether it happened.
@@ -121,6 +134,7 @@ impl Report {
             waiting_for: state.waiting.map(|waiting| waiting.reason.as_str()),
             waiting_until: state.waiting.and_then(|waiting| waiting.until),
             approvals: open(view),
+            questions: state.open_calls().filter_map(question).collect(),
             in_doubt: state.open_calls().filter_map(doubt).collect(),
             session: state.submitted.session.as_ref().map(ToString::to_string),
             turns: state.turns,
@@ -160,7 +174,7 @@ impl Report {
                     "required": ["by"],
                     "properties": { "by": text, "reason": text },
                 },
-                "waiting_for": { "type": "string", "enum": ["approval", "in_doubt", "model_deferred", "model_limit"] },
+                "waiting_for": { "type": "string", "enum": ["approval", "question", "in_doubt", "model_deferred", "model_limit"] },
                 "waiting_until": text,
                 "approvals": {
                     "type": "array",
@@ -171,6 +185,15 @@ impl Report {
                         "properties": {
                             "approval_id": text, "tool": text, "arguments": {}, "risk": text, "side_effect": text,
                         },
+                    },
+                },
+                "questions": {
+                    "type": "array",
+                    "description": "What the servers of the agent's tools want to know",
+                    "items": {
+                        "type": "object",
+                        "required": ["question_id", "tool", "server", "wants"],
+                        "properties": { "question_id": text, "tool": text, "server": text, "wants": { "type": "object" } },
                     },
                 },
                 "in_doubt": {
@@ -210,6 +233,10 @@ fn next(view: &View) -> String {
         ),
         Status::Queued | Status::Running | Status::Waiting => {
             match view.state.waiting.map(|waiting| waiting.reason) {
+                Some(WaitReason::Question) => {
+                    "A person must answer the questions in `questions`: `run_answer` with a question_id tells the server."
+                        .to_owned()
+                }
                 Some(WaitReason::InDoubt) => {
                     "Nobody knows whether the calls in `in_doubt` happened. A person who finds out says so in a terminal: `seaworthy resolve CALL`."
                         .to_owned()
@@ -246,6 +273,16 @@ fn open(view: &View) -> Vec<Open> {
             }
         })
         .collect()
+}
+
+fn question(call: &Call) -> Option<OpenQuestion> {
+    let asked = call.open_question()?;
+    Some(OpenQuestion {
+        question_id: call.proposal.call.to_string(),
+        tool: call.proposal.tool.clone(),
+        server: asked.server.to_string(),
+        wants: asked.wants.clone(),
+    })
 }
 
 fn doubt(call: &Call) -> Option<Doubt> {

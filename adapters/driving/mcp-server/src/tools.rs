@@ -10,13 +10,14 @@ use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 use seaworthy_core::Start;
 use seaworthy_core::harness::View;
+use seaworthy_core::servers::Reply;
 use seaworthy_core::state::{Outcome, call_run};
 use seaworthy_ports::TraceContext;
 use serde_json::{Value, json};
 
 use crate::agents::{Agents, ServedAgent};
 use crate::arguments::{
-    self, Await, Begin, Decide, End, InvalidArguments, MAX_INPUT_BYTES, MAX_REASON_BYTES, Which,
+    self, Action, Answer, Await, Begin, Decide, End, InvalidArguments, MAX_INPUT_BYTES, MAX_REASON_BYTES, Which,
 };
 use crate::failure::Failure;
 use crate::report::{Report, cut};
@@ -28,8 +29,9 @@ const WAIT: &str = "run_wait";
 const CANCEL: &str = "run_cancel";
 const APPROVE: &str = "run_approve";
 const DENY: &str = "run_deny";
+const ANSWER: &str = "run_answer";
 /// What agents cannot be called.
-pub(crate) const RUN_TOOLS: [&str; 5] = [STATUS, WAIT, CANCEL, APPROVE, DENY];
+pub(crate) const RUN_TOOLS: [&str; 6] = [STATUS, WAIT, CANCEL, APPROVE, DENY, ANSWER];
 /// How much of an agent's instructions its tool's description has.
 const MAX_ABOUT_BYTES: usize = 500;
 
@@ -145,6 +147,28 @@ pub(crate) fn tools(agents: &Agents, settings: &ServerSettings) -> Vec<Tool> {
             .with_title("Deny a call")
             .with_annotations(hints(false, false, false, false)),
         );
+        let properties = json!({
+            "question_id": { "type": "string", "description": "The question's id, as the run's status shows it" },
+            "action": {
+                "type": "string",
+                "enum": ["accept", "decline", "dismiss"],
+                "description": "Answer with `content`, or let the model be called; say no; or neither",
+            },
+            "content": {
+                "type": "object",
+                "description": "The answer, with the schema that the question shows; only for a question that wants input",
+            },
+            "wait_seconds": wait_seconds,
+        });
+        tools.push(
+            Tool::new(
+                ANSWER,
+                "Answers what a server of the agent's tools wants to know before it goes on. Only with what a person said: ask them first.",
+                takes(&["question_id", "action"], properties),
+            )
+            .with_title("Answer a question")
+            .with_annotations(hints(false, true, false, true)),
+        );
     }
     tools
         .into_iter()
@@ -177,6 +201,7 @@ impl AgentServer {
             CANCEL => self.cancel(arguments, context).await,
             APPROVE if self.settings().decides => self.decide(arguments, true, context).await,
             DENY if self.settings().decides => self.decide(arguments, false, context).await,
+            ANSWER if self.settings().decides => self.answer(arguments, context).await,
             _ => match self.agents().get(name) {
                 Some(agent) => self.begin(agent, arguments, context).await,
                 None => {
@@ -272,6 +297,35 @@ impl AgentServer {
         self.harness()
             .decide(&approval, granted, &by, reason)
             .await?;
+        let view = self.waiter(context).settle(&run, longest).await?;
+        Ok(told(&view, false))
+    }
+
+    async fn answer(
+        &self,
+        arguments: Option<JsonObject>,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResult, Failure> {
+        let answer: Answer = arguments::read(arguments)?;
+        let call = arguments::approval_id(&answer.question_id)?;
+        let reply = match (answer.action, answer.content) {
+            (Action::Accept, Some(content)) => Reply::Given { content },
+            (Action::Accept, None) => Reply::Granted,
+            (Action::Decline, None) => Reply::Declined,
+            (Action::Dismiss, None) => Reply::Dismissed,
+            (Action::Decline | Action::Dismiss, Some(_)) => {
+                let why = "`content` goes with `accept` alone";
+                return Err(InvalidArguments(why.to_owned()).into());
+            }
+        };
+        let longest = self.wait_time(answer.wait_seconds)?;
+        let run = call_run(&call).ok_or_else(|| {
+            InvalidArguments(format!(
+                "{call} is no question; `run_status` lists those that a run waits for"
+            ))
+        })?;
+        self.view(&run).await?;
+        self.harness().answer(&call, reply, &caller(context)).await?;
         let view = self.waiter(context).settle(&run, longest).await?;
         Ok(told(&view, false))
     }

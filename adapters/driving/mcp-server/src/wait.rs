@@ -27,7 +27,10 @@ pub(crate) fn rests(view: &View) -> bool {
         return true;
     }
     let needs_person = view.state.waiting.is_some_and(|waiting| {
-        matches!(waiting.reason, WaitReason::Approval | WaitReason::InDoubt)
+        matches!(
+            waiting.reason,
+            WaitReason::Approval | WaitReason::InDoubt | WaitReason::Question
+        )
     });
     // A run that was answered is due, or held, until its log says what came of the answer.
     let is_parked = view

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use seaworthy_ports::mcp::{
-    Elicitation, Elicited, Kind, McpContent, McpHost, McpSession, Sampled, Sampling,
+    Elicitation, Elicited, HostTakes, Kind, McpContent, McpHost, McpSession, Sampled, Sampling,
 };
 use seaworthy_ports::model_provider::Role;
 use seaworthy_ports::{Effect, ServerAlias};
@@ -28,6 +28,7 @@ enum Asked {
 /// A host that answers what it is told to, or never.
 struct Host {
     user: Option<Elicited>,
+    takes: HostTakes,
     asked: Mutex<Vec<Asked>>,
 }
 
@@ -39,8 +40,13 @@ impl std::fmt::Debug for Host {
 
 impl Host {
     fn new(user: Option<Elicited>) -> Arc<Self> {
+        Self::taking(HostTakes::ALL, user)
+    }
+
+    fn taking(takes: HostTakes, user: Option<Elicited>) -> Arc<Self> {
         Arc::new(Self {
             user,
+            takes,
             asked: Mutex::default(),
         })
     }
@@ -62,6 +68,10 @@ impl Host {
 
 #[async_trait]
 impl McpHost for Host {
+    fn takes(&self) -> HostTakes {
+        self.takes
+    }
+
     async fn elicit(&self, question: Elicitation) -> Elicited {
         self.note(Asked::User(question));
         match &self.user {
@@ -185,6 +195,41 @@ pub async fn without_a_host_every_question_is_refused<H: Harness>(harness: H) ->
     hears(&session, "elicit", Answered::Refused).await?;
     hears(&session, "sample", Answered::Refused).await?;
     is_usable(&session, "questions that nobody answers").await
+}
+
+/// MC-5.
+pub async fn a_question_that_the_host_does_not_take_is_refused_and_the_server_knows<H: Harness>(
+    harness: H,
+) -> Outcome {
+    let capabilities = harness.mcp().capabilities();
+    let stage = Stage::of(harness, "usual").await?;
+    for [elicitation, sampling] in [[true, false], [false, true], [false, false]] {
+        let takes = HostTakes {
+            elicitation,
+            sampling,
+        };
+        let host = Host::taking(takes, Some(Elicited::Accepted(json!({"name": "Ada"}))));
+        let session = session(&stage, &host).await?;
+        let did = format!("connected with a host that takes {takes:?}, and had the server tell what it may ask");
+        let told = ok(did.clone(), made(&session, call("may_ask", json!({}))).await?)?;
+        let expected = json!({
+            "elicitation": elicitation && capabilities.elicitation,
+            "sampling": sampling && capabilities.sampling,
+        });
+        same(did, told.structured, Some(expected))?;
+        for (tool, is_taken) in [("elicit", elicitation), ("sample", sampling)] {
+            if !is_taken {
+                hears(&session, tool, Answered::Refused).await?;
+            }
+        }
+        holds(
+            host.asked().is_empty(),
+            "called tools whose questions the host does not take",
+            "a host that was not asked",
+            host.asked().len(),
+        )?;
+    }
+    Ok(())
 }
 
 /// MC-5.

@@ -175,6 +175,8 @@ pub enum Does {
         /// The most tokens of output.
         max_tokens: u32,
     },
+    /// Answers with which questions it may ask, as the client declared them: `elicitation` and `sampling`, as data.
+    TellsWhatItMayAsk,
     /// Answers with the JSON-RPC error of this code, whose message quotes the arguments.
     Refuses(i64),
 }

@@ -286,6 +286,7 @@ fn usual() -> Script {
                 max_tokens: 99,
             },
         ),
+        Tool::new("may_ask", Does::TellsWhatItMayAsk),
         Tool::new("refuses", Does::Refuses(-32_603)),
         Tool::new("refuses_arguments", Does::Refuses(-32_602)),
     ];

@@ -122,6 +122,8 @@ pub(super) struct Server<W> {
     /// The server's own questions, with the call each belongs to.
     asked: BTreeMap<u64, Value>,
     questions: u64,
+    /// Whether the client takes questions to the user, and to a model.
+    may_ask: [bool; 2],
 }
 
 impl<W: Write> Server<W> {
@@ -134,6 +136,7 @@ impl<W: Write> Server<W> {
             held: Vec::new(),
             asked: BTreeMap::new(),
             questions: 0,
+            may_ask: [false; 2],
         }
     }
 
@@ -186,6 +189,8 @@ impl<W: Write> Server<W> {
         };
         match method {
             "initialize" => {
+                self.may_ask = ["elicitation", "sampling"]
+                    .map(|kind| params.pointer(&format!("/capabilities/{kind}")).is_some());
                 let result = self.initialized(&named("protocolVersion"));
                 self.answer(id, result)
             }
@@ -380,6 +385,11 @@ impl<W: Write> Server<W> {
                     "maxTokens": max_tokens,
                 }),
             ),
+            Does::TellsWhatItMayAsk => {
+                let [elicitation, sampling] = self.may_ask;
+                let may = json!({ "elicitation": elicitation, "sampling": sampling });
+                self.answer(id, wire::result(&scripts::counted(&may)))
+            }
             Does::Refuses(code) => {
                 let words = params.get("arguments").map(Value::to_string);
                 self.refuse(id, code, &words.unwrap_or_default())

@@ -210,6 +210,7 @@ pub(super) fn every_sort() -> Result<Vec<Fact>, Halt> {
             ParkReason::Child,
             ParkReason::Provider,
             ParkReason::Limit,
+            ParkReason::Question,
         ] {
             facts.push(Fact::RunParked {
                 run: run.clone(),

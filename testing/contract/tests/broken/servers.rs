@@ -8,9 +8,10 @@ use std::time::Duration;
 use seaworthy_contract::mcp::{Harness, Journal, Script};
 use seaworthy_fakes::FakeMcp;
 use seaworthy_ports::mcp::{
-    Authorization, Hints, Kind, Mcp, McpCall, McpCallResult, McpCapabilities, McpError, McpPrompt,
-    McpPromptResult, McpResource, McpResourceContents, McpResourceTemplate, McpServer,
-    McpServerInfo, McpSession, McpTool, Transport, tool_name,
+    Authorization, Elicitation, Elicited, Hints, Kind, Mcp, McpCall, McpCallResult, McpCapabilities,
+    McpError, McpHost, McpPrompt, McpPromptResult, McpResource, McpResourceContents,
+    McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpTool, Sampled, Sampling, Transport,
+    tool_name,
 };
 use seaworthy_ports::{AdapterInfo, Effect, Latch, ServerAlias, async_trait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -45,6 +46,7 @@ pub(crate) const REFRESHES_NOTHING: u8 = 24;
 pub(crate) const FOLLOWS_REDIRECTS: u8 = 25;
 pub(crate) const FORGIVES_SCHEMAS: u8 = 26;
 pub(crate) const DIES_OF_HUGE: u8 = 27;
+pub(crate) const TAKES_ALL: u8 = 28;
 
 pub(crate) struct Broken {
     inner: FakeMcp,
@@ -112,6 +114,11 @@ impl Mcp for Adapter {
         if self.bug == NO_HOST {
             server.host = None;
         }
+        if self.bug == TAKES_ALL
+            && let Some(host) = server.host.take()
+        {
+            server.host = Some(Arc::new(TakesAll(host)));
+        }
         let again = server.clone();
         let session = self.inner.connect(server).await?;
         Ok(Arc::new(Session {
@@ -122,6 +129,21 @@ impl Mcp for Adapter {
             tools: Mutex::default(),
             is_dead: Mutex::default(),
         }))
+    }
+}
+
+/// Takes every question, whatever the host within takes.
+#[derive(Debug)]
+struct TakesAll(Arc<dyn McpHost>);
+
+#[async_trait]
+impl McpHost for TakesAll {
+    async fn elicit(&self, question: Elicitation) -> Elicited {
+        self.0.elicit(question).await
+    }
+
+    async fn sample(&self, question: Sampling) -> Sampled {
+        self.0.sample(question).await
     }
 }
 

@@ -9,7 +9,7 @@ use seaworthy_contract::mcp::{
 use seaworthy_fakes::{
     FakeMcp, FakeMcpAnswer, FakeMcpCall, FakeMcpServer, FakeMcpTool, McpFault, McpSeen, McpStart,
 };
-use seaworthy_ports::mcp::{Elicited, McpContent, Sampled, Transport};
+use seaworthy_ports::mcp::{Elicited, McpCallResult, McpContent, Sampled, Transport};
 use seaworthy_ports::model_provider::Role;
 use seaworthy_system::SystemClock;
 use serde_json::json;
@@ -183,6 +183,14 @@ async fn run(
                     content: McpContent::Text(text),
                 } => Answered::Sampled { model, text },
                 Sampled::Answered { .. } | Sampled::Refused => Answered::Refused,
+            }))
+        }
+        Does::TellsWhatItMayAsk => {
+            let may = json!({ "elicitation": call.may_elicit(), "sampling": call.may_sample() });
+            Ok(FakeMcpAnswer(McpCallResult {
+                is_error: false,
+                content: vec![McpContent::Text(may.to_string())],
+                structured: Some(may),
             }))
         }
         Does::Refuses(code) => Err(McpFault::Refused(code)),

@@ -205,6 +205,18 @@ impl FakeMcpCall {
         }
     }
 
+    /// Whether somebody answers questions to the user.
+    #[must_use]
+    pub fn may_elicit(&self) -> bool {
+        self.user.is_some()
+    }
+
+    /// Whether somebody calls models.
+    #[must_use]
+    pub fn may_sample(&self) -> bool {
+        self.model.is_some()
+    }
+
     /// Asks the user. `None`: there is nobody to ask.
     pub async fn elicit(&self, message: impl Into<String>, schema: Value) -> Option<Elicited> {
         let question = Elicitation {

@@ -16,6 +16,7 @@ pub(crate) mod mcp;
 mod mcp_serve;
 mod migrate;
 mod models;
+mod questions;
 mod queues;
 mod reopen;
 mod replay;
@@ -154,6 +155,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Cli
         Command::Show(args) => show::show(context, &args).await,
         Command::Events(args) => events::events(context, &args).await,
         Command::Approvals => approvals::approvals(context).await,
+        Command::Questions => questions::questions(context).await,
+        Command::Answer(args) => questions::answer(context, args).await,
         Command::Approve(args) => decide::decide(context, args, true).await,
         Command::Deny(args) => decide::decide(context, args, false).await,
         Command::Resolve(args) => resolve::resolve(context, args).await,

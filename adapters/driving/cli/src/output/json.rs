@@ -15,6 +15,7 @@ use seaworthy::tool::code;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::question::OpenQuestion;
 use crate::models::{Chosen, chosen};
 
 /// `show RUN --json`, and the last line of `run --json`.
@@ -39,9 +40,12 @@ pub(crate) struct Run {
     pub(crate) error: Option<Failure>,
     pub(crate) cancelled: Option<Cancelled>,
     pub(crate) usage: Usage,
-    /// `approval`, `in_doubt` or `model_deferred`.
+    /// `approval`, `question`, `in_doubt`, `model_deferred` or `model_limit`.
     pub(crate) waiting_for: Option<&'static str>,
     pub(crate) waiting_until: Option<Timestamp>,
+    /// What the servers of its calls ask.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) questions: Vec<OpenQuestion>,
     /// The calls with side effects that the gateway let pass.
     pub(crate) ledger: Vec<Entry>,
     /// Every call.
@@ -124,6 +128,10 @@ impl Run {
             usage: state.usage,
             waiting_for: state.waiting.map(|waiting| waiting.reason.as_str()),
             waiting_until: state.waiting.and_then(|waiting| waiting.until),
+            questions: state
+                .open_calls()
+                .filter_map(|call| OpenQuestion::of(state.run(), call))
+                .collect(),
             ledger: state
                 .calls
                 .values()

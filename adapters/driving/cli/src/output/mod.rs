@@ -1,6 +1,7 @@
 //! What people and programs read.
 
 pub(crate) mod json;
+pub(crate) mod question;
 pub(crate) mod text;
 
 use std::io::{self, IsTerminal as _, Write as _};

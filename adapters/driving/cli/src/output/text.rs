@@ -8,11 +8,11 @@ use seaworthy::context::Compacted;
 use seaworthy::event::{Decision, Event, FailedTry, Resolution, WaitReason};
 use seaworthy::log::Loaded;
 use seaworthy::replay::Recall;
-use seaworthy::servers::ToolsListed;
+use seaworthy::servers::{Reply, ToolsListed};
 use serde_json::Value;
 
 use super::json::{Listed, Open, Run};
-use super::{brief, clean};
+use super::{brief, clean, question};
 
 /// The longest arguments that are shown on one line.
 const ARGUMENTS: usize = 120;
@@ -42,6 +42,7 @@ pub(crate) fn duration(millis: u64) -> String {
 pub(crate) const fn wait(reason: WaitReason) -> &'static str {
     match reason {
         WaitReason::Approval => "an approval",
+        WaitReason::Question => "the answer to a question of a server",
         WaitReason::InDoubt => "somebody who knows what became of a call in doubt",
         WaitReason::ModelDeferred => "the model's provider, which said to come back later",
         WaitReason::ModelLimit => "its turn to ask the model, whose limits are reached",
@@ -285,6 +286,19 @@ fn about(event: &Event) -> String {
             message: why,
             ..
         } => format!("{call} {code}: {}", message(why)),
+        Event::QuestionAsked { call, question } => {
+            format!("{call} {}", question::asked(&question.wants))
+        }
+        Event::QuestionAnswered {
+            by, call, reply, ..
+        } => format!("{call} {} by {by}", replied(reply)),
+        Event::QuestionSampled(sampled) => format!(
+            "{} {} {}: {}",
+            sampled.call,
+            sampled.provider,
+            sampled.sample.model,
+            message(&sampled.sample.text)
+        ),
         Event::ToolInDoubt { call, reason } => format!("{call}: {}", message(reason)),
         Event::ToolResolved {
             call,
@@ -340,6 +354,16 @@ const fn decided(decision: Decision) -> &'static str {
         Decision::Allow => "allowed",
         Decision::RequireApproval => "needs an approval",
         Decision::Deny => "denied",
+    }
+}
+
+/// What a person answered.
+pub(crate) const fn replied(reply: &Reply) -> &'static str {
+    match reply {
+        Reply::Given { .. } => "answered",
+        Reply::Granted => "allowed",
+        Reply::Declined => "declined",
+        Reply::Dismissed => "dismissed",
     }
 }
 

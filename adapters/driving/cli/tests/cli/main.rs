@@ -7,6 +7,7 @@
 )]
 
 mod answers;
+mod asking;
 mod attached;
 mod bad_input;
 mod chat;
