@@ -19,8 +19,8 @@ pub use catalogue::{
 pub use connections::{ConnectError, Connections, ListError};
 pub(crate) use hearing::{Ask, Heard, Hearing, Known};
 pub use question::{
-    InvalidReply, MAX_ANSWER_SCHEMA_BYTES, MAX_CONVERSATION_BYTES, MAX_MESSAGE_BYTES, MAX_QUESTIONS,
-    MAX_REPLY_BYTES, Question, Reply, Said, Sample, Wants,
+    InvalidReply, MAX_ANSWER_SCHEMA_BYTES, MAX_CONVERSATION_BYTES, MAX_MESSAGE_BYTES,
+    MAX_QUESTIONS, MAX_REPLY_BYTES, Question, Reply, Said, Sample, Wants,
 };
 pub use reach::{MissingSecret, Place, Unreachable, server};
 pub use result::told;

@@ -19,8 +19,8 @@ use crate::servers::Catalogue;
 use crate::tool::SideEffect;
 
 pub use call::{
-    Approval, ApprovalAnswer, AskedQuestion, Call, CallNumber, CallStatus, QuestionAnswer, call_number,
-    call_run,
+    Approval, ApprovalAnswer, AskedQuestion, Call, CallNumber, CallStatus, QuestionAnswer,
+    call_number, call_run,
 };
 
 /// What a run is.

@@ -9,7 +9,9 @@ use super::aliases::optional;
 use super::error::{Reporter, codes};
 use super::fields::{Fields, duration, sequence, shown, text};
 use super::sections::{APPROVALS, Declared, RISKS, SIDE_EFFECTS, argv};
-use super::server::{Asking, EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport};
+use super::server::{
+    Asking, EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport,
+};
 use super::suggest::{advice, listed};
 use super::yaml::{Content, Node};
 use crate::tool::{Risk, SideEffect};

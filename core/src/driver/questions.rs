@@ -19,8 +19,8 @@ use crate::event::{Event, QuestionSampled};
 use crate::machine::Work;
 use crate::millis;
 use crate::servers::{
-    Ask, Connections, Heard, Hearing, Known, MAX_CONVERSATION_BYTES, MAX_QUESTIONS, Question, Reply,
-    Sample, Wants,
+    Ask, Connections, Heard, Hearing, Known, MAX_CONVERSATION_BYTES, MAX_QUESTIONS, Question,
+    Reply, Sample, Wants,
 };
 use crate::state::{Call, CallStatus};
 
@@ -184,9 +184,8 @@ impl Held<'_> {
         by: String,
     ) -> Result<(), Stop> {
         let open = self.state().call(&call).and_then(Call::open_question);
-        let is_open = open.is_some_and(|open| {
-            open.digest == question && open.check(&reply).is_ok()
-        });
+        let is_open =
+            open.is_some_and(|open| open.digest == question && open.check(&reply).is_ok());
         if !is_open {
             let note = "no such question is open".to_owned();
             self.writer

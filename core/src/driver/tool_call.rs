@@ -183,9 +183,10 @@ impl Held<'_> {
                 match select(running.next(), select(mail, select(asked, due))).await {
                     Either::Left((finished, _rest)) => Came::Finished(finished),
                     Either::Right((Either::Left((signal, _rest)), _running)) => Came::Mail(signal),
-                    Either::Right((Either::Right((Either::Left((ask, _due)), _mail)), _running)) => {
-                        Came::Asked(ask)
-                    }
+                    Either::Right((
+                        Either::Right((Either::Left((ask, _due)), _mail)),
+                        _running,
+                    )) => Came::Asked(ask),
                     Either::Right((Either::Right((Either::Right(_due), _mail)), _running)) => {
                         Came::Waited
                     }

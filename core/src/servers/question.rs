@@ -252,7 +252,10 @@ mod tests {
 
     #[test]
     fn what_nobody_could_answer_is_no_question() {
-        assert_eq!(Question::input(&asked(&"x".repeat(MAX_MESSAGE_BYTES + 1))), None);
+        assert_eq!(
+            Question::input(&asked(&"x".repeat(MAX_MESSAGE_BYTES + 1))),
+            None
+        );
         let mut senseless = asked("Who?");
         senseless.schema = json!({"type": "nothing"});
         assert_eq!(Question::input(&senseless), None);

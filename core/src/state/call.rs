@@ -214,7 +214,9 @@ impl Call {
                     },
                 }
             }
-            (Event::QuestionAsked { question, .. }, CallStatus::Running { .. }) => self.asked(question)?,
+            (Event::QuestionAsked { question, .. }, CallStatus::Running { .. }) => {
+                self.asked(question)?
+            }
             (
                 Event::QuestionAnswered {
                     by,

@@ -75,7 +75,9 @@ fn a_question_parks_the_run_and_another_process_goes_on_with_the_answer() {
     assert_eq!(state.waiting.unwrap().reason, WaitReason::Question);
     assert_eq!(only_call(&state).status, CallStatus::AwaitingAnswer);
     let question = only_call(&state).open_question().unwrap();
-    assert!(matches!(&question.wants, Wants::Input { message, .. } if message == "Who is it for survey?"));
+    assert!(
+        matches!(&question.wants, Wants::Input { message, .. } if message == "Who is it for survey?")
+    );
     assert!(world.acted().is_empty(), "it asks before it acts");
     let seen = world.desk().seen();
     assert!(
@@ -147,7 +149,12 @@ fn a_model_is_called_once_for_a_server_and_only_with_leave() {
         state.outcome,
         state.calls
     );
-    block_on(process.harness().answer(&id(&state), Reply::Granted, "tester")).unwrap();
+    block_on(
+        process
+            .harness()
+            .answer(&id(&state), Reply::Granted, "tester"),
+    )
+    .unwrap();
     let state = to_rest(&process);
     assert_eq!(output(&state), &json!({"heard": "ask"}));
     let sampled: Vec<_> = events(&process, &world)
@@ -159,7 +166,12 @@ fn a_model_is_called_once_for_a_server_and_only_with_leave() {
     let refused = self::world(&["desk__phrase"]);
     let process = self::process(&refused, 1);
     let state = to_rest(&process);
-    block_on(process.harness().answer(&id(&state), Reply::Declined, "tester")).unwrap();
+    block_on(
+        process
+            .harness()
+            .answer(&id(&state), Reply::Declined, "tester"),
+    )
+    .unwrap();
     assert_eq!(output(&to_rest(&process)), &json!({"heard": "refused"}));
 }
 
@@ -191,10 +203,18 @@ fn a_call_that_must_not_be_repeated_is_held_until_somebody_answers() {
         let answering = std::pin::pin!(async {
             loop {
                 let state = process.view().await.unwrap().state;
-                if state.calls.values().any(|call| call.open_question().is_some()) {
+                if state
+                    .calls
+                    .values()
+                    .any(|call| call.open_question().is_some())
+                {
                     assert!(state.waiting.is_none(), "a worker holds the run");
                     let call = id(&state);
-                    process.harness().answer(&call, given("Ada"), "tester").await.unwrap();
+                    process
+                        .harness()
+                        .answer(&call, given("Ada"), "tester")
+                        .await
+                        .unwrap();
                     std::future::pending::<()>().await;
                 }
                 yield_once().await;
@@ -207,7 +227,9 @@ fn a_call_that_must_not_be_repeated_is_held_until_somebody_answers() {
     });
     assert_eq!(output(&state), &json!({"heard": {"name": "Ada"}}));
     let calls = world.desk().seen();
-    let calls = calls.iter().filter(|seen| matches!(seen, McpSeen::Called(_)));
+    let calls = calls
+        .iter()
+        .filter(|seen| matches!(seen, McpSeen::Called(_)));
     assert_eq!(calls.count(), 1, "it was never called again");
 }
 
@@ -230,7 +252,11 @@ fn calls_of_a_server_that_asks_are_made_one_after_the_other() {
     let ending = block_on(world.finish(1)).unwrap();
     assert_eq!(ending.status, Status::Succeeded);
     let heard = json!({"heard": {"name": "Ada"}});
-    assert!(ending.calls.iter().all(|call| call.2 == heard), "{:?}", ending.calls);
+    assert!(
+        ending.calls.iter().all(|call| call.2 == heard),
+        "{:?}",
+        ending.calls
+    );
 }
 
 fn undisturbed() -> (Ending, Vec<&'static str>) {
@@ -267,7 +293,10 @@ fn a_crash_at_any_port_call_before_or_after_its_effect_loses_no_answer() {
             let ending = ending.unwrap_or_else(|why| panic!("{place}: {why}"));
             assert_eq!(ending.status, expected.status, "{place}");
             assert_eq!(ending.calls, expected.calls, "{place}");
-            assert!(ending.messages == expected.messages, "{place}: the conversations differ");
+            assert!(
+                ending.messages == expected.messages,
+                "{place}: the conversations differ"
+            );
         }
     }
 }

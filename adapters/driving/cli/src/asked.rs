@@ -34,7 +34,13 @@ pub(crate) async fn ask(
                 clean(message)
             ));
             loop {
-                match choice("[a]nswer, [d]ecline, [q]uit and answer later: ", "adq", stop).await? {
+                match choice(
+                    "[a]nswer, [d]ecline, [q]uit and answer later: ",
+                    "adq",
+                    stop,
+                )
+                .await?
+                {
                     Some('a') => {}
                     Some('d') => return Ok(Some(Reply::Declined)),
                     _ => return Ok(None),
@@ -185,7 +191,10 @@ mod tests {
         assert_eq!(read("7.5", Some("integer")), None);
         assert_eq!(read("7.5", Some("number")), Some(json!(7.5)));
         assert_eq!(read("[\"a\"]", Some("array")), Some(json!(["a"])));
-        assert_eq!(read(" as it is ", Some("string")), Some(json!(" as it is ")));
+        assert_eq!(
+            read(" as it is ", Some("string")),
+            Some(json!(" as it is "))
+        );
         assert_eq!(read("7", None), Some(json!("7")));
     }
 }

@@ -217,7 +217,12 @@ async fn need(
     }
     let open: Vec<&Call> = open_approvals(state).collect();
     let mut answered = answer_questions(stack, output, state, drive, stop).await?;
-    if output.can_ask && !answered && state.open_calls().any(|call| call.open_question().is_some()) {
+    if output.can_ask
+        && !answered
+        && state
+            .open_calls()
+            .any(|call| call.open_question().is_some())
+    {
         return Ok(Need::Person);
     }
     for call in &open {

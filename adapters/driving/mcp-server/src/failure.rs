@@ -28,9 +28,9 @@ impl Failure {
             Self::Arguments(_) | Self::Busy(_) => self.to_string(),
             Self::Harness(error) => match error {
                 HarnessError::UnknownRun(run) => unknown_run(run),
-                HarnessError::UnknownCall { what, id } => format!(
-                    "there is no {what} {id}; `run_status` lists what a run waits for"
-                ),
+                HarnessError::UnknownCall { what, id } => {
+                    format!("there is no {what} {id}; `run_status` lists what a run waits for")
+                }
                 HarnessError::Mismatch { .. }
                 | HarnessError::WrongStatus { .. }
                 | HarnessError::Answered(_)

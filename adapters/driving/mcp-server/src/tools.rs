@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use crate::agents::{Agents, ServedAgent};
 use crate::arguments::{
-    self, Action, Answer, Await, Begin, Decide, End, InvalidArguments, MAX_INPUT_BYTES, MAX_REASON_BYTES, Which,
+    self, Action, Answer, Await, Begin, Decide, End, InvalidArguments, MAX_INPUT_BYTES,
+    MAX_REASON_BYTES, Which,
 };
 use crate::failure::Failure;
 use crate::report::{Report, cut};
@@ -325,7 +326,9 @@ impl AgentServer {
             ))
         })?;
         self.view(&run).await?;
-        self.harness().answer(&call, reply, &caller(context)).await?;
+        self.harness()
+            .answer(&call, reply, &caller(context))
+            .await?;
         let view = self.waiter(context).settle(&run, longest).await?;
         Ok(told(&view, false))
     }

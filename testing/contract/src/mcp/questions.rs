@@ -210,8 +210,13 @@ pub async fn a_question_that_the_host_does_not_take_is_refused_and_the_server_kn
         };
         let host = Host::taking(takes, Some(Elicited::Accepted(json!({"name": "Ada"}))));
         let session = session(&stage, &host).await?;
-        let did = format!("connected with a host that takes {takes:?}, and had the server tell what it may ask");
-        let told = ok(did.clone(), made(&session, call("may_ask", json!({}))).await?)?;
+        let did = format!(
+            "connected with a host that takes {takes:?}, and had the server tell what it may ask"
+        );
+        let told = ok(
+            did.clone(),
+            made(&session, call("may_ask", json!({}))).await?,
+        )?;
         let expected = json!({
             "elicitation": elicitation && capabilities.elicitation,
             "sampling": sampling && capabilities.sampling,

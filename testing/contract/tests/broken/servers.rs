@@ -8,10 +8,10 @@ use std::time::Duration;
 use seaworthy_contract::mcp::{Harness, Journal, Script};
 use seaworthy_fakes::FakeMcp;
 use seaworthy_ports::mcp::{
-    Authorization, Elicitation, Elicited, Hints, Kind, Mcp, McpCall, McpCallResult, McpCapabilities,
-    McpError, McpHost, McpPrompt, McpPromptResult, McpResource, McpResourceContents,
-    McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpTool, Sampled, Sampling, Transport,
-    tool_name,
+    Authorization, Elicitation, Elicited, Hints, Kind, Mcp, McpCall, McpCallResult,
+    McpCapabilities, McpError, McpHost, McpPrompt, McpPromptResult, McpResource,
+    McpResourceContents, McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpTool,
+    Sampled, Sampling, Transport, tool_name,
 };
 use seaworthy_ports::{AdapterInfo, Effect, Latch, ServerAlias, async_trait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

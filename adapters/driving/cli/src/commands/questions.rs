@@ -55,9 +55,9 @@ pub(super) async fn answer(context: &Context, args: AnswerArgs) -> Result<Exit, 
     let by = &context.environment.user;
     let run = stack.harness.answer(&call, reply.clone(), by).await?;
     if context.output.json {
-        context.output.json(
-            &json!({ "call_id": call, "run_id": run, "reply": reply, "by": by }),
-        )?;
+        context
+            .output
+            .json(&json!({ "call_id": call, "run_id": run, "reply": reply, "by": by }))?;
     }
     let flag = &stack.flag;
     context.output.note(&format!(

@@ -35,7 +35,12 @@ impl OpenQuestion {
 
 /// A line of `questions`.
 pub(crate) fn open(open: &OpenQuestion) -> String {
-    format!("{}  {}  {}", open.call_id, clean(&open.tool), asked(&open.wants))
+    format!(
+        "{}  {}  {}",
+        open.call_id,
+        clean(&open.tool),
+        asked(&open.wants)
+    )
 }
 
 /// What a server asks, on one line.
