@@ -6,6 +6,7 @@
 
 mod catalogue;
 mod connections;
+pub mod media;
 mod reach;
 mod result;
 mod tool;

@@ -112,6 +112,7 @@ fn hostile(run: &Run, choices: &mut Choices) -> Event {
             call,
             output: json!({ "ok": [1, null] }),
             duration_ms: 1,
+            media: Vec::new(),
         },
         12 => Event::ToolFailed {
             call,
@@ -303,6 +304,7 @@ fn work_on(run: &mut Run, work: &Work, choices: &mut Choices) {
             call,
             output: json!("result"),
             duration_ms: 1,
+            media: Vec::new(),
         },
     };
     run.apply(event).unwrap();

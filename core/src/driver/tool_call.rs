@@ -18,7 +18,7 @@ use super::{Held, Stop};
 use crate::event::{Event, Resolution};
 use crate::live::Live;
 use crate::machine::Work;
-use crate::servers::{Connections, ServedTool};
+use crate::servers::{Connections, ServedTool, media};
 use crate::tool::{SideEffect, Tool, ToolAnswer, ToolContext, ToolFailure, Verdict, code};
 
 /// What became of one piece of work.
@@ -162,7 +162,10 @@ impl Held<'_> {
                 Came::Finished(None) => return Ok(()),
                 Came::Finished(Some(finished)) => {
                     match finished.told() {
-                        Done::Event(event) => self.writer.record(event).await?,
+                        Done::Event(mut event) => {
+                            media::bound(self.state(), &mut event);
+                            self.writer.record(event).await?;
+                        }
                         Done::Changed(now, event) => {
                             self.writer.record(Event::ToolChanged(now)).await?;
                             self.writer.record(event).await?;
@@ -264,6 +267,15 @@ async fn perform(
                 call,
                 output,
                 duration_ms,
+                media: Vec::new(),
+            });
+        }
+        ToolAnswer::Showed(output, media) => {
+            return Done::Event(Event::ToolSucceeded {
+                call,
+                output,
+                duration_ms,
+                media,
             });
         }
         ToolAnswer::FailedNoEffect(failure) => (failure, true),

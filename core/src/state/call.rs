@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::event::{Decision, Event, Resolution, ToolProposed};
+use crate::files::AttachedFile;
 use crate::replay::Recall;
 
 /// The how-many-th call of its run, from 1.
@@ -46,6 +47,9 @@ pub enum CallStatus {
     },
     /// It did what it should.
     Succeeded {
+        /// What it showed beside its answer.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        media: Vec<AttachedFile>,
         /// Its answer.
         output: Value,
     },
@@ -149,8 +153,8 @@ impl Call {
                 }
                 CallStatus::Running { attempt }
             }
-            (Event::ToolSucceeded { output, .. }, CallStatus::Running { .. }) => {
-                CallStatus::Succeeded { output }
+            (Event::ToolSucceeded { media, output, .. }, CallStatus::Running { .. }) => {
+                CallStatus::Succeeded { media, output }
             }
             (
                 Event::ToolFailed {
@@ -172,7 +176,7 @@ impl Call {
             ) => {
                 self.replayed = Some(replayed.from);
                 match replayed.result {
-                    Recall::Succeeded { output } => CallStatus::Succeeded { output },
+                    Recall::Succeeded { media, output } => CallStatus::Succeeded { media, output },
                     Recall::Failed {
                         code,
                         message,
@@ -192,7 +196,10 @@ impl Call {
                 Event::ToolResolved { resolution, .. },
                 CallStatus::InDoubt { .. } | CallStatus::Running { .. },
             ) => match resolution {
-                Resolution::Happened { output } => CallStatus::Succeeded { output },
+                Resolution::Happened { output } => CallStatus::Succeeded {
+                    media: Vec::new(),
+                    output,
+                },
                 Resolution::DidNotHappen => CallStatus::Reserved,
             },
             (event, status) => {
@@ -236,13 +243,23 @@ impl Call {
         )
     }
 
+    /// What the tool showed beside its answer.
+    #[must_use]
+    pub fn media(&self) -> &[AttachedFile] {
+        match &self.status {
+            CallStatus::Succeeded { media, .. } => media,
+            _ => &[],
+        }
+    }
+
     /// What the model is told of a call that has ended.
     pub(super) fn result(&self) -> Option<ToolResultBlock> {
         let (content, is_error) = match &self.status {
             CallStatus::Succeeded {
                 output: Value::String(text),
+                ..
             } => (text.clone(), false),
-            CallStatus::Succeeded { output } => {
+            CallStatus::Succeeded { output, .. } => {
                 (serde_json::to_string(output).unwrap_or_default(), false)
             }
             CallStatus::Failed { message, .. } => (message.clone(), true),
@@ -262,6 +279,7 @@ impl Call {
             name: tool.clone(),
             content,
             is_error,
+            media: self.media().iter().map(AttachedFile::file).collect(),
         })
     }
 }

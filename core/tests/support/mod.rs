@@ -285,6 +285,7 @@ impl Run {
             call: call_id(number),
             output,
             duration_ms: 1,
+            media: Vec::new(),
         })
         .unwrap();
     }
