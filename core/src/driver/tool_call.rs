@@ -47,7 +47,7 @@ impl Held<'_> {
             return Ok(());
         };
         work.truncate(self.driver.settings.parallel_calls.max(1));
-        let servers = self.reach_servers(&agent, &work).await;
+        let servers = self.reach_servers(&agent, &work).await?;
         for one in &work {
             if let Work::Start(call) = one {
                 self.writer
