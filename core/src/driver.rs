@@ -442,11 +442,12 @@ impl<'a> Held<'a> {
 
     async fn end(&mut self) -> Result<Then, Stop> {
         self.commit().await?;
+        // Some may run inside the sandbox, and are asked to go before they are made to.
+        self.close_servers().await;
         if let Some(sandbox) = self.sandbox.take() {
             // The run is over either way; what is left is swept by the sandbox.
             let _closed = sandbox.close(true).await;
         }
-        self.close_servers().await;
         if let Some(ended) = trace::run_ended(self.state()) {
             if let Fact::RunEnded { run, status, .. } = &ended {
                 let status = *status;
@@ -462,10 +463,10 @@ impl<'a> Held<'a> {
             .record(Event::RunWaiting { reason, until })
             .await?;
         self.commit().await?;
+        self.close_servers().await;
         if let Some(sandbox) = self.sandbox.take() {
             let _closed = sandbox.close(false).await;
         }
-        self.close_servers().await;
         let waits = match reason {
             WaitReason::Approval => ParkReason::Approval,
             WaitReason::InDoubt => ParkReason::InDoubt,

@@ -114,6 +114,9 @@ pub enum Event {
         call: CallId,
         /// How long it took.
         duration_ms: u64,
+        /// What it showed beside that: images, sounds, documents.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        media: Vec<AttachedFile>,
         /// What it answered.
         output: Value,
     },

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use seaworthy_ports::Digest;
-use seaworthy_ports::blob_store::BlobError;
+use seaworthy_ports::blob_store::{BlobError, BlobStore};
 use seaworthy_ports::model_provider::{Block, FileBlock, Message};
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +65,7 @@ pub struct AttachedFile {
 }
 
 impl AttachedFile {
-    fn of(attachment: &Attachment) -> Self {
+    pub(crate) fn of(attachment: &Attachment) -> Self {
         Self {
             bytes: attachment.bytes.len() as u64,
             digest: Digest::of(&attachment.bytes),
@@ -76,11 +76,16 @@ impl AttachedFile {
 
     /// It as a part of a message, without its bytes.
     pub(crate) fn block(&self) -> Block {
-        Block::File(FileBlock {
+        Block::File(self.file())
+    }
+
+    /// It as messages have it, without its bytes.
+    pub(crate) fn file(&self) -> FileBlock {
+        FileBlock {
             media_type: self.media_type.clone(),
             name: self.name.clone(),
             data: format!("{ELSEWHERE}{}", self.digest),
-        })
+        }
     }
 }
 
@@ -189,10 +194,13 @@ pub fn check(attachments: &[Attachment]) -> Result<Vec<AttachedFile>, InvalidFil
 }
 
 /// Puts the files where a run can find them. Repeating it is harmless.
-pub(crate) async fn keep(ports: &Ports, attachments: &[Attachment]) -> Result<(), BlobError> {
+pub(crate) async fn keep(
+    blobs: &dyn BlobStore,
+    attachments: &[Attachment],
+) -> Result<(), BlobError> {
     for file in attachments {
         let content = stream::iter([Ok(file.bytes.clone())]).boxed();
-        let _digest: Digest = ports.blob_store.put(content).await?;
+        let _digest: Digest = blobs.put(content).await?;
     }
     Ok(())
 }
@@ -205,32 +213,82 @@ fn elsewhere(file: &FileBlock) -> Option<Digest> {
 /// Whether any file's bytes lie elsewhere.
 pub(crate) fn are_elsewhere(messages: &[Message]) -> bool {
     let mut blocks = messages.iter().flat_map(|message| &message.blocks);
-    blocks.any(|block| matches!(block, Block::File(file) if elsewhere(file).is_some()))
+    blocks.any(|block| match block {
+        Block::File(file) => elsewhere(file).is_some(),
+        Block::ToolResult(result) => result.media.iter().any(|file| elsewhere(file).is_some()),
+        _ => false,
+    })
 }
 
-/// The messages with the bytes of their files. Where those are too many, the oldest files become notes.
+/// The messages with the bytes of their files. Where those are too many, counting those that are there already, the oldest
+/// files become notes, and the oldest media of results go: their results describe them. They stay as they are where no model
+/// is shown any (`shows_media`).
 pub(crate) async fn fetched(
     ports: &Ports,
     messages: &[Message],
+    shows_media: bool,
 ) -> Result<Vec<Message>, BlobError> {
     let mut left = MAX_SENT_BYTES;
     let mut fetched = messages.to_vec();
     for message in fetched.iter_mut().rev() {
         for block in message.blocks.iter_mut().rev() {
-            let Block::File(file) = block else { continue };
-            let Some(digest) = elsewhere(file) else {
-                continue;
-            };
-            *block = match fetch(ports, &digest, left).await? {
-                Some(bytes) => {
-                    left = left.saturating_sub(bytes.len());
-                    with_bytes(file, &bytes)
+            match block {
+                Block::File(file) => match bytes_of(ports, file, &mut left).await? {
+                    Found::Here => {}
+                    Found::Elsewhere(bytes) => *block = with_bytes(file, &bytes),
+                    Found::TooMuch => *block = history::text(file_note(file)),
+                },
+                Block::ToolResult(result) if shows_media => {
+                    let mut media = Vec::with_capacity(result.media.len());
+                    for mut file in std::mem::take(&mut result.media).into_iter().rev() {
+                        match bytes_of(ports, &file, &mut left).await? {
+                            Found::Here => {}
+                            Found::Elsewhere(bytes) => file.data = base64(&bytes),
+                            Found::TooMuch => continue,
+                        }
+                        media.push(file);
+                    }
+                    media.reverse();
+                    result.media = media;
                 }
-                None => history::text(file_note(file)),
-            };
+                _ => {}
+            }
         }
     }
     Ok(fetched)
+}
+
+/// Where the bytes of a file were found.
+enum Found {
+    /// In the message.
+    Here,
+    /// In the store.
+    Elsewhere(Vec<u8>),
+    /// There are more than may be sent.
+    TooMuch,
+}
+
+/// The bytes of a file, unless there are more than `left`, which becomes less by them.
+async fn bytes_of(ports: &Ports, file: &FileBlock, left: &mut usize) -> Result<Found, BlobError> {
+    let (found, many) = match elsewhere(file) {
+        // In Base64 four letters are three bytes.
+        None => {
+            let letters = file.data.trim_end_matches('=').len();
+            (Found::Here, letters.saturating_mul(3) / 4)
+        }
+        Some(digest) => match fetch(ports, &digest, *left).await? {
+            Some(bytes) => {
+                let many = bytes.len();
+                (Found::Elsewhere(bytes), many)
+            }
+            None => return Ok(Found::TooMuch),
+        },
+    };
+    if many > *left {
+        return Ok(Found::TooMuch);
+    }
+    *left = left.saturating_sub(many);
+    Ok(found)
 }
 
 /// The bytes, unless there are more than `most`.

@@ -37,6 +37,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::event::ModelCalled;
+use crate::files::AttachedFile;
 use crate::record::Link;
 
 mod excerpt;
@@ -171,6 +172,9 @@ pub struct ToolReplayed {
 pub enum Recall {
     /// It did what it should.
     Succeeded {
+        /// What it showed beside its answer.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        media: Vec<AttachedFile>,
         /// Its answer.
         output: Value,
     },

@@ -7,6 +7,7 @@
 mod catalogue;
 mod connections;
 mod hearing;
+pub mod media;
 mod question;
 mod reach;
 mod result;

@@ -371,6 +371,7 @@ impl RunState {
                     name: call.name.clone(),
                     content: message.to_owned(),
                     is_error: true,
+                    media: Vec::new(),
                 })
             })
             .collect();

@@ -29,6 +29,7 @@ use seaworthy_ports::{CallId, Latch, ToolName, TraceContext, async_trait};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::files::AttachedFile;
 use crate::servers::{Connections, ServedTool};
 
 pub use builtin::{Builtin, NoBuiltin};
@@ -152,6 +153,8 @@ impl fmt::Debug for ToolContext {
 pub enum ToolAnswer {
     /// It did what it should; this is its result.
     Succeeded(Value),
+    /// The same, and it shows something: images, sounds, documents, which are kept already.
+    Showed(Value, Vec<AttachedFile>),
     /// It failed and certainly did nothing.
     FailedNoEffect(ToolFailure),
     /// It failed and may have done something.
@@ -165,6 +168,7 @@ impl fmt::Debug for ToolAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Succeeded(_) => f.write_str("Succeeded"),
+            Self::Showed(_, media) => write!(f, "Showed({})", media.len()),
             Self::FailedNoEffect(failure) => write!(f, "FailedNoEffect({})", failure.code),
             Self::Failed(failure) => write!(f, "Failed({})", failure.code),
             Self::Changed(now) => write!(f, "Changed({})", now.digest),

@@ -23,6 +23,7 @@ models:
 mcp_servers:
   files:
     command: [./server, "", .]
+    sandbox: true
     env: { MODE: plain, EMPTY: "", API_TOKEN: { secret: FILES_TOKEN } }
     risk: medium
     timeout: 5s
@@ -62,12 +63,13 @@ fn broken(from: &str, to: &str) -> (&'static str, String) {
 fn everything_is_in_it() {
     let form = parsed(TEXT).unwrap();
     let files = &form.mcp_servers["files"];
-    let ServerTransport::Stdio { command, env } = &files.transport else {
+    let ServerTransport::Stdio { command, env, .. } = &files.transport else {
         panic!("it is a process");
     };
     assert_eq!(command, &["./server", "", "."]);
     assert_eq!(env["API_TOKEN"], EnvValue::Secret("FILES_TOKEN".to_owned()));
     assert_eq!(env["EMPTY"], EnvValue::Text(String::new()));
+    assert!(files.is_sandboxed() && !form.mcp_servers["tickets"].is_sandboxed());
     assert_eq!(files.secrets().collect::<Vec<_>>(), ["FILES_TOKEN"]);
     let tickets = &form.mcp_servers["tickets"];
     let ServerTransport::Http { headers, auth, .. } = &tickets.transport else {

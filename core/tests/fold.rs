@@ -310,7 +310,8 @@ fn a_refused_event_leaves_the_state_as_it_was() {
         run.apply(Event::ToolSucceeded {
             call: call_id(1),
             output: json!(1),
-            duration_ms: 0
+            duration_ms: 0,
+            media: Vec::new(),
         })
         .is_err()
     );

@@ -12,6 +12,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use seaworthy_core::context::Cause;
 use seaworthy_core::event::{Decision, Event, Resolution, WaitReason};
+use seaworthy_core::files::AttachedFile;
 use seaworthy_core::history::cut;
 use seaworthy_core::machine::{self, Step, Work};
 use seaworthy_core::state::{CallStatus, RunState, Stamp};
@@ -20,7 +21,7 @@ use seaworthy_ports::model_provider::{Message, Role, check_history};
 use seaworthy_ports::state_store::Seq;
 use seaworthy_ports::{CallId, Digest, SignalId, WorkerId};
 use serde_json::json;
-use support::{Run, answer, call_id};
+use support::{Run, answer, call_id, served};
 
 const EFFECTS: [SideEffect; 3] = [
     SideEffect::ReadOnly,
@@ -28,6 +29,19 @@ const EFFECTS: [SideEffect; 3] = [
     SideEffect::NonIdempotent,
 ];
 const DECISIONS: [Decision; 3] = [Decision::Allow, Decision::RequireApproval, Decision::Deny];
+
+/// What a tool says of itself, at one time and another.
+const SAID: [&str; 3] = ["Does it.", "Does it, and tells everybody.", "Does nothing."];
+
+/// What a tool shows.
+fn picture() -> AttachedFile {
+    AttachedFile {
+        bytes: 8,
+        digest: Digest::of(b"picture"),
+        media_type: "image/png".to_owned(),
+        name: None,
+    }
+}
 
 /// Numbers to choose by, used up one after the other; then always 0.
 struct Choices(std::vec::IntoIter<u8>);
@@ -60,7 +74,7 @@ fn hostile(run: &Run, choices: &mut Choices) -> Event {
         .of(&[right, Some(Digest::of(b"another")), right])
         .unwrap_or(Digest::of(b"none"));
     let text = || "text".to_owned();
-    match choices.below(22) {
+    match choices.below(24) {
         0 => run.events[0].0.clone(),
         1 => Event::AttemptStarted {
             worker: WorkerId::new("w").unwrap(),
@@ -94,12 +108,15 @@ fn hostile(run: &Run, choices: &mut Choices) -> Event {
             decision: choices.of(&DECISIONS),
             reason: text(),
         },
-        8 => Event::ApprovalRequested {
-            accepts: None,
-            approval: call.clone(),
-            call,
-            proposal,
-        },
+        8 => {
+            let changed = served(choices.of(&SAID)).digest;
+            Event::ApprovalRequested {
+                accepts: choices.of(&[None, Some(changed)]),
+                approval: call.clone(),
+                call,
+                proposal,
+            }
+        }
         9 => Event::ApprovalDecided {
             approval: call,
             proposal,
@@ -112,6 +129,7 @@ fn hostile(run: &Run, choices: &mut Choices) -> Event {
             call,
             output: json!({ "ok": [1, null] }),
             duration_ms: 1,
+            media: choices.of(&[Vec::new(), vec![picture()]]),
         },
         12 => Event::ToolFailed {
             call,
@@ -147,6 +165,11 @@ fn hostile(run: &Run, choices: &mut Choices) -> Event {
             support::compacted(choices.of(&counts), choices.of(&counts))
         }
         20 => support::not_compacted(choices.of(&[Cause::Limit, Cause::Refused])),
+        21 => {
+            let tools = [served(choices.of(&SAID))];
+            support::listed(choices.of(&[&[][..], &tools]))
+        }
+        22 => Event::ToolChanged(Box::new(served(choices.of(&SAID)))),
         _ => choices.of(&[
             Event::RunFailed {
                 code: text(),
@@ -193,6 +216,10 @@ fn lawful(run: &mut Run, choices: &mut Choices) {
             }
         }
         // What a driver may do before it calls the model.
+        Step::CallModel if choices.below(8) == 1 => {
+            run.apply(support::listed(&[served(choices.of(&SAID))]))
+                .unwrap();
+        }
         Step::CallModel if choices.below(4) == 0 => shorten(run, choices),
         Step::CallModel => {
             let asked: Vec<_> = (0..choices.below(4))
@@ -204,6 +231,10 @@ fn lawful(run: &mut Run, choices: &mut Choices) {
         // The agent has no servers, and no output schema.
         Step::ListTools | Step::Reject(_) => {}
         Step::Work(work) => {
+            if run.state.catalogue.is_some() && choices.below(4) == 1 {
+                let now = Box::new(served(choices.of(&SAID)));
+                run.apply(Event::ToolChanged(now)).unwrap();
+            }
             let one = choices.of(&work);
             work_on(run, &one, choices);
         }
@@ -272,8 +303,10 @@ fn propose(run: &mut Run, choices: &mut Choices) {
         if decision == Decision::RequireApproval {
             let proposal = run.state.call(&call_id(number)).unwrap().proposal.proposal;
             let (approval, call) = (call_id(number), call_id(number));
+            let catalogue = run.state.catalogue.as_deref();
+            let changed = catalogue.and_then(|catalogue| catalogue.changed.get("tool"));
             run.apply(Event::ApprovalRequested {
-                accepts: None,
+                accepts: changed.map(|now| now.digest),
                 approval,
                 call,
                 proposal,
@@ -303,6 +336,7 @@ fn work_on(run: &mut Run, work: &Work, choices: &mut Choices) {
             call,
             output: json!("result"),
             duration_ms: 1,
+            media: choices.of(&[Vec::new(), vec![picture()]]),
         },
     };
     run.apply(event).unwrap();
@@ -452,6 +486,32 @@ proptest! {
             prop_assert!(shown[shown.len() - rest..] == all[all.len() - rest..]);
             let heads = usize::from(run.state.context.summary.is_some());
             prop_assert_eq!(shown.len() - rest, heads);
+        }
+    }
+
+    #[test]
+    fn what_a_run_has_of_a_tool_changes_with_a_listing_or_with_just_what_was_agreed_to(numbers in numbers(), attacked in any::<bool>()) {
+        let mut choices = Choices(numbers.into_iter());
+        let run = if attacked { attacked_run(&mut choices, 40) } else { lawful_run(&mut choices, 60) };
+        let mut before = run.replay(..1);
+        for (event, stamp) in &run.events[1..] {
+            let mut after = before.clone();
+            after.apply(event.clone(), *stamp).unwrap();
+            let has = |state: &RunState| state.catalogue.as_ref().map(|catalogue| catalogue.tools.clone());
+            let tools = has(&after);
+            if has(&before) != tools {
+                let agreed = match event {
+                    Event::ToolsListed(_) => true,
+                    Event::ApprovalDecided { approval, granted: true, .. } => {
+                        let asked = after.call(approval).and_then(|call| call.approval.as_ref());
+                        let accepts = asked.and_then(|asked| asked.accepts);
+                        accepts.is_some() && tools.unwrap().get("tool").map(|tool| tool.digest) == accepts
+                    }
+                    _ => false,
+                };
+                prop_assert!(agreed, "{}", stamp.link.seq);
+            }
+            before = after;
         }
     }
 

@@ -63,6 +63,7 @@ fn result(id: &str, content: &str) -> Block {
         name: "tool".to_owned(),
         content: content.to_owned(),
         is_error: false,
+        media: Vec::new(),
     })
 }
 
@@ -193,11 +194,14 @@ fn files() -> impl Strategy<Value = Files> {
 
 fn target() -> impl Strategy<Value = Target<'static>> {
     let calls = select(vec![Calls::Any, Calls::Signed]);
-    (select(&PROVIDERS), files(), calls).prop_map(|(provider, files, calls)| Target {
-        provider,
-        files,
-        calls,
-        answers: Answers::AsText,
+    (select(&PROVIDERS), files(), files(), calls).prop_map(|(provider, files, media, calls)| {
+        Target {
+            provider,
+            files,
+            media,
+            calls,
+            answers: Answers::AsText,
+        }
     })
 }
 
@@ -339,13 +343,13 @@ proptest! {
                 _ => {}
             }
         }
-        let target = Target { provider: "gemini", files: Files::Any, calls, answers: Answers::Any };
+        let target = Target { provider: "gemini", files: Files::Any, media: Files::Any, calls, answers: Answers::Any };
         prop_assert!(matches!(project(&messages, &target), Cow::Borrowed(_)));
     }
 
     #[test]
     fn a_target_that_signs_gets_no_call_without_a_mark_of_its_own(messages in sound(), provider in select(&PROVIDERS)) {
-        let target = Target { provider, files: Files::Any, calls: Calls::Signed, answers: Answers::Any };
+        let target = Target { provider, files: Files::Any, media: Files::Any, calls: Calls::Signed, answers: Answers::Any };
         for message in project(&messages, &target).iter() {
             let signed = opaque_items(std::slice::from_ref(message)).next().is_some();
             prop_assert!(signed || message.tool_calls().next().is_none());
@@ -355,9 +359,13 @@ proptest! {
     #[test]
     fn files_that_the_target_does_not_take_are_not_sent(messages in sound(), provider in select(&PROVIDERS)) {
         let files = Files::Only { images: false, audio: false, others: false };
-        let target = Target { provider, files, calls: Calls::Any, answers: Answers::Any };
+        let target = Target { provider, files, media: files, calls: Calls::Any, answers: Answers::Any };
         let projected = project(&messages, &target);
-        let is_file = |block: &Block| matches!(block, Block::File(_));
+        let is_file = |block: &Block| match block {
+            Block::File(_) => true,
+            Block::ToolResult(result) => !result.media.is_empty(),
+            _ => false,
+        };
         prop_assert!(!projected.iter().flat_map(|message| &message.blocks).any(is_file));
     }
 
@@ -523,6 +531,7 @@ fn a_call_of_another_model_becomes_text_for_a_target_that_signs() {
     let target = Target {
         provider: "gemini",
         files: Files::Any,
+        media: Files::Any,
         calls: Calls::Signed,
         answers: Answers::Any,
     };

@@ -95,6 +95,7 @@ fn events() -> Vec<Event> {
         submitted(),
         answer("done"),
         replayed(Recall::Succeeded {
+            media: Vec::new(),
             output: json!({ "done": true }),
         }),
         replayed(failed()),

@@ -4,12 +4,15 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use seaworthy_core::event::Event;
-use seaworthy_core::record;
+use seaworthy_core::files::AttachedFile;
+use seaworthy_core::record::{self, Link};
+use seaworthy_core::replay::{Recall, ToolReplayed};
 use seaworthy_core::servers::{Catalogue, LeftOut, ServedTool, ToolsListed};
 use seaworthy_ports::mcp::{Hints, McpTool, tool_name};
 use seaworthy_ports::state_store::Seq;
-use seaworthy_ports::{Digest, ServerAlias};
+use seaworthy_ports::{CallId, Digest, ServerAlias, Timestamp};
 use serde_json::{Value, json};
 
 fn served(description: &str) -> ServedTool {
@@ -29,7 +32,7 @@ fn served(description: &str) -> ServedTool {
     ServedTool::of(&alias, &tool)
 }
 
-fn listed() -> Event {
+fn listed(from: Option<Seq>) -> Event {
     let tool = served("Reads.");
     let tools = BTreeMap::from([(tool.name.clone(), tool)]);
     let left_out = vec![LeftOut {
@@ -39,8 +42,81 @@ fn listed() -> Event {
     }];
     Event::ToolsListed(Box::new(ToolsListed {
         catalogue: Catalogue::new(tools, left_out),
-        from: Some(Seq(4)),
+        from,
     }))
+}
+
+fn picture() -> AttachedFile {
+    AttachedFile {
+        bytes: 8,
+        digest: Digest::of(b"picture"),
+        media_type: "image/png".to_owned(),
+        name: None,
+    }
+}
+
+/// What only runs with servers record.
+fn events() -> Vec<Event> {
+    let call = |number: u32| CallId::new(format!("r.c{number}")).unwrap();
+    let now = served("Reads, and tells everybody.");
+    let document = AttachedFile {
+        bytes: 9,
+        digest: Digest::of(b"document"),
+        media_type: "application/pdf".to_owned(),
+        name: Some("may.pdf".to_owned()),
+    };
+    let with_change: ToolsListed = serde_json::from_value(json!({
+        "catalogue": {
+            "changed": {"files__read": now},
+            "digest": "sha256:ed45d27147414f34144d7824ffc0377d1d48d7ebbc8cea6841f1275868432270",
+            "tools": {"files__read": served("Reads.")},
+        },
+        "from": 9,
+    }))
+    .unwrap();
+    vec![
+        listed(None),
+        Event::ToolChanged(Box::new(now.clone())),
+        Event::ApprovalRequested {
+            accepts: Some(now.digest),
+            approval: call(1),
+            call: call(1),
+            proposal: Digest::of(b"proposal"),
+        },
+        Event::ToolSucceeded {
+            call: call(1),
+            duration_ms: 3,
+            media: vec![picture(), document],
+            output: json!({"content": [{"type": "image", "media_type": "image/png", "bytes": 8}]}),
+        },
+        Event::ToolReplayed(Box::new(ToolReplayed {
+            call: call(2),
+            from: Seq(4),
+            result: Recall::Succeeded {
+                media: vec![picture()],
+                output: json!("seen"),
+            },
+        })),
+        Event::ToolsListed(Box::new(with_change)),
+    ]
+}
+
+#[test]
+fn the_golden_log_of_a_run_with_servers_is_read_and_is_what_this_version_writes() {
+    let golden = include_str!("golden/v1-servers.jsonl");
+    let mut after = Link::default();
+    let events = events();
+    assert_eq!(golden.lines().count(), events.len());
+    for (index, (line, event)) in golden.lines().zip(&events).enumerate() {
+        let body = Bytes::from_static(line.as_bytes());
+        let (envelope, link) = record::open(after, Seq(index as u64 + 1), &body).unwrap();
+        assert_eq!(&envelope.event().unwrap(), event);
+        let (kind, data) = record::data_of(event).unwrap();
+        let at = Timestamp::from_millis(1_790_000_000_123);
+        let sealed = record::seal(after, at, 3, &kind, &data).unwrap();
+        assert_eq!(sealed.body, body);
+        after = link;
+    }
 }
 
 fn data(event: &Event) -> (String, Value) {
@@ -61,7 +137,7 @@ fn tools_are_written_as_they_were_in_the_first_version_that_had_them() {
         "remote": "read",
         "server": "files",
     });
-    let (name, listed) = data(&listed());
+    let (name, listed) = data(&listed(Some(Seq(4))));
     assert_eq!(name, "tools_listed");
     let digest = listed["catalogue"]["digest"].clone();
     let expected = json!({
@@ -85,7 +161,7 @@ fn a_digest_is_of_everything_a_tool_is_and_nothing_else() {
 
 #[test]
 fn an_approval_that_accepts_nothing_is_written_as_it_always_was() {
-    let call = seaworthy_ports::CallId::new("r.c1").unwrap();
+    let call = CallId::new("r.c1").unwrap();
     let asked = |accepts| Event::ApprovalRequested {
         accepts,
         approval: call.clone(),

@@ -36,7 +36,8 @@ pub use server::{
 /// * **MC-2** The death of a server fails the calls in flight with [`Effect::Unknown`](crate::Effect::Unknown) and the next
 ///   call reconnects; a 401 refreshes once, a lost session reinitialises once. No call is sent twice.
 /// * **MC-3** Timeouts, cancellation, progress and metadata are passed on; `close` escalates (close, TERM, KILL) and leaves
-///   no process.
+///   no process. Inside a sandbox session all of this holds as well, and closing the session ends its servers; there
+///   `close` escalates without TERM, which sandboxes do not have.
 /// * **MC-4** Annotations are passed on as hints that may raise a tool's risk, never lower it; names are validated and
 ///   prefixed by the server's alias as [`tool_name`] does, and two tools that come out with one name are
 ///   [`Kind::Malformed`]; schemas are validated both ways.

@@ -64,6 +64,9 @@ pub use vectors::{EmbedRequest, Embedded, Embeddings, Rerank, RerankRequest, Rer
 /// * **MP-16** A directory, where a provider has one, lists every model once, over pages of at most as many as were asked
 ///   for, and tells of one what the provider says: what it does not say is unknown, never 0 and never missing. A model that
 ///   is not there is [`Kind::NotFound`]. No model is asked anything.
+/// * **MP-17** The media of a tool's result reach the provider's backend whole, once, in order, and not before the text of
+///   their result: in the result itself, or beside it in what the user says. A provider that has no way to send one refuses
+///   the call with [`Kind::Unsupported`] before anything is sent; none is dropped.
 ///
 /// MP-5, MP-6, MP-9 and MP-10 hold for vectors, scores, counts and directories too.
 ///

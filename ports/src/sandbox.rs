@@ -78,13 +78,14 @@ pub trait SandboxSession: fmt::Debug + Send + Sync + 'static {
 /// A command that runs.
 #[async_trait]
 pub trait SandboxProcess: fmt::Debug + Send {
-    /// Writes to its standard input.
+    /// Writes to its standard input. Dropping the future before it is done leaves nothing written; after it is done, all is on
+    /// its way.
     async fn write(&mut self, bytes: Bytes) -> Result<(), SandboxError>;
 
     /// Ends its standard input.
     async fn close_stdin(&mut self) -> Result<(), SandboxError>;
 
-    /// The next piece of output; `None` once both outputs have ended.
+    /// The next piece of output; `None` once both outputs have ended. Dropping the future loses nothing.
     async fn output(&mut self) -> Option<OutputChunk>;
 
     /// How it ended, once it has.

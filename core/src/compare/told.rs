@@ -236,7 +236,12 @@ fn result(call: &Call) -> String {
     let asked = called(&call.proposal.tool, &call.proposal.arguments);
     let status = call.status.as_str();
     match &call.status {
-        CallStatus::Succeeded { output } => format!("{asked} {status}: {}", canonical(output)),
+        CallStatus::Succeeded { media, output } => {
+            let shown = media.iter().fold(String::new(), |told, file| {
+                format!("{told} [{} {}]", file.media_type, file.digest)
+            });
+            format!("{asked} {status}: {}{shown}", canonical(output))
+        }
         CallStatus::Failed { code, message, .. } => format!("{asked} {status}: {code}: {message}"),
         _ => format!("{asked} {status}"),
     }

@@ -69,6 +69,9 @@ pub enum ServerTransport {
         /// Its environment, on top of what every command gets.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         env: BTreeMap<String, EnvValue>,
+        /// Whether it runs inside the run's sandbox session, as commands do.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        sandbox: bool,
     },
     /// At an address, over streamable HTTP.
     Http {
@@ -198,6 +201,12 @@ impl ServerSpec {
         }
     }
 
+    /// Whether it runs inside the run's sandbox session.
+    #[must_use]
+    pub const fn is_sandboxed(&self) -> bool {
+        matches!(self.transport, ServerTransport::Stdio { sandbox: true, .. })
+    }
+
     /// The names of the secrets that it takes to reach it.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let (env, auth) = match &self.transport {
@@ -265,6 +274,7 @@ mod tests {
             transport: ServerTransport::Stdio {
                 command: vec!["serve".to_owned()],
                 env: BTreeMap::new(),
+                sandbox: false,
             },
             allow: None,
             deny: BTreeSet::new(),

@@ -7,7 +7,7 @@ use seaworthy_ports::ServerAlias;
 
 use super::aliases::optional;
 use super::error::{Reporter, codes};
-use super::fields::{Fields, duration, sequence, shown, text};
+use super::fields::{Fields, boolean, duration, sequence, shown, text};
 use super::sections::{APPROVALS, Declared, RISKS, SIDE_EFFECTS, argv};
 use super::server::{
     Asking, EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport,
@@ -101,7 +101,7 @@ fn server(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<Server
         }
     };
     let own: &[&str] = if is_stdio {
-        &["command", "env"]
+        &["command", "env", "sandbox"]
     } else {
         &["url", "headers", "auth"]
     };
@@ -138,9 +138,11 @@ fn stdio(fields: &Fields<'_>, reporter: &mut Reporter<'_>) -> Option<ServerTrans
         .required("command", "command: [./server, --flag]", reporter)
         .and_then(|node| argv(node, &fields.path("command"), reporter));
     let env = optional(fields, "env", reporter, environment);
+    let sandbox = optional(fields, "sandbox", reporter, boolean);
     Some(ServerTransport::Stdio {
         command: command?,
         env: env?.unwrap_or_default(),
+        sandbox: sandbox?.unwrap_or(false),
     })
 }
 

@@ -80,6 +80,8 @@ pub(super) struct Conversation {
     begun: bool,
     /// How many messages of the session the agent sees.
     seen: usize,
+    /// The files of the first so many messages that are shown are there.
+    fetched: usize,
     /// What the model is shown, as far as `synced`; empty where the run's own messages are all of it.
     shown: Arc<Vec<Message>>,
     /// How many of the run's own messages are in `shown`, or stood for in it.
@@ -102,8 +104,9 @@ impl Conversation {
         }
     }
 
-    /// Shows a shorter conversation, in which the first `synced` of the run's own messages are stood for.
+    /// Shows this conversation instead, in which the first `synced` of the run's own messages are, or are stood for.
     fn shorten(&mut self, shown: Vec<Message>, synced: usize) {
+        self.fetched = shown.len();
         self.shown = Arc::new(shown);
         self.synced = synced;
         self.projections.clear();
@@ -170,19 +173,23 @@ impl Held<'_> {
         Arc::clone(&conversation.shown)
     }
 
-    /// Fetches the files of the conversation when it is first looked at; nothing that comes later has any.
+    /// Fetches the files of the conversation: all when it is first looked at, then those that tools have shown since.
     pub(super) async fn fetch_files(&mut self, agent: &Agent) -> Result<(), Stop> {
-        if self.conversation.begun {
-            return Ok(());
-        }
         let conversation = self.conversation(agent);
-        if files::are_elsewhere(&conversation) {
-            let fetched = files::fetched(&self.driver.ports, &conversation)
+        let new = conversation.get(self.conversation.fetched..);
+        if files::are_elsewhere(new.unwrap_or_default()) {
+            let shows_media = agent.candidates().any(|candidate| {
+                let media = target(agent, candidate).media;
+                media != Files::NONE
+            });
+            let fetched = files::fetched(&self.driver.ports, &conversation, shows_media)
                 .await
                 .map_err(crate::log::LogError::from)?;
-            self.conversation.shown = Arc::new(fetched);
-            self.conversation.synced = self.state().messages.len();
+            // Older ones may have made room.
+            let synced = self.state().messages.len();
+            self.conversation.shorten(fetched, synced);
         }
+        self.conversation.fetched = conversation.len();
         Ok(())
     }
 
@@ -564,11 +571,19 @@ fn guess(agent: &Agent, messages: &[Message]) -> Tokens {
 
 /// What `candidate` of `agent` takes.
 fn target(agent: &Agent, candidate: &Candidate) -> Target<'static> {
-    let signs = candidate.supports().get("signed_calls") != Some(&Support::Absent);
+    let supports = candidate.supports();
+    let signs = supports.get("signed_calls") != Some(&Support::Absent);
+    let has = |capability: &str| supports.get(capability) == Some(&Support::Present);
     Target {
         provider: candidate.provider(),
         // A file is what the user wants answered: a model that cannot take it must say so.
         files: Files::Any,
+        // What a tool shows nobody has asked for: a run must not end because its model cannot take it.
+        media: Files::Only {
+            images: has("vision_input"),
+            audio: has("audio_input"),
+            others: has("file_input"),
+        },
         calls: if signs { Calls::Signed } else { Calls::Any },
         answers: match agent.way(candidate) {
             Some(Way::Native | Way::Text) => Answers::AsText,

@@ -10,6 +10,7 @@ use seaworthy_ports::{Retry, ServerAlias};
 
 use super::{Held, NO_MODEL_DELAY, Stop};
 use crate::agent::Agent;
+use crate::descriptor::ServerSpec;
 use crate::event::Event;
 use crate::machine::Work;
 use crate::servers::{ConnectError, Connections, ListError, Place, ToolsListed, Unreachable};
@@ -35,7 +36,9 @@ impl Held<'_> {
         let mut delay = FIRST_DELAY;
         loop {
             tries = tries.saturating_add(1);
-            let servers = self.servers(&agent);
+            let Some(servers) = self.servers(&agent).await? else {
+                return Ok(());
+            };
             match servers.list(&agent.server_tools).await {
                 Ok(catalogue) => {
                     let listed = ToolsListed {
@@ -74,21 +77,29 @@ impl Held<'_> {
         }
     }
 
-    /// The way to the agent's servers.
-    fn servers(&mut self, agent: &Agent) -> Arc<Connections> {
+    /// The way to the agent's servers, or the run's end: some may run inside its sandbox session.
+    async fn servers(&mut self, agent: &Agent) -> Result<Option<Arc<Connections>>, Stop> {
         if let Some(servers) = &self.servers {
-            return Arc::clone(servers);
+            return Ok(Some(Arc::clone(servers)));
+        }
+        let mut sandbox = None;
+        if agent.servers.values().any(ServerSpec::is_sandboxed) {
+            sandbox = self.sandbox().await?;
+            if sandbox.is_none() {
+                return Ok(None);
+            }
         }
         let submitted = &self.writer.state.submitted;
         let place = Place {
             workspace: submitted.workspace.clone().into(),
             base_dir: submitted.base_dir.clone().into(),
             environment: self.driver.settings.environment.clone(),
+            sandbox,
         };
         let servers = Connections::on(&self.driver.ports, agent.servers.clone(), place);
         let servers = Arc::new(servers);
         self.servers = Some(Arc::clone(&servers));
-        servers
+        Ok(Some(servers))
     }
 
     /// The way to the servers that this work needs, which are reached before any of it is on record as begun. One that is
@@ -97,7 +108,7 @@ impl Held<'_> {
         &mut self,
         agent: &Agent,
         work: &[Work],
-    ) -> Option<Arc<Connections>> {
+    ) -> Result<Option<Arc<Connections>>, Stop> {
         let mut needed: BTreeSet<ServerAlias> = BTreeSet::new();
         if let Some(catalogue) = &self.state().catalogue {
             for one in work {
@@ -107,11 +118,13 @@ impl Held<'_> {
             }
         }
         if needed.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let servers = self.servers(agent);
-        join_all(needed.iter().map(|alias| servers.session(alias))).await;
-        Some(servers)
+        let servers = self.servers(agent).await?;
+        if let Some(servers) = &servers {
+            join_all(needed.iter().map(|alias| servers.session(alias))).await;
+        }
+        Ok(servers)
     }
 
     /// Takes leave of the servers.

@@ -19,7 +19,7 @@ use crate::agent::Agent;
 use crate::event::{Event, Resolution};
 use crate::live::Live;
 use crate::machine::Work;
-use crate::servers::{Ask, Connections, Heard, ServedTool};
+use crate::servers::{Ask, Connections, Heard, ServedTool, media};
 use crate::tool::{SideEffect, Tool, ToolAnswer, ToolContext, ToolFailure, Verdict, code};
 
 /// What became of one piece of work.
@@ -51,7 +51,7 @@ impl Held<'_> {
         };
         work.truncate(self.driver.settings.parallel_calls.max(1));
         let work = self.one_by_one(&agent, work);
-        let servers = self.reach_servers(&agent, &work).await;
+        let servers = self.reach_servers(&agent, &work).await?;
         for one in &work {
             if let Work::Start(call) = one {
                 self.writer
@@ -199,7 +199,10 @@ impl Held<'_> {
                 }
                 Came::Finished(Some(finished)) => {
                     match finished.told() {
-                        Done::Event(event) => self.writer.record(event).await?,
+                        Done::Event(mut event) => {
+                            media::bound(self.state(), &mut event);
+                            self.writer.record(event).await?;
+                        }
                         Done::Changed(now, event) => {
                             self.writer.record(Event::ToolChanged(now)).await?;
                             self.writer.record(event).await?;
@@ -307,6 +310,15 @@ async fn perform(
                 call,
                 output,
                 duration_ms,
+                media: Vec::new(),
+            });
+        }
+        ToolAnswer::Showed(output, media) => {
+            return Done::Event(Event::ToolSucceeded {
+                call,
+                output,
+                duration_ms,
+                media,
             });
         }
         ToolAnswer::FailedNoEffect(failure) => (failure, true),

@@ -124,7 +124,7 @@ impl Harness {
         files: &[Attachment],
         nonce: &str,
     ) -> Result<RunState, LogError> {
-        files::keep(&self.ports, files).await?;
+        files::keep(&*self.ports.blob_store, files).await?;
         let event = Event::RunSubmitted(Box::new(submitted.clone()));
         log::create(&self.ports, event, nonce).await
     }

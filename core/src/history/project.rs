@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use seaworthy_ports::model_provider::{Block, FileBlock, Message, OpaqueItem, Role};
+use seaworthy_ports::model_provider::{
+    Block, FileBlock, Message, OpaqueItem, Role, ToolResultBlock,
+};
 
 use super::{call_note, file_note, result_note, text};
 use crate::output;
@@ -18,6 +20,8 @@ pub struct Target<'a> {
     pub provider: &'a str,
     /// Which files it takes.
     pub files: Files,
+    /// Which media of tools' results it takes. The results themselves describe those that it does not.
+    pub media: Files,
     /// Which calls it takes.
     pub calls: Calls,
     /// Which answers by a tool it takes.
@@ -50,6 +54,13 @@ pub enum Files {
 }
 
 impl Files {
+    /// None at all.
+    pub const NONE: Self = Self::Only {
+        images: false,
+        audio: false,
+        others: false,
+    };
+
     fn takes(self, file: &FileBlock) -> bool {
         let Self::Only {
             images,
@@ -82,7 +93,7 @@ pub enum Calls {
 /// * Opaque items of other providers are removed: nobody else gets them.
 /// * The reasoning of other providers is removed. Reasoning that nobody marked stays in messages that nobody else
 ///   marked: it may be the target's own.
-/// * Files that it does not take become a note that says so.
+/// * Files that it does not take become a note that says so; media of results that it does not take go.
 /// * Calls that it does not take become text, with their results; so do answers that were given by a call.
 ///
 /// A message of the model of which nothing is left goes too.
@@ -255,20 +266,36 @@ fn answer(message: &Message, author: Author, tells: bool, target: &Target<'_>) -
 
 fn user(message: &Message, told: &BTreeSet<String>, target: &Target<'_>) -> Becomes {
     let changes = |block: &Block| match block {
-        Block::ToolResult(result) => told.contains(result.id.as_str()),
+        Block::ToolResult(result) => {
+            told.contains(result.id.as_str())
+                || result.media.iter().any(|file| !target.media.takes(file))
+        }
         Block::File(file) => !target.files.takes(file),
         block => is_foreign(block, target.provider),
     };
     if !message.blocks.iter().any(changes) {
         return Becomes::Same;
     }
-    let blocks = message.blocks.iter().map(|block| {
+    let mut blocks = Vec::with_capacity(message.blocks.len());
+    for block in &message.blocks {
         if !changes(block) {
-            return block.clone();
+            blocks.push(block.clone());
+            continue;
         }
-        match block {
+        blocks.push(match block {
             Block::ToolResult(result) => {
-                text(result_note(&result.name, &result.content, result.is_error))
+                let taken = result.media.iter().filter(|file| target.media.takes(file));
+                let media: Vec<FileBlock> = taken.cloned().collect();
+                if told.contains(result.id.as_str()) {
+                    let note = result_note(&result.name, &result.content, result.is_error);
+                    blocks.push(text(note));
+                    blocks.extend(media.into_iter().map(Block::File));
+                    continue;
+                }
+                Block::ToolResult(ToolResultBlock {
+                    media,
+                    ..result.clone()
+                })
             }
             Block::File(file) => text(file_note(file)),
             // A user's message is never dropped, so neither is what is in it.
@@ -282,10 +309,10 @@ fn user(message: &Message, told: &BTreeSet<String>, target: &Target<'_>) -> Beco
                 Block::ToolCall(call)
             }
             block @ Block::Refusal { .. } => block.clone(),
-        }
-    });
+        });
+    }
     Becomes::Other(Some(Message {
         role: Role::User,
-        blocks: blocks.collect(),
+        blocks,
     }))
 }

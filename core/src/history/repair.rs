@@ -126,6 +126,7 @@ impl Mended {
                     name: call.name,
                     content: NEVER_ANSWERED.to_owned(),
                     is_error: true,
+                    media: Vec::new(),
                 }
             });
             blocks.push(Block::ToolResult(result));
@@ -149,6 +150,7 @@ impl Mended {
             // The id may be a new one.
             made_up.content = result.content;
             made_up.is_error = result.is_error;
+            made_up.media = result.media;
         }
     }
 

@@ -58,7 +58,8 @@ fn block(block: &Block) -> u64 {
             .saturating_add(estimate_text(&call.arguments)),
         Block::ToolResult(result) => PER_CALL
             .saturating_add(estimate_text(&result.name))
-            .saturating_add(estimate_text(&result.content)),
+            .saturating_add(estimate_text(&result.content))
+            .saturating_add(total(result.media.iter().map(file_tokens))),
         Block::File(file) => file_tokens(file),
     }
 }

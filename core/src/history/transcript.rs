@@ -25,7 +25,13 @@ pub fn transcript(messages: &[Message]) -> String {
                 Block::Reasoning { .. } => continue,
                 Block::ToolCall(call) => call_note(&call.name, &shortened(&call.arguments)),
                 Block::ToolResult(result) => {
-                    result_note(&result.name, &shortened(&result.content), result.is_error)
+                    let mut note =
+                        result_note(&result.name, &shortened(&result.content), result.is_error);
+                    for file in &result.media {
+                        note.push(' ');
+                        note.push_str(&file_note(file));
+                    }
+                    note
                 }
                 Block::File(file) => file_note(file),
             };

@@ -111,6 +111,7 @@ fn whoever_does_not_know_the_tool_is_told_of_it_in_text() {
             name: name.to_owned(),
             content: format!("{name} said so"),
             is_error: true,
+            media: Vec::new(),
         })
     };
     let user = |blocks| Message {

@@ -307,7 +307,8 @@ impl Reader {
 
 fn recall(call: &Call) -> Option<Recall> {
     match &call.status {
-        CallStatus::Succeeded { output } => Some(Recall::Succeeded {
+        CallStatus::Succeeded { media, output } => Some(Recall::Succeeded {
+            media: media.clone(),
             output: output.clone(),
         }),
         CallStatus::Failed {

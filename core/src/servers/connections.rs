@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, join_all};
+use seaworthy_ports::blob_store::BlobStore;
 use seaworthy_ports::mcp::{Mcp, McpError, McpServer, McpSession};
 use seaworthy_ports::{ServerAlias, ToolName};
 
@@ -13,6 +14,7 @@ use super::catalogue::{Catalogue, LeftOut, MAX_CATALOGUE_BYTES, MAX_TOOLS, Serve
 use super::hearing::Desk;
 use super::reach::{Place, Unreachable, server};
 use crate::descriptor::{ServerSpec, ServerTools};
+use crate::files::{self, AttachedFile, Attachment};
 use crate::stack::{Ports, Secrets};
 
 /// Why there is no connection.
@@ -85,6 +87,8 @@ pub struct Connections {
     secrets: Arc<dyn Secrets>,
     servers: BTreeMap<ServerAlias, ServerSpec>,
     place: Place,
+    /// Where what servers show is kept; `None`: nowhere.
+    blobs: Option<Arc<dyn BlobStore>>,
     open: Mutex<BTreeMap<ServerAlias, Opening>>,
     /// Where the questions of servers arrive that may ask any.
     desks: BTreeMap<ServerAlias, Arc<Desk>>,
@@ -116,6 +120,7 @@ impl Connections {
             secrets,
             servers,
             place,
+            blobs: None,
             open: Mutex::default(),
             desks,
         }
@@ -124,12 +129,28 @@ impl Connections {
     /// The same from the ports of a stack.
     #[must_use]
     pub fn on(ports: &Ports, servers: BTreeMap<ServerAlias, ServerSpec>, place: Place) -> Self {
-        Self::new(
+        let connections = Self::new(
             Arc::clone(&ports.mcp),
             Arc::clone(&ports.secrets),
             servers,
             place,
-        )
+        );
+        Self {
+            blobs: Some(Arc::clone(&ports.blob_store)),
+            ..connections
+        }
+    }
+
+    /// Keeps what a server has shown, before anything names it. Where that cannot be, nothing is kept: the result
+    /// describes it.
+    pub(super) async fn keep(&self, shown: &[Attachment]) -> Vec<AttachedFile> {
+        let Some(blobs) = self.blobs.as_deref().filter(|_| !shown.is_empty()) else {
+            return Vec::new();
+        };
+        match files::keep(blobs, shown).await {
+            Ok(()) => shown.iter().map(AttachedFile::of).collect(),
+            Err(_described) => Vec::new(),
+        }
     }
 
     fn opening(&self) -> MutexGuard<'_, BTreeMap<ServerAlias, Opening>> {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use seaworthy_ports::mcp::{Authorization, Endpoint, McpServer, StdioCommand, Transport};
+use seaworthy_ports::sandbox::SandboxSession;
 use seaworthy_ports::{Secret, ServerAlias};
 
 use crate::descriptor::{EnvValue, ServerAuth, ServerSpec, ServerTransport};
@@ -19,6 +21,8 @@ pub struct Place {
     pub base_dir: PathBuf,
     /// Their environment, below what the descriptor says.
     pub environment: BTreeMap<String, String>,
+    /// Where those run confined of which the descriptor says so; `None`: these cannot be started.
+    pub sandbox: Option<Arc<dyn SandboxSession>>,
 }
 
 /// A secret that a server takes is not here.
@@ -62,7 +66,11 @@ pub fn server(
         })
     };
     let transport = match &spec.transport {
-        ServerTransport::Stdio { command, env } => {
+        ServerTransport::Stdio {
+            command,
+            env,
+            sandbox,
+        } => {
             let argv = resolve(&place.base_dir, command)
                 .map_err(|why| Unreachable::Program(alias.clone(), why))?;
             let mut all: BTreeMap<String, Secret> = place
@@ -77,11 +85,20 @@ pub fn server(
                 };
                 all.insert(name.clone(), value);
             }
+            let inside = place.sandbox.as_ref().filter(|_session| *sandbox);
+            if *sandbox && inside.is_none() {
+                let why = "it runs inside a sandbox, and here is none".to_owned();
+                return Err(Unreachable::Program(alias.clone(), why));
+            }
             Transport::Stdio(StdioCommand {
                 argv,
-                cwd: place.workspace.clone(),
+                cwd: match inside {
+                    // Its session is on the workspace.
+                    Some(_session) => PathBuf::new(),
+                    None => place.workspace.clone(),
+                },
                 env: all,
-                sandbox: None,
+                sandbox: inside.map(Arc::clone),
             })
         }
         ServerTransport::Http { url, headers, auth } => {

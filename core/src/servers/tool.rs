@@ -10,6 +10,7 @@ use seaworthy_ports::{TraceContext, async_trait};
 use serde_json::Value;
 
 use super::catalogue::ServedTool;
+use super::media::shown;
 use super::result::{answered, failed};
 use crate::tool::{
     Settings, Tool, ToolAnswer, ToolContext, ToolDefinition, ToolFailure, Verdict, code,
@@ -78,10 +79,16 @@ impl Served {
             meta: meta(&context),
             timeout: context.timeout,
             cancel: context.cancel.clone(),
-            on_progress: context.on_output.clone().map(shown),
+            on_progress: context.on_output.clone().map(progress),
         };
         match session.call(call).await {
-            Ok(result) => Ok(answered(&result)),
+            Ok(result) => Ok(match answered(&result) {
+                ToolAnswer::Succeeded(output) => {
+                    let media = servers.keep(&shown(&result)).await;
+                    ToolAnswer::Showed(output, media)
+                }
+                failed => failed,
+            }),
             Err(error) => Err(failed(&error)),
         }
     }
@@ -105,7 +112,7 @@ fn meta(context: &ToolContext) -> BTreeMap<String, Value> {
 }
 
 /// Shows how far a call is as a line of output.
-fn shown(sink: OutputSink) -> ProgressSink {
+fn progress(sink: OutputSink) -> ProgressSink {
     Arc::new(move |Progress { done, total }| {
         let line = match total {
             Some(total) => format!("{done} of {total}\n"),

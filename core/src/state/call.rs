@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::event::{Decision, Event, Resolution, ToolProposed};
+use crate::files::AttachedFile;
 use crate::replay::Recall;
 use crate::servers::{MAX_QUESTIONS, Question, Reply, Sample};
 
@@ -52,6 +53,9 @@ pub enum CallStatus {
     AwaitingAnswer,
     /// It did what it should.
     Succeeded {
+        /// What it showed beside its answer.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        media: Vec<AttachedFile>,
         /// Its answer.
         output: Value,
     },
@@ -179,8 +183,8 @@ impl Call {
                 }
                 CallStatus::Running { attempt }
             }
-            (Event::ToolSucceeded { output, .. }, CallStatus::Running { .. }) => {
-                CallStatus::Succeeded { output }
+            (Event::ToolSucceeded { media, output, .. }, CallStatus::Running { .. }) => {
+                CallStatus::Succeeded { media, output }
             }
             (
                 Event::ToolFailed {
@@ -202,7 +206,7 @@ impl Call {
             ) => {
                 self.replayed = Some(replayed.from);
                 match replayed.result {
-                    Recall::Succeeded { output } => CallStatus::Succeeded { output },
+                    Recall::Succeeded { media, output } => CallStatus::Succeeded { media, output },
                     Recall::Failed {
                         code,
                         message,
@@ -237,7 +241,10 @@ impl Call {
                 Event::ToolResolved { resolution, .. },
                 CallStatus::InDoubt { .. } | CallStatus::Running { .. },
             ) => match resolution {
-                Resolution::Happened { output } => CallStatus::Succeeded { output },
+                Resolution::Happened { output } => CallStatus::Succeeded {
+                    media: Vec::new(),
+                    output,
+                },
                 Resolution::DidNotHappen => CallStatus::Reserved,
             },
             (event, status) => {
@@ -339,13 +346,23 @@ impl Call {
         )
     }
 
+    /// What the tool showed beside its answer.
+    #[must_use]
+    pub fn media(&self) -> &[AttachedFile] {
+        match &self.status {
+            CallStatus::Succeeded { media, .. } => media,
+            _ => &[],
+        }
+    }
+
     /// What the model is told of a call that has ended.
     pub(super) fn result(&self) -> Option<ToolResultBlock> {
         let (content, is_error) = match &self.status {
             CallStatus::Succeeded {
                 output: Value::String(text),
+                ..
             } => (text.clone(), false),
-            CallStatus::Succeeded { output } => {
+            CallStatus::Succeeded { output, .. } => {
                 (serde_json::to_string(output).unwrap_or_default(), false)
             }
             CallStatus::Failed { message, .. } => (message.clone(), true),
@@ -366,6 +383,7 @@ impl Call {
             name: tool.clone(),
             content,
             is_error,
+            media: self.media().iter().map(AttachedFile::file).collect(),
         })
     }
 }

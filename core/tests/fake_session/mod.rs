@@ -252,7 +252,7 @@ pub(crate) fn verify(tool: &dyn Tool, session: &Arc<FakeSession>, arguments: Val
 
 pub(crate) fn succeeded(answer: ToolAnswer) -> Value {
     match answer {
-        ToolAnswer::Succeeded(value) => value,
+        ToolAnswer::Succeeded(value) | ToolAnswer::Showed(value, _) => value,
         ToolAnswer::FailedNoEffect(ToolFailure { code, message })
         | ToolAnswer::Failed(ToolFailure { code, message }) => panic!("{code}: {message}"),
         ToolAnswer::Changed(now) => panic!("changed to {}", now.digest),

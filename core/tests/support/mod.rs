@@ -17,13 +17,15 @@ use std::ops::RangeTo;
 use seaworthy_core::context::{Cause, CheckpointRef, Compacted, NotCompacted, Through};
 use seaworthy_core::event::{Decision, Event, ModelCalled, RunSubmitted, ToolProposed, WaitReason};
 use seaworthy_core::record::Link;
+use seaworthy_core::servers::{Catalogue, ServedTool, ToolsListed};
 use seaworthy_core::state::{FoldError, RunState, Stamp};
 use seaworthy_core::tool::{Risk, SideEffect};
+use seaworthy_ports::mcp::{Hints, McpTool};
 use seaworthy_ports::model_provider::{
     Block, Finish, FinishReason, Message, Role, ToolCallBlock, Usage,
 };
 use seaworthy_ports::state_store::Seq;
-use seaworthy_ports::{CallId, Digest, RunId, Timestamp, WorkerId};
+use seaworthy_ports::{CallId, Digest, RunId, ServerAlias, Timestamp, ToolName, WorkerId};
 use serde_json::{Value, json};
 
 pub const MAX_TURNS: u32 = 4;
@@ -72,6 +74,29 @@ pub fn compacted(own: u64, session: u64) -> Event {
             input_tokens: Some(7),
             ..Usage::default()
         },
+    }))
+}
+
+/// The tool that every model of these tests calls, as a server describes it.
+pub fn served(description: &str) -> ServedTool {
+    let tool = McpTool {
+        name: ToolName::new("tool").unwrap(),
+        remote: "tool".to_owned(),
+        title: None,
+        description: description.to_owned(),
+        input_schema: json!({ "type": "object" }),
+        output_schema: None,
+        hints: Hints::default(),
+    };
+    ServedTool::of(&ServerAlias::new("desk").unwrap(), &tool)
+}
+
+/// Servers said that they have these tools.
+pub fn listed(tools: &[ServedTool]) -> Event {
+    let tools = tools.iter().map(|tool| (tool.name.clone(), tool.clone()));
+    Event::ToolsListed(Box::new(ToolsListed {
+        catalogue: Catalogue::new(tools.collect(), Vec::new()),
+        from: None,
     }))
 }
 
@@ -285,6 +310,7 @@ impl Run {
             call: call_id(number),
             output,
             duration_ms: 1,
+            media: Vec::new(),
         })
         .unwrap();
     }

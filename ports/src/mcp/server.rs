@@ -43,7 +43,7 @@ pub struct StdioCommand {
     pub argv: Vec<String>,
     /// Where it runs; inside a sandbox this is relative to the workspace.
     pub cwd: PathBuf,
-    /// Its whole environment, credentials included.
+    /// Its whole environment, credentials included; inside a sandbox it goes on top of the session's.
     pub env: BTreeMap<String, Secret>,
     /// Where it runs confined; `None`: with the rights of the host's user.
     pub sandbox: Option<Arc<dyn SandboxSession>>,

@@ -213,6 +213,7 @@ mod tests {
             name: "read".to_owned(),
             content: String::new(),
             is_error: false,
+            media: Vec::new(),
         })
     }
 

@@ -179,6 +179,9 @@ pub struct ToolResultBlock {
     /// Whether the call failed.
     #[serde(default)]
     pub is_error: bool,
+    /// What the tool shows beside it: images, sounds, documents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<FileBlock>,
 }
 
 /// Data that only the provider that made it understands, such as a reasoning signature.

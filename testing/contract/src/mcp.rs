@@ -21,6 +21,7 @@
 mod address;
 mod bounds;
 mod calls;
+mod confined;
 mod deaths;
 mod endings;
 mod lists;
@@ -38,12 +39,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use seaworthy_ports::mcp::{Mcp, Transport};
+use seaworthy_ports::sandbox::SandboxSession;
 
 use crate::Adapter;
 
 pub use address::listen;
 pub use bounds::*;
 pub use calls::*;
+pub use confined::*;
 pub use deaths::*;
 pub use endings::*;
 pub use lists::*;
@@ -72,6 +75,17 @@ pub trait Harness: Sized + Send + Sync + 'static {
 
     /// A process that calls [`serve`]. `None`: the adapter starts no processes.
     fn server_process(&self) -> Option<Command> {
+        None
+    }
+
+    /// The session in which [`server_process`](Self::server_process) runs confined. `None`: it runs as a process of this
+    /// host.
+    async fn sandbox(&self) -> Option<Arc<dyn SandboxSession>> {
+        None
+    }
+
+    /// A process that calls [`work`] with this harness. `None`: the harness starts none.
+    fn another_process(&self) -> Option<Command> {
         None
     }
 
@@ -133,6 +147,8 @@ macro_rules! __mcp_scenarios {
             "MC-3" a_process_that_ignores_its_end_is_killed
             "MC-3" a_dropped_close_kills_all_the_same
             "MC-3" a_process_that_a_server_started_goes_with_it
+            "MC-3" a_confined_server_ends_with_its_sandbox_session
+            "MC-3" a_killed_worker_leaves_no_confined_server
             "MC-4" tools_are_named_by_alias_and_called_by_their_own_names
             "MC-4" two_tools_of_one_name_are_malformed
             "MC-4" two_tools_that_come_out_with_one_name_are_malformed

@@ -19,6 +19,7 @@ mod endings;
 mod failures;
 mod history;
 mod items;
+mod media;
 mod parameters;
 mod schema;
 mod script;
@@ -35,6 +36,7 @@ pub use endings::*;
 pub use failures::*;
 pub use history::*;
 pub use items::*;
+pub use media::*;
 pub use parameters::*;
 pub use schema::*;
 pub use script::{Answer, Failure, Flood, Numbers, Owner, RetryAfter, Said, Script, Step, Wrong};
@@ -180,6 +182,8 @@ macro_rules! __model_provider_scenarios {
             "MP-16" a_model_is_told_of_as_far_as_the_backend_does
             "MP-16" a_model_that_is_not_there_is_not_found
             "MP-16" a_call_for_models_fails_like_any_other
+            "MP-17" what_a_tool_shows_reaches_the_backend_behind_its_text
+            "MP-17" what_the_user_may_show_a_tool_may_show
         ] }
     };
 }

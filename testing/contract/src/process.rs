@@ -122,6 +122,12 @@ pub(crate) async fn let_go() {
 pub(crate) struct Journal(PathBuf);
 
 impl Journal {
+    /// `command`, told to do `job` and to write here.
+    pub(crate) fn hire(&self, mut command: Command, job: &str) -> Command {
+        command.env(JOB, job).env(JOURNAL, &self.0);
+        command
+    }
+
     /// In one write at the end of the file, so that lines neither mix nor overwrite each other.
     pub(crate) fn write(&self, line: &str) -> Outcome {
         let written = OpenOptions::new()
@@ -162,9 +168,8 @@ impl Crew {
     }
 
     /// `command`, told to do `job`.
-    pub(crate) fn hire(&self, mut command: Command, job: &str) -> Command {
-        command.env(JOB, job).env(JOURNAL, &self.journal.0);
-        command
+    pub(crate) fn hire(&self, command: Command, job: &str) -> Command {
+        self.journal.hire(command, job)
     }
 
     /// Starts a process that does `job`.

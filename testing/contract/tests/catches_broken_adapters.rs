@@ -191,6 +191,9 @@ breaks! { model_provider, models;
     unknown_capabilities_that_are_missing: UNKNOWN_IS_MISSING => ["MP-16"];
     a_model_that_nobody_has: FINDS_ANY_MODEL => ["MP-16"];
     a_directory_that_cannot_be_cancelled: DEAF_DIRECTORY => ["MP-16"];
+    media_that_are_dropped: DROPS_MEDIA => ["MP-17"];
+    media_before_the_text_of_their_result: MEDIA_FIRST => ["MP-17"];
+    media_that_only_the_user_may_show: REFUSES_MEDIA => ["MP-17"];
 }
 
 #[cfg(target_os = "linux")]
@@ -440,10 +443,10 @@ fn the_lists_are_as_long_as_they_are_known_to_be() {
     assert_eq!(seaworthy_contract::durable_runtime::SCENARIOS.len(), 46);
     assert_eq!(seaworthy_contract::blob_store::SCENARIOS.len(), 12);
     assert_eq!(seaworthy_contract::checkpoint_store::SCENARIOS.len(), 11);
-    assert_eq!(seaworthy_contract::model_provider::SCENARIOS.len(), 76);
+    assert_eq!(seaworthy_contract::model_provider::SCENARIOS.len(), 78);
     assert_eq!(seaworthy_contract::clock::SCENARIOS.len(), 6);
     assert_eq!(seaworthy_contract::entropy::SCENARIOS.len(), 4);
     assert_eq!(seaworthy_contract::sandbox::SCENARIOS.len(), 44);
-    assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 61);
+    assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 63);
     assert_eq!(seaworthy_contract::observer::SCENARIOS.len(), 14);
 }

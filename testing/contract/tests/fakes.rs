@@ -77,6 +77,8 @@ seaworthy_contract::mcp_contract! {
         a_process_that_ignores_its_end_is_killed: "its servers are no processes",
         a_dropped_close_kills_all_the_same: "its servers are no processes",
         a_process_that_a_server_started_goes_with_it: "its servers are no processes",
+        a_confined_server_ends_with_its_sandbox_session: "its servers are no processes",
+        a_killed_worker_leaves_no_confined_server: "its servers are no processes",
         a_server_that_complains_is_neither_stalled_nor_quoted: "its servers have no standard error",
     }
 }

@@ -86,6 +86,7 @@ async fn calls_are_made_and_their_results_are_taken_in_every_format() {
                 name: call.name.clone(),
                 content: "sunny".to_owned(),
                 is_error: false,
+                media: Vec::new(),
             })
         };
         let results = Message {

@@ -317,6 +317,16 @@ impl World {
         self
     }
 
+    /// The same world, in which this is said of every model's capabilities.
+    #[must_use]
+    pub fn with_capability(mut self, name: &'static str, has: bool) -> Self {
+        for alias in self.descriptor.models.values_mut() {
+            let capabilities = &mut alias.settings.capabilities;
+            capabilities.insert(name.to_owned(), has);
+        }
+        self
+    }
+
     /// The store of checkpoints that all processes share.
     #[must_use]
     pub fn checkpoints(&self) -> &MemoryCheckpointStore {
@@ -676,7 +686,7 @@ impl Process {
         let mut calls = Vec::new();
         for (number, call) in &state.calls {
             let output = match &call.status {
-                CallStatus::Succeeded { output } => output.clone(),
+                CallStatus::Succeeded { output, .. } => output.clone(),
                 _ => Value::Null,
             };
             calls.push((*number, call.status.as_str().to_owned(), output));

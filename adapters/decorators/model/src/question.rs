@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use seaworthy_ports::Digest;
-use seaworthy_ports::model_provider::{Block, Message, ModelRequest};
+use seaworthy_ports::model_provider::{Block, FileBlock, Message, ModelRequest};
 use serde_json::{Map, Value, json};
 
 /// What of a request counts, as JSON with sorted members.
@@ -96,17 +96,31 @@ impl Ids {
                     "arguments": arguments,
                 })
             }
-            Block::ToolResult(result) => json!({
-                "type": "tool_result", "id": self.of(&result.id), "name": result.name,
-                "content": result.content, "is_error": result.is_error,
-            }),
-            Block::File(file) => json!({
-                "type": "file", "media_type": file.media_type, "name": file.name,
-                // Large, and the same file has the same digest.
-                "digest": Digest::of(file.data.as_bytes()),
-            }),
+            Block::ToolResult(result) => {
+                let mut told = json!({
+                    "type": "tool_result", "id": self.of(&result.id), "name": result.name,
+                    "content": result.content, "is_error": result.is_error,
+                });
+                // Cassettes of results that show nothing have no word for it.
+                if !result.media.is_empty()
+                    && let Some(told) = told.as_object_mut()
+                {
+                    let media = result.media.iter().map(file).collect();
+                    told.insert("media".to_owned(), Value::Array(media));
+                }
+                told
+            }
+            Block::File(file) => self::file(file),
         }
     }
+}
+
+fn file(file: &FileBlock) -> Value {
+    json!({
+        "type": "file", "media_type": file.media_type, "name": file.name,
+        // Large, and the same file has the same digest.
+        "digest": Digest::of(file.data.as_bytes()),
+    })
 }
 
 /// Where two questions differ, as a JSON pointer. Never what stands there.

@@ -84,6 +84,7 @@ fn result(id: &str, tool: &str, content: &str, is_error: bool) -> Block {
         name: tool.to_owned(),
         content: content.to_owned(),
         is_error,
+        media: Vec::new(),
     })
 }
 

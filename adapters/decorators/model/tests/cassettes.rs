@@ -103,6 +103,7 @@ fn with_call(id: &str) -> ModelRequest {
                 name: "look".to_owned(),
                 content: "seen".to_owned(),
                 is_error: false,
+                media: Vec::new(),
             })],
         },
     ])

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use seaworthy_http::failure::refused;
 use seaworthy_ports::model_provider::{
     Block, FileBlock, Kind, Message, ModelError, ModelRequest, OpaqueItem, Role, ToolCallBlock,
+    ToolResultBlock,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -86,10 +87,18 @@ enum Content<'a> {
     },
     ToolResult {
         tool_use_id: &'a str,
-        content: &'a str,
+        content: Answered<'a>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
     },
+}
+
+/// What a tool answered: its text alone, or that with what it shows.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answered<'a> {
+    Text(&'a str),
+    Blocks(Vec<Content<'a>>),
 }
 
 /// Arguments as the model wrote them: their order and numbers are part of what the provider may have kept.
@@ -270,11 +279,23 @@ fn part(block: &Block) -> Result<Option<Part<'_>>, ModelError> {
         })),
         Block::ToolResult(result) => Some(plain(Content::ToolResult {
             tool_use_id: &result.id,
-            content: &result.content,
+            content: answered(result)?,
             is_error: result.is_error,
         })),
         Block::File(file) => Some(plain(self::file(file)?)),
     })
+}
+
+fn answered(result: &ToolResultBlock) -> Result<Answered<'_>, ModelError> {
+    if result.media.is_empty() {
+        return Ok(Answered::Text(&result.content));
+    }
+    let said = text(&result.content).map(|part| part.content);
+    let mut blocks: Vec<Content<'_>> = said.into_iter().collect();
+    for file in &result.media {
+        blocks.push(self::file(file)?);
+    }
+    Ok(Answered::Blocks(blocks))
 }
 
 /// Thinking goes back with its signature or not at all.

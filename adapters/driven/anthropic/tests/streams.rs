@@ -59,6 +59,7 @@ fn result(id: &str, content: &str, is_error: bool) -> Block {
         name: "read".to_owned(),
         content: content.to_owned(),
         is_error,
+        media: Vec::new(),
     })
 }
 

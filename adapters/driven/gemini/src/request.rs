@@ -12,6 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::config::{GeminiConfig, Thinking, ThinkingLevel};
+use crate::dialect::signs_calls;
 use crate::error::ADAPTER;
 use crate::parameters::{self, ToolConfig, choice, only_what_there_is};
 
@@ -100,6 +101,8 @@ struct FunctionResponse<'a> {
     id: Option<&'a str>,
     name: &'a str,
     response: Response<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<Part<'a>>,
 }
 
 #[derive(Serialize)]
@@ -212,7 +215,7 @@ fn written<'a>(request: &'a ModelRequest, config: &GeminiConfig) -> Result<Body<
     };
     Ok(Body {
         model: None,
-        contents: contents(&request.messages)?,
+        contents: contents(&request.messages, signs_calls(&request.model))?,
         system_instruction: (!request.instructions.is_empty()).then(|| Instruction {
             parts: [text(&request.instructions)],
         }),
@@ -241,8 +244,9 @@ fn thinking(thinking: Thinking) -> ThinkingConfig {
 }
 
 /// Turns of the same side become one. Results come first in it, in the order of their calls: where calls have no ids, the
-/// order is all that tells them apart.
-fn contents(messages: &[Message]) -> Result<Vec<Content<'_>>, ModelError> {
+/// order is all that tells them apart. What they show is in them where the model is of the generation that takes it there
+/// (`is_new`), and else behind them all.
+fn contents(messages: &[Message], is_new: bool) -> Result<Vec<Content<'_>>, ModelError> {
     let mut turns: Vec<Content<'_>> = Vec::with_capacity(messages.len());
     let mut messages = messages.iter().peekable();
     let mut calls: Vec<&str> = Vec::new();
@@ -261,7 +265,21 @@ fn contents(messages: &[Message]) -> Result<Vec<Content<'_>>, ModelError> {
             }
         }
         results.sort_by_key(|result| calls.iter().position(|id| *id == result.id));
-        let mut all: Vec<Part<'_>> = results.into_iter().map(response).collect();
+        let mut all = Vec::with_capacity(results.len().saturating_add(parts.len()));
+        let mut beside = Vec::new();
+        for result in results {
+            let mut within = Vec::new();
+            for file in &result.media {
+                let part = self::file(file)?;
+                if is_new && is_shown_within(&file.media_type) {
+                    within.push(part);
+                } else {
+                    beside.push(part);
+                }
+            }
+            all.push(response(result, within));
+        }
+        all.extend(beside);
         all.extend(parts);
         calls = side
             .iter()
@@ -315,12 +333,18 @@ fn part(block: &Block) -> Result<Option<Part<'_>>, ModelError> {
             thought_signature: signature(call.opaque.as_ref()),
             ..Part::default()
         }),
-        Block::ToolResult(result) => Some(response(result)),
+        // The results of a turn come before everything else of it.
+        Block::ToolResult(_) => None,
         Block::File(file) => Some(self::file(file)?),
     })
 }
 
-fn response(result: &ToolResultBlock) -> Part<'_> {
+/// Whether a result may hold it, which is not so of sounds.
+fn is_shown_within(media_type: &str) -> bool {
+    media_type.starts_with("image/") || media_type == "application/pdf"
+}
+
+fn response<'a>(result: &'a ToolResultBlock, parts: Vec<Part<'a>>) -> Part<'a> {
     Part {
         function_response: Some(FunctionResponse {
             id: sent_id(&result.id),
@@ -330,6 +354,7 @@ fn response(result: &ToolResultBlock) -> Part<'_> {
             } else {
                 Response::Output(&result.content)
             },
+            parts,
         }),
         ..Part::default()
     }

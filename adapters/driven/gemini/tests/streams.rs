@@ -72,6 +72,7 @@ fn result(id: &str, name: &str, content: &str, is_error: bool) -> Block {
         name: name.to_owned(),
         content: content.to_owned(),
         is_error,
+        media: Vec::new(),
     })
 }
 
@@ -240,6 +241,45 @@ async fn files_are_sent_in_line_and_others_refused_before_that() {
     let error = model.complete(archive).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unsupported);
     assert_eq!(backend.bodies().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_tool_shows_is_in_its_result_where_the_model_takes_it_there() {
+    for (model, is_within) in [("gemini-3-flash", true), ("gemini-2.5-flash", false)] {
+        let backend = backend().await;
+        let shows = Block::ToolResult(ToolResultBlock {
+            id: "c1".to_owned(),
+            name: "look".to_owned(),
+            content: "seen".to_owned(),
+            is_error: false,
+            media: vec![FileBlock {
+                media_type: "image/png".to_owned(),
+                name: None,
+                data: "QQ==".to_owned(),
+            }],
+        });
+        let mut request = request(vec![
+            Message::user("go"),
+            Message {
+                role: Role::Assistant,
+                blocks: vec![call("c1", "look", "{}", signed("s"))],
+            },
+            user(vec![shows]),
+        ]);
+        request.model = model.to_owned();
+        let gemini = Gemini::connect(config(&backend)).unwrap();
+        gemini.complete(request).await.unwrap();
+        let image = json!({"inlineData": {"mimeType": "image/png", "data": "QQ=="}});
+        let sent = sent(&backend);
+        let within = sent.pointer("/contents/2/parts/0/functionResponse/parts/0");
+        let beside = sent.pointer("/contents/2/parts/1");
+        let places = if is_within {
+            (Some(&image), None)
+        } else {
+            (None, Some(&image))
+        };
+        assert_eq!((within, beside), places, "{model}");
+    }
 }
 
 #[tokio::test]

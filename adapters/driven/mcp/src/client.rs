@@ -40,7 +40,7 @@ impl Mcp for McpClient {
             .with_elicitation()
             .with_sampling();
         if cfg!(unix) {
-            capabilities.with_stdio()
+            capabilities.with_stdio().with_sandboxed_stdio()
         } else {
             capabilities
         }

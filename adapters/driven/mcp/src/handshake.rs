@@ -14,6 +14,8 @@ use crate::connection::{Connection, Request, Wire};
 use crate::error::Fault;
 use crate::http::Link;
 use crate::inbox::Inbox;
+#[cfg(unix)]
+use crate::stdio::Pipe;
 
 pub(crate) const INITIALIZE: &str = "initialize";
 /// What is offered.
@@ -38,7 +40,7 @@ async fn greet(
     config: &McpConfig,
     until: Instant,
 ) -> Result<(Connection, McpServerInfo), Fault> {
-    let connection = reach(server, config)?;
+    let connection = reach(server, config).await?;
     let takes = server.host.as_ref().map(|host| host.takes());
     let mut asks = serde_json::Map::new();
     if takes.is_some_and(|takes| takes.elicitation) {
@@ -88,12 +90,17 @@ async fn greet(
     Ok((connection, info))
 }
 
-fn reach(server: &McpServer, config: &McpConfig) -> Result<Connection, Fault> {
+async fn reach(server: &McpServer, config: &McpConfig) -> Result<Connection, Fault> {
     let inbox = Arc::new(Inbox::new(server.alias.clone(), server.host.clone()));
     match &server.transport {
         #[cfg(unix)]
         Transport::Stdio(command) => {
-            let (pipe, outbox) = crate::stdio::Pipe::start(command, &inbox, config.grace)?;
+            let (pipe, outbox) = match &command.sandbox {
+                Some(sandbox) => {
+                    Pipe::start_inside(&**sandbox, command, &inbox, config.grace).await?
+                }
+                None => Pipe::start(command, &inbox, config.grace)?,
+            };
             Ok(Connection::new(inbox, outbox, Wire::Stdio(pipe)))
         }
         #[cfg(not(unix))]

@@ -49,6 +49,8 @@ mod http;
 mod inbox;
 mod lists;
 mod questions;
+#[cfg(unix)]
+mod sandboxed;
 mod schema;
 mod session;
 mod sse;

@@ -58,11 +58,6 @@ impl Pipe {
         inbox: &Arc<Inbox>,
         grace: Duration,
     ) -> Result<(Self, Arc<dyn Outbox>), Fault> {
-        if command.sandbox.is_some() {
-            return Err(Fault::Unsupported(
-                "servers are not started inside a sandbox by this adapter; leave the sandbox out or use another",
-            ));
-        }
         let (mut child, input, output) = spawn(command)?;
         let group = Group(
             child
@@ -70,10 +65,7 @@ impl Pipe {
                 .and_then(|id| i32::try_from(id).ok())
                 .and_then(Pid::from_raw),
         );
-        let (queue, queued) = mpsc::channel(QUEUE);
-        let (end, ended) = watch::channel(false);
-        let (is_gone, gone) = watch::channel(());
-        let outbox: Arc<dyn Outbox> = Arc::new(Queue(queue.clone()));
+        let (pipe, outbox, queued, ended, is_gone) = Self::new();
         tokio::spawn(write(input, queued, ended.clone()));
         let (read_all, all_read) = watch::channel(());
         let reader = tokio::spawn(read(
@@ -92,7 +84,23 @@ impl Pipe {
             inbox.end(Fault::Gone("the server's process ended before it answered"));
             drop(is_gone);
         });
-        Ok((Self { queue, end, gone }, outbox))
+        Ok((pipe, outbox))
+    }
+
+    /// The way to a process that does not run yet, and what its tasks go by: messages, the order to bring its end about, and
+    /// what is dropped when it is gone.
+    pub(crate) fn new() -> (
+        Self,
+        Arc<dyn Outbox>,
+        mpsc::Receiver<Bytes>,
+        watch::Receiver<bool>,
+        watch::Sender<()>,
+    ) {
+        let (queue, queued) = mpsc::channel(QUEUE);
+        let (end, ended) = watch::channel(false);
+        let (is_gone, gone) = watch::channel(());
+        let outbox: Arc<dyn Outbox> = Arc::new(Queue(queue.clone()));
+        (Self { queue, end, gone }, outbox, queued, ended, is_gone)
     }
 
     /// Waits for room in the queue.
@@ -153,11 +161,7 @@ async fn write(
 ) {
     let writing = async {
         while let Some(message) = queue.recv().await {
-            // One write for most messages: a server may read what there is as a line of its own.
-            let mut line = Vec::with_capacity(message.len() + 1);
-            line.extend_from_slice(&message);
-            line.push(b'\n');
-            if input.write_all(&line).await.is_err() {
+            if input.write_all(&line(&message)).await.is_err() {
                 return;
             }
         }
@@ -185,16 +189,32 @@ async fn read(
         let Some(outbox) = outbox.upgrade() else {
             break;
         };
-        splitter.feed(
-            buffer.get(..many).unwrap_or_default(),
-            |frame| match frame {
-                Frame::Whole(message) => inbox.take(&message, &outbox),
-                Frame::TooLarge(Some(id)) => inbox.answered(id, Err(Fault::TooLarge)),
-                Frame::TooLarge(None) => {}
-            },
-        );
+        let read = buffer.get(..many).unwrap_or_default();
+        take(&mut splitter, read, &inbox, &outbox);
     }
     inbox.end(Fault::Gone("the server's process ended before it answered"));
+}
+
+/// A message with the end of its line. One write for most messages: a server may read what there is as a line of its own.
+pub(crate) fn line(message: &Bytes) -> Bytes {
+    let mut line = Vec::with_capacity(message.len().saturating_add(1));
+    line.extend_from_slice(message);
+    line.push(b'\n');
+    line.into()
+}
+
+/// Takes what a process has written.
+pub(crate) fn take(
+    splitter: &mut Splitter,
+    bytes: &[u8],
+    inbox: &Arc<Inbox>,
+    outbox: &Arc<dyn Outbox>,
+) {
+    splitter.feed(bytes, |frame| match frame {
+        Frame::Whole(message) => inbox.take(&message, outbox),
+        Frame::TooLarge(Some(id)) => inbox.answered(id, Err(Fault::TooLarge)),
+        Frame::TooLarge(None) => {}
+    });
 }
 
 /// A group of processes. Dropping it kills whoever is in it.

@@ -37,6 +37,8 @@ seaworthy_contract::mcp_contract! {
         a_token_that_refreshing_does_not_help_is_an_authentication_error: "it refreshes no tokens, and declares that",
         a_lost_session_is_begun_again_and_the_call_made_once: "processes have no sessions to lose",
         a_session_that_is_lost_again_is_unavailable: "processes have no sessions to lose",
+        a_confined_server_ends_with_its_sandbox_session: "the sandbox has the list of its own (seaworthy-process)",
+        a_killed_worker_leaves_no_confined_server: "the sandbox has the list of its own (seaworthy-process)",
     }
 }
 

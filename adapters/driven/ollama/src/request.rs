@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use seaworthy_http::failure::refused;
 use seaworthy_ports::model_provider::{
-    Block, Kind, Message, ModelError, ModelRequest, Role, ToolCallBlock, ToolResultBlock,
+    Block, FileBlock, Kind, Message, ModelError, ModelRequest, Role, ToolCallBlock, ToolResultBlock,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -168,6 +168,11 @@ fn messages(request: &ModelRequest) -> Result<Vec<WireMessage<'_>>, ModelError> 
             tool_name: Some(&result.name),
             ..said("tool", &*result.content)
         }));
+        for result in results.iter().filter(|result| !result.media.is_empty()) {
+            let images = result.media.iter().map(image).collect::<Result<_, _>>()?;
+            let said = said("user", format!("The tool {} showed this.", result.name));
+            all.push(WireMessage { images, ..said });
+        }
         for message in side {
             let images = images(message)?;
             let text = message.text();
@@ -186,11 +191,7 @@ fn images(message: &Message) -> Result<Vec<&str>, ModelError> {
     let mut images = Vec::new();
     for block in &message.blocks {
         match block {
-            Block::File(file) if file.media_type.starts_with("image/") => images.push(&*file.data),
-            Block::File(_) => {
-                let why = "a file of the conversation is no image";
-                return Err(refused(ADAPTER, Kind::Unsupported, "stream", why));
-            }
+            Block::File(file) => images.push(image(file)?),
             Block::Text { .. }
             | Block::Reasoning { .. }
             | Block::ToolCall(_)
@@ -199,6 +200,14 @@ fn images(message: &Message) -> Result<Vec<&str>, ModelError> {
         }
     }
     Ok(images)
+}
+
+fn image(file: &FileBlock) -> Result<&str, ModelError> {
+    if !file.media_type.starts_with("image/") {
+        let why = "a file of the conversation is no image";
+        return Err(refused(ADAPTER, Kind::Unsupported, "stream", why));
+    }
+    Ok(&file.data)
 }
 
 /// Thinking does not go back: templates leave out what belongs to earlier turns.

@@ -83,6 +83,7 @@ fn result(id: &str, name: &str, content: &str) -> Block {
         name: name.to_owned(),
         content: content.to_owned(),
         is_error: false,
+        media: Vec::new(),
     })
 }
 

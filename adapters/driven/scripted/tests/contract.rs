@@ -97,6 +97,8 @@ seaworthy_contract::model_provider_contract! {
         an_item_of_a_call_returns_in_its_place: "a script has no opaque items",
         an_item_of_reasoning_returns_in_its_place: "a script has no opaque items",
         an_item_of_another_provider_is_never_sent: "nothing is sent",
+        what_a_tool_shows_reaches_the_backend_behind_its_text: "nothing is sent",
+        what_the_user_may_show_a_tool_may_show: "nothing is sent",
         a_wrong_key_is_classified: "a script has no errors",
         a_forbidden_call_is_classified: "a script has no errors",
         a_missing_model_is_classified: "a script has no errors",

@@ -51,6 +51,7 @@ fn answer(messages: &mut Vec<Message>, reply: &ModelReply, results: &[(Value, bo
                 name,
                 content,
                 is_error: *is_error,
+                media: Vec::new(),
             })
         });
     messages.push(Message {

@@ -113,7 +113,8 @@ impl Stack {
     }
 }
 
-async fn sandbox(folder: &Path) -> Result<ProcessSandbox, CliError> {
+/// Plain processes, which keep what they need in `folder`.
+pub(crate) async fn sandbox(folder: &Path) -> Result<ProcessSandbox, CliError> {
     let cannot = |why: String| CliError::Stack {
         part: "the sandbox for commands",
         why,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use seaworthy_ports::mcp::{
     Authorization, Kind, McpCall, McpCallResult, McpError, McpServer, McpSession, OAuth,
     OAuthGrant, OAuthTokenStore, OAuthTokens, StdioCommand, Transport,
 };
+use seaworthy_ports::sandbox::SandboxSession;
 use seaworthy_ports::{Effect, Latch, Secret, ServerAlias};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -20,7 +22,7 @@ use super::script::{Access, Journal, Script, Seen, Stubborn};
 use super::serve::{OUTPUT, echoed};
 use super::{ALIAS, Harness, scripts};
 use crate::outcome::{Halt, Outcome, broken, holds, id, ok, patience, same, within};
-use crate::process::Crew;
+use crate::process::{self, Crew};
 
 /// Longer than any answer takes that comes at all.
 pub(super) const LONG: Duration = Duration::from_secs(110);
@@ -35,7 +37,9 @@ pub(super) const CANARY: &str = "canary-8c1f";
 pub(super) struct Stage<H> {
     pub(super) harness: H,
     pub(super) script: Script,
-    crew: Crew,
+    /// `None`: somebody else has the journal.
+    crew: Option<Crew>,
+    journal: process::Journal,
     transport: Transport,
     pub(super) tokens: Arc<Tokens>,
 }
@@ -43,10 +47,19 @@ pub(super) struct Stage<H> {
 impl<H: Harness> Stage<H> {
     /// A server of the script `name`.
     pub(super) async fn of(harness: H, name: &str) -> Result<Self, Halt> {
+        let crew = Crew::new()?;
+        let stage = Self::on(harness, name, crew.journal.clone()).await?;
+        Ok(Self {
+            crew: Some(crew),
+            ..stage
+        })
+    }
+
+    /// The same, whose server tells a journal that there is already.
+    pub(super) async fn on(harness: H, name: &str, kept: process::Journal) -> Result<Self, Halt> {
         let script = scripts::script(name)
             .ok_or_else(|| broken("looked for a script", "one of this name", name))?;
-        let crew = Crew::new()?;
-        let journal = Journal(crew.journal.clone());
+        let journal = Journal(kept.clone());
         let tokens = Arc::<Tokens>::default();
         let is_guarded = matches!(script.access, Access::ExpiredOnce | Access::NeverAllowed);
         if is_guarded && !harness.mcp().capabilities().oauth {
@@ -62,7 +75,10 @@ impl<H: Harness> Stage<H> {
                     "the harness gives no server that asks for credentials or keeps sessions",
                 ));
             }
-            None => Transport::Stdio(command(&crew, &harness, &script)?),
+            None => {
+                let sandbox = harness.sandbox().await;
+                Transport::Stdio(command(&kept, &harness, &script, sandbox)?)
+            }
         };
         if let (Transport::StreamableHttp(endpoint), true) = (&mut transport, is_guarded) {
             endpoint.authorization = Authorization::OAuth(OAuth {
@@ -77,10 +93,18 @@ impl<H: Harness> Stage<H> {
         Ok(Self {
             harness,
             script,
-            crew,
+            crew: None,
+            journal: kept,
             transport,
             tokens,
         })
+    }
+
+    /// Starts a process of the harness that has a server of its own, which tells this journal.
+    pub(super) fn hire(&self, command: Option<Command>) -> Result<process::Process, Halt> {
+        let crew = self.crew.as_ref();
+        let crew = crew.ok_or(Halt::NotCheckable("it is a process of another stage"))?;
+        crew.start(command, &self.script.name)
     }
 
     pub(super) fn server(&self) -> Result<McpServer, Halt> {
@@ -108,7 +132,7 @@ impl<H: Harness> Stage<H> {
 
     /// What the server saw so far.
     pub(super) fn seen(&self) -> Result<Vec<Seen>, Halt> {
-        let lines = self.crew.journal.lines()?;
+        let lines = self.journal.lines()?;
         let seen = lines.iter().map(|line| serde_json::from_str(line));
         seen.collect::<Result<_, _>>()
             .map_err(|error| broken("read what the server saw", "JSON", error))
@@ -217,11 +241,23 @@ fn is_there(process: u32, with_zombies: bool) -> bool {
 
 /// The command that serves `script`: through a shell, which keeps standard output for the messages alone and, where the
 /// script says so, makes the process deaf to SIGTERM.
-fn command<H: Harness>(crew: &Crew, harness: &H, script: &Script) -> Result<StdioCommand, Halt> {
+fn command<H: Harness>(
+    journal: &process::Journal,
+    harness: &H,
+    script: &Script,
+    sandbox: Option<Arc<dyn SandboxSession>>,
+) -> Result<StdioCommand, Halt> {
     if !cfg!(unix) {
         return Err(Halt::NotCheckable("servers are started by a shell"));
     }
-    if !harness.mcp().capabilities().stdio {
+    let capabilities = harness.mcp().capabilities();
+    if sandbox.is_some() && !capabilities.sandboxed_stdio {
+        return Err(Halt::NotDeclared {
+            capability: "sandboxed_stdio",
+            reason: "it starts nothing inside a sandbox",
+        });
+    }
+    if sandbox.is_none() && !capabilities.stdio {
         return Err(Halt::NotDeclared {
             capability: "stdio",
             reason: "it starts no processes",
@@ -230,7 +266,7 @@ fn command<H: Harness>(crew: &Crew, harness: &H, script: &Script) -> Result<Stdi
     let process = harness
         .server_process()
         .ok_or(Halt::NotCheckable("the harness starts no process"))?;
-    let mut process = crew.hire(process, &script.name);
+    let mut process = journal.hire(process, &script.name);
     let text = |text: &OsStr| {
         let text = text.to_str().map(str::to_owned);
         text.ok_or_else(|| broken("made a command", "words of Unicode", process_name(&process)))
@@ -255,9 +291,13 @@ fn command<H: Harness>(crew: &Crew, harness: &H, script: &Script) -> Result<Stdi
     process.env_clear();
     Ok(StdioCommand {
         argv,
-        cwd: std::env::temp_dir(),
+        cwd: match &sandbox {
+            // Its workspace.
+            Some(_) => PathBuf::new(),
+            None => std::env::temp_dir(),
+        },
         env,
-        sandbox: None,
+        sandbox,
     })
 }
 

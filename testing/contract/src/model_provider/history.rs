@@ -32,6 +32,7 @@ fn results<const N: usize>(ids: [&str; N]) -> Message {
             name: "read".to_owned(),
             content: "read".to_owned(),
             is_error: false,
+            media: Vec::new(),
         })
     });
     Message {

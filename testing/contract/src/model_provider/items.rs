@@ -35,6 +35,7 @@ fn results(message: &Message) -> Message {
             name: call.name.clone(),
             content: format!("result-{number}"),
             is_error: false,
+            media: Vec::new(),
         })
     });
     Message {

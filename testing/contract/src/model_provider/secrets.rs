@@ -31,6 +31,7 @@ fn prompt<H: Harness>(harness: &H) -> ModelRequest {
         name: "read".to_owned(),
         content: format!("{CANARY}-result"),
         is_error: false,
+        media: Vec::new(),
     });
     let tools = ToolName::new("read").map(|name| ToolSpec {
         name,

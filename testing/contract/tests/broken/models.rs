@@ -77,6 +77,9 @@ pub(crate) const UNKNOWN_IS_NOTHING: u8 = 52;
 pub(crate) const UNKNOWN_IS_MISSING: u8 = 53;
 pub(crate) const FINDS_ANY_MODEL: u8 = 54;
 pub(crate) const DEAF_DIRECTORY: u8 = 55;
+pub(crate) const DROPS_MEDIA: u8 = 56;
+pub(crate) const MEDIA_FIRST: u8 = 57;
+pub(crate) const REFUSES_MEDIA: u8 = 58;
 
 const ADAPTER: &str = "broken";
 const KEY: &str = "key-0123456789";

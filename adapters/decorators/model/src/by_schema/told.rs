@@ -165,6 +165,9 @@ fn message(message: &Message) -> Message {
             text.insert_str(0, "\n\n");
         }
         blocks.push(next);
+        if let Block::ToolResult(result) = block {
+            blocks.extend(result.media.iter().cloned().map(Block::File));
+        }
     }
     Message {
         role: message.role,

@@ -3,7 +3,7 @@
 use seaworthy_http::failure::refused;
 use seaworthy_ports::model_provider::{
     Block, Effort, FileBlock, Kind, Message, ModelError, ModelRequest, OpaqueItem, Role,
-    ToolCallBlock, ToolSpec,
+    ToolCallBlock, ToolResultBlock, ToolSpec,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -92,10 +92,22 @@ enum Content<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Part<'a> {
-    Text { text: &'a str },
-    ImageUrl { image_url: ImageUrl },
-    InputAudio { input_audio: Audio<'a> },
-    File { file: File<'a> },
+    Text {
+        text: &'a str,
+    },
+    #[serde(rename = "text")]
+    Shown {
+        text: String,
+    },
+    ImageUrl {
+        image_url: ImageUrl,
+    },
+    InputAudio {
+        input_audio: Audio<'a>,
+    },
+    File {
+        file: File<'a>,
+    },
 }
 
 #[derive(Serialize)]
@@ -225,6 +237,16 @@ fn from_user<'a>(
     let mut parts = Vec::new();
     let mut has_files = false;
     let mut has_results = false;
+    // A result has no place for them, so the user shows them behind all results.
+    for result in shows(message) {
+        has_files = true;
+        parts.push(Part::Shown {
+            text: format!("The tool {} showed:", result.name),
+        });
+        for file in &result.media {
+            parts.push(part(file)?);
+        }
+    }
     for block in &message.blocks {
         match block {
             Block::ToolResult(result) => {
@@ -251,6 +273,14 @@ fn from_user<'a>(
         messages.push(WireMessage::User { content });
     }
     Ok(())
+}
+
+/// The results that show something.
+fn shows(message: &Message) -> impl Iterator<Item = &ToolResultBlock> {
+    message.blocks.iter().filter_map(|block| match block {
+        Block::ToolResult(result) if !result.media.is_empty() => Some(result),
+        _ => None,
+    })
 }
 
 fn part(file: &FileBlock) -> Result<Part<'_>, ModelError> {
@@ -341,7 +371,6 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use seaworthy_ports::model_provider::ToolResultBlock;
     use seaworthy_ports::{Latch, ToolName};
     use serde_json::json;
 
@@ -385,12 +414,45 @@ mod tests {
     }
 
     #[test]
+    fn what_a_tool_shows_follows_all_results_before_what_the_user_says() {
+        let result = Block::ToolResult(ToolResultBlock {
+            id: "c1".to_owned(),
+            name: "look".to_owned(),
+            content: "seen".to_owned(),
+            is_error: false,
+            media: vec![FileBlock {
+                media_type: "image/png".to_owned(),
+                name: None,
+                data: "QQ==".to_owned(),
+            }],
+        });
+        let answer = Message {
+            role: Role::User,
+            blocks: vec![result, text("and?")],
+        };
+        let mut messages = Vec::new();
+        from_user(&answer, &mut messages).unwrap();
+        assert_eq!(
+            serde_json::to_value(&messages).unwrap(),
+            json!([
+                {"role": "tool", "tool_call_id": "c1", "content": "seen"},
+                {"role": "user", "content": [
+                    {"type": "text", "text": "The tool look showed:"},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ=="}},
+                    {"type": "text", "text": "and?"},
+                ]},
+            ])
+        );
+    }
+
+    #[test]
     fn a_conversation_keeps_its_order_and_results_follow_their_calls() {
         let result = Block::ToolResult(ToolResultBlock {
             id: "c1".to_owned(),
             name: "read".to_owned(),
             content: "ä".to_owned(),
             is_error: false,
+            media: Vec::new(),
         });
         let reasoning = Block::Reasoning {
             text: "hm".to_owned(),

@@ -3,7 +3,7 @@
 use seaworthy_http::failure::refused;
 use seaworthy_ports::model_provider::{
     Block, Effort, FileBlock, Kind, Message, ModelError, ModelRequest, OpaqueItem, Parameters,
-    Role, ToolCallBlock, ToolSpec,
+    Role, ToolCallBlock, ToolResultBlock, ToolSpec,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -76,8 +76,16 @@ enum Written<'a> {
     },
     FunctionCallOutput {
         call_id: &'a str,
-        output: &'a str,
+        output: Output<'a>,
     },
+}
+
+/// Many compatible servers take nothing but text, so text alone is no list.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Output<'a> {
+    Text(&'a str),
+    Parts(Vec<Part<'a>>),
 }
 
 #[derive(Serialize)]
@@ -210,7 +218,7 @@ fn from_user<'a>(message: &'a Message, input: &mut Vec<Item<'a>>) -> Result<(), 
         match block {
             Block::ToolResult(result) => input.push(Item::Written(Written::FunctionCallOutput {
                 call_id: &result.id,
-                output: &result.content,
+                output: output(result)?,
             })),
             Block::Text { text, .. } => content.push(Part::InputText { text }),
             Block::File(file) => content.push(part(file)?),
@@ -225,6 +233,18 @@ fn from_user<'a>(message: &'a Message, input: &mut Vec<Item<'a>>) -> Result<(), 
         }));
     }
     Ok(())
+}
+
+fn output(result: &ToolResultBlock) -> Result<Output<'_>, ModelError> {
+    let text = result.content.as_str();
+    if result.media.is_empty() {
+        return Ok(Output::Text(text));
+    }
+    let mut parts = vec![Part::InputText { text }];
+    for file in &result.media {
+        parts.push(part(file)?);
+    }
+    Ok(Output::Parts(parts))
 }
 
 fn part(file: &FileBlock) -> Result<Part<'_>, ModelError> {
@@ -308,7 +328,6 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use seaworthy_ports::model_provider::ToolResultBlock;
     use seaworthy_ports::{Latch, ToolName};
     use serde_json::json;
 
@@ -360,6 +379,37 @@ mod tests {
     }
 
     #[test]
+    fn what_a_tool_shows_is_in_its_result() {
+        let result = Block::ToolResult(ToolResultBlock {
+            id: "c1".to_owned(),
+            name: "look".to_owned(),
+            content: "seen".to_owned(),
+            is_error: false,
+            media: vec![FileBlock {
+                media_type: "image/png".to_owned(),
+                name: None,
+                data: "QQ==".to_owned(),
+            }],
+        });
+        let answer = Message {
+            role: Role::User,
+            blocks: vec![result],
+        };
+        let request = request(vec![
+            Message::user("go"),
+            assistant(vec![call_block("{}", None)]),
+            answer,
+        ]);
+        assert_eq!(
+            written(&request, &plain())["input"][2],
+            json!({"type": "function_call_output", "call_id": "c1", "output": [
+                {"type": "input_text", "text": "seen"},
+                {"type": "input_image", "image_url": "data:image/png;base64,QQ==", "detail": "auto"},
+            ]})
+        );
+    }
+
+    #[test]
     fn a_conversation_keeps_its_order_and_reasoning_returns_as_it_came() {
         let reasoning =
             json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x=="});
@@ -376,6 +426,7 @@ mod tests {
             name: "read".to_owned(),
             content: "ä".to_owned(),
             is_error: false,
+            media: Vec::new(),
         });
         let mut answer = Message::user("and?");
         answer.blocks.push(result);

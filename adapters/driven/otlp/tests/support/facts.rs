@@ -212,6 +212,7 @@ pub(crate) fn model_content() -> ModelContent {
                     name: "publish".to_owned(),
                     content: "done".to_owned(),
                     is_error: false,
+                    media: Vec::new(),
                 })],
             },
         ]),

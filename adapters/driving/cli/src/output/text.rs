@@ -273,6 +273,7 @@ fn about(event: &Event) -> String {
             call,
             duration_ms,
             output,
+            ..
         } => {
             format!(
                 "{call} in {}: {}",

@@ -97,6 +97,18 @@ fn an_agent_calls_the_tools_of_a_server_with_its_secret_and_no_record_has_that()
 }
 
 #[test]
+fn a_server_runs_inside_the_sandbox_where_its_descriptor_says_so() {
+    let place = place("sandbox: true\n    risk: low");
+    let done = run(&place, &["run", "agent.yaml", "--run-id", "r1", "--json"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(place.lines("noted"), ["canary"]);
+    let tools = run(&place, &["mcp", "tools", "agent.yaml", "--json"]);
+    assert_eq!(tools.code, 0, "{tools:?}");
+    let doctor = run(&place, &["doctor", "agent.yaml", "--json"]);
+    assert_eq!(doctor.code, 0, "{doctor:?}");
+}
+
+#[test]
 fn a_tool_that_nobody_said_anything_of_needs_an_approval() {
     let place = place("timeout: 20s");
     let asked = run(&place, &["run", "agent.yaml", "--run-id", "r1", "--json"]);

@@ -12,20 +12,20 @@ use std::time::{Duration, Instant, SystemTime};
 
 use seaworthy_contract::model_provider::{Answer, Failure, Flood, Owner, RetryAfter, Script, Step};
 use seaworthy_ports::model_provider::{
-    Block, BlockKind, Finish, FinishReason, Kind, ModelError, ModelEvent, ModelRequest, OpaqueItem,
-    RateLimits, Usage, check_history, check_parameters,
+    Block, BlockKind, FileBlock, Finish, FinishReason, Kind, ModelError, ModelEvent, ModelRequest,
+    OpaqueItem, RateLimits, Usage, check_history, check_parameters,
 };
 use seaworthy_ports::{PortError, Retry};
 use serde_json::{Value, json};
 
 use super::{
     ADAPTER, ANY_ANSWER, ANY_ARGUMENTS, ANY_HISTORY, ANY_PARAMETERS, Backend, CAP,
-    COUNTS_TEXT_ALONE, DROPS_PARAMETERS, ENDS_EARLY, GOES_ON, IGNORES_CANCEL, ITEMS_AT_THE_END,
-    KEEPS_CONNECTION, KEY, LOSSY_PIECES, MISSING_IS_ZERO, NEVER_STARTED, NEW_IS_STOP, NEWEST_CALL,
-    NO_CODE, NO_LIMITS, NO_RAW_REASON, NO_REQUEST_ID, NULL_ARGUMENTS, QUOTA_IS_RATE, QUOTES,
-    REFUSES_AFTERWARDS, REPEATS, SECONDS_ALONE, SENDS_ALL_ITEMS, SKIPS_FAILURES, SKIPS_MALFORMED,
-    STOPS_WHEN_CUT, TOTAL_TIMEOUT, TWO_FINISHES, UNCACHED_INPUT, UNKNOWN_IS_ERROR, WAITS_FOR_EVER,
-    raw, words,
+    COUNTS_TEXT_ALONE, DROPS_MEDIA, DROPS_PARAMETERS, ENDS_EARLY, GOES_ON, IGNORES_CANCEL,
+    ITEMS_AT_THE_END, KEEPS_CONNECTION, KEY, LOSSY_PIECES, MEDIA_FIRST, MISSING_IS_ZERO,
+    NEVER_STARTED, NEW_IS_STOP, NEWEST_CALL, NO_CODE, NO_LIMITS, NO_RAW_REASON, NO_REQUEST_ID,
+    NULL_ARGUMENTS, QUOTA_IS_RATE, QUOTES, REFUSES_AFTERWARDS, REFUSES_MEDIA, REPEATS,
+    SECONDS_ALONE, SENDS_ALL_ITEMS, SKIPS_FAILURES, SKIPS_MALFORMED, STOPS_WHEN_CUT, TOTAL_TIMEOUT,
+    TWO_FINISHES, UNCACHED_INPUT, UNKNOWN_IS_ERROR, WAITS_FOR_EVER, raw, words,
 };
 
 /// A connection to the backend. Closing it before the backend is done is hanging up.
@@ -128,6 +128,12 @@ impl Call {
         // This backend has no seeds.
         let has_seed = self.request.parameters.seed.is_some();
         if has_seed && self.bug != REFUSES_AFTERWARDS {
+            return self.fail(Kind::Unsupported);
+        }
+        let mut blocks = (self.request.messages.iter()).flat_map(|message| &message.blocks);
+        let shows = blocks
+            .any(|block| matches!(block, Block::ToolResult(result) if !result.media.is_empty()));
+        if shows && self.bug == REFUSES_MEDIA {
             return self.fail(Kind::Unsupported);
         }
         let answer = self.backend.answer.lock().unwrap().clone();
@@ -450,7 +456,18 @@ pub(super) fn sent(bug: u8, request: &ModelRequest) -> String {
             Block::Refusal { text } => (text, None),
             Block::File(file) => (&file.data, None),
         };
-        words.push(text.clone());
+        let media: &[FileBlock] = match block {
+            Block::ToolResult(result) if bug != DROPS_MEDIA => &result.media,
+            _ => &[],
+        };
+        let media = media.iter().map(|file| file.data.clone());
+        if bug == MEDIA_FIRST {
+            words.extend(media);
+            words.push(text.clone());
+        } else {
+            words.push(text.clone());
+            words.extend(media);
+        }
         let own = item.filter(|item| bug == SENDS_ALL_ITEMS || item.provider == ADAPTER);
         let data = own.map(|item| item.data.to_string());
         if bug == ITEMS_AT_THE_END {

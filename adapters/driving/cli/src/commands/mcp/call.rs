@@ -26,7 +26,7 @@ pub(super) async fn call(context: &Context, args: &CallArgs) -> Result<Exit, Cli
     if !arguments.is_object() {
         return Err(wrong("--arguments: write an object, such as {}".to_owned()));
     }
-    let servers = Servers::of(context, &args.agent)?;
+    let servers = Servers::of(context, &args.agent).await?;
     let (alias, spec) = servers.server(alias)?;
     if !spec.allows(remote) {
         return Err(wrong(format!(
@@ -51,7 +51,7 @@ pub(super) async fn call(context: &Context, args: &CallArgs) -> Result<Exit, Cli
             .await
             .map_err(|error| explained(&error)),
     };
-    servers.connections.close().await;
+    servers.close().await;
     match called {
         Ok(result) => shown(context, &result),
         Err(error) => Err(CliError::Server(error)),

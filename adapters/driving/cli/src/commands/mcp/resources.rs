@@ -32,7 +32,7 @@ struct Resource {
 }
 
 pub(super) async fn resources(context: &Context, args: &ResourcesArgs) -> Result<Exit, CliError> {
-    let servers = Servers::of(context, &args.agent)?;
+    let servers = Servers::of(context, &args.agent).await?;
     let named = servers.named(&args.server)?;
     if let Some(uri) = &args.read {
         let [(alias, _spec)] = named.as_slice() else {
@@ -42,7 +42,7 @@ pub(super) async fn resources(context: &Context, args: &ResourcesArgs) -> Result
             ));
         };
         let read = read(&servers.connections, alias, uri).await;
-        servers.connections.close().await;
+        servers.close().await;
         show(context.output, &read.map_err(CliError::Server)?)?;
         return Ok(Exit::Succeeded);
     }
@@ -50,7 +50,7 @@ pub(super) async fn resources(context: &Context, args: &ResourcesArgs) -> Result
         .into_iter()
         .map(|(alias, _spec)| server(&servers.connections, alias));
     let listed: Vec<Server> = join_all(asking).await;
-    servers.connections.close().await;
+    servers.close().await;
     if context.output.json {
         context.output.json(&listed)?;
     } else {

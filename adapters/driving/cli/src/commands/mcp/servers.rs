@@ -1,30 +1,35 @@
 //! The servers of a descriptor, and the way to them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 use seaworthy::descriptor::{Materialised, ServerSpec};
 use seaworthy::mcp::{McpClient, McpConfig};
-use seaworthy::ports::ServerAlias;
+use seaworthy::ports::entropy::Entropy as _;
 use seaworthy::ports::mcp::{McpServerInfo, McpSession};
+use seaworthy::ports::sandbox::{Limits, Owner, Policy, Sandbox as _, SandboxSession, SandboxSpec};
+use seaworthy::ports::{RunId, ServerAlias};
 use seaworthy::servers::{Connections, Place};
+use seaworthy::system::SystemEntropy;
 
 use crate::commands::Context;
 use crate::descriptor::load;
 use crate::environment::EnvironmentSecrets;
 use crate::error::CliError;
+use crate::stack::sandbox;
 
 /// The servers of a descriptor, and the connections to them.
 pub(super) struct Servers {
     pub(super) descriptor: Materialised,
     pub(super) connections: Connections,
+    confined: Option<Confined>,
 }
 
 impl Servers {
     /// Those of the descriptor at `path`. Nothing is connected yet.
-    pub(super) fn of(context: &Context, path: &Path) -> Result<Self, CliError> {
+    pub(super) async fn of(context: &Context, path: &Path) -> Result<Self, CliError> {
         let (descriptor, base_dir) = load(path, &[])?;
         if descriptor.mcp_servers.is_empty() {
             return Err(CliError::Usage(format!(
@@ -32,11 +37,53 @@ impl Servers {
                 path.display()
             )));
         }
-        let connections = connections(context, &descriptor, base_dir.as_path())?;
+        Self::on(context, descriptor, base_dir.as_path()).await
+    }
+
+    async fn on(
+        context: &Context,
+        descriptor: Materialised,
+        base_dir: &Path,
+    ) -> Result<Self, CliError> {
+        let workspace = context.workspace()?;
+        let environment = context.environment.for_commands.clone();
+        let confined = if descriptor
+            .mcp_servers
+            .values()
+            .any(ServerSpec::is_sandboxed)
+        {
+            Some(Confined::open(&workspace, &environment).await?)
+        } else {
+            None
+        };
+        let place = Place {
+            workspace,
+            base_dir: base_dir.to_path_buf(),
+            environment,
+            sandbox: confined
+                .as_ref()
+                .map(|confined| Arc::clone(&confined.session)),
+        };
+        let connections = Connections::new(
+            Arc::new(McpClient::new(McpConfig::default())),
+            Arc::new(EnvironmentSecrets),
+            descriptor.mcp_servers.clone(),
+            place,
+        );
         Ok(Self {
             descriptor,
             connections,
+            confined,
         })
+    }
+
+    /// Takes leave of the servers, and leaves nothing behind.
+    pub(super) async fn close(&self) {
+        self.connections.close().await;
+        if let Some(confined) = &self.confined {
+            // Whatever it says, its servers are gone.
+            let _closed = confined.session.close(true).await;
+        }
     }
 
     /// The servers called `aliases`, or all.
@@ -67,22 +114,46 @@ fn unknown(alias: &str, servers: &BTreeMap<ServerAlias, ServerSpec>) -> CliError
     ))
 }
 
-fn connections(
-    context: &Context,
-    descriptor: &Materialised,
-    base_dir: &Path,
-) -> Result<Connections, CliError> {
-    let place = Place {
-        workspace: context.workspace()?,
-        base_dir: base_dir.to_path_buf(),
-        environment: context.environment.for_commands.clone(),
-    };
-    Ok(Connections::new(
-        Arc::new(McpClient::new(McpConfig::default())),
-        Arc::new(EnvironmentSecrets),
-        descriptor.mcp_servers.clone(),
-        place,
-    ))
+/// A sandbox session of no run, for servers that run inside one.
+struct Confined {
+    session: Arc<dyn SandboxSession>,
+    state: PathBuf,
+}
+
+impl Confined {
+    async fn open(
+        workspace: &Path,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Self, CliError> {
+        let cannot = |why: String| CliError::Stack {
+            part: "the sandbox for servers",
+            why,
+        };
+        let entropy = SystemEntropy::new().map_err(|error| cannot(error.to_string()))?;
+        let name = format!("look_{:032x}", entropy.bits());
+        let state = std::env::temp_dir().join(format!("seaworthy-{name}"));
+        let spec = SandboxSpec {
+            policy: Policy::UNCONFINED,
+            workspace: workspace.to_path_buf(),
+            limits: Limits::default(),
+            env: environment.clone(),
+            owner: Owner {
+                run: RunId::new(&name).map_err(|error| cannot(error.to_string()))?,
+                attempt: 1,
+            },
+        };
+        let sandbox = sandbox(&state).await?;
+        let opened = sandbox.open(spec).await;
+        let session = opened.map_err(|error| cannot(error.to_string()))?;
+        Ok(Self { session, state })
+    }
+}
+
+impl Drop for Confined {
+    /// The folder holds nothing that anybody needs.
+    fn drop(&mut self) {
+        let _removed = std::fs::remove_dir_all(&self.state);
+    }
 }
 
 /// What a server said when it was looked at, or why it said nothing.
@@ -94,13 +165,14 @@ pub(crate) struct Looked {
 /// Connects to each server of the descriptor at `path` and asks it for its tools. One without servers has nobody to ask.
 pub(crate) async fn look_at(context: &Context, path: &Path) -> Result<Vec<Looked>, CliError> {
     let (descriptor, base_dir) = load(path, &[])?;
-    let connections = connections(context, &descriptor, base_dir.as_path())?;
-    let looking = descriptor.mcp_servers.keys().map(async |alias| Looked {
+    let servers = Servers::on(context, descriptor, base_dir.as_path()).await?;
+    let looking = servers.descriptor.mcp_servers.keys();
+    let looking = looking.map(async |alias| Looked {
         alias: alias.clone(),
-        found: look(&connections, alias).await,
+        found: look(&servers.connections, alias).await,
     });
     let looked = join_all(looking).await;
-    connections.close().await;
+    servers.close().await;
     Ok(looked)
 }
 

@@ -42,13 +42,13 @@ struct Tool {
 }
 
 pub(super) async fn tools(context: &Context, args: &ToolsArgs) -> Result<Exit, CliError> {
-    let servers = Servers::of(context, &args.agent)?;
+    let servers = Servers::of(context, &args.agent).await?;
     let named = servers.named(&args.server)?;
     let asking = named
         .into_iter()
         .map(|(alias, spec)| server(&servers.connections, alias, spec));
     let listed: Vec<Server> = join_all(asking).await;
-    servers.connections.close().await;
+    servers.close().await;
     if context.output.json {
         context.output.json(&listed)?;
     } else {
