@@ -37,6 +37,7 @@ mod model_try;
 mod observed;
 mod replayed;
 mod reproduce;
+mod task;
 mod tool_call;
 
 pub use model_call::ModelSettings;
@@ -198,6 +199,7 @@ impl Driver {
             return Ok(Then::Done);
         };
         if state.outcome.is_some() {
+            self.call_off_tasks(&state).await;
             consumed.extend(turn.signals.into_iter().map(|signal| signal.id));
             return Ok(Then::Done);
         }
@@ -360,7 +362,11 @@ impl<'a> Held<'a> {
                     }
                 }
                 Step::Work(work) => self.work_on(work).await?,
-                Step::Wait(reason) => return self.park(reason, None).await,
+                Step::Wait(reason) => {
+                    if let Some(then) = self.rest(reason).await? {
+                        return Ok(then);
+                    }
+                }
             }
         }
     }
@@ -466,6 +472,7 @@ impl<'a> Held<'a> {
             WaitReason::InDoubt => ParkReason::InDoubt,
             WaitReason::ModelDeferred => ParkReason::Provider,
             WaitReason::ModelLimit => ParkReason::Limit,
+            WaitReason::Task => ParkReason::Task,
         };
         self.driver.ports.observer.observe(&Fact::RunParked {
             run: self.state().run().clone(),

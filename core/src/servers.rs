@@ -16,5 +16,6 @@ pub use catalogue::{
 };
 pub use connections::{ConnectError, Connections, ListError};
 pub use reach::{MissingSecret, Place, Unreachable, server};
+pub(crate) use result::answered as of_task;
 pub use result::told;
 pub(crate) use tool::Served;

@@ -114,6 +114,7 @@ impl Told {
             | Event::ToolInDoubt { call, .. }
             | Event::ToolResolved { call, .. } => self.touch(call_number(call), seq),
             Event::ToolReplayed(replayed) => self.touch(call_number(&replayed.call), seq),
+            Event::ToolDeferred(deferred) => self.touch(call_number(&deferred.call), seq),
             _ => {}
         }
     }

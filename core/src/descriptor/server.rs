@@ -7,6 +7,7 @@ use seaworthy_ports::ServerAlias;
 use seaworthy_ports::mcp::Hints;
 use serde::{Deserialize, Serialize};
 
+use super::task::{self, TaskRule};
 use crate::tool::{ApprovalRule, Risk, Settings, SideEffect};
 
 /// A server whose tools agents may list. Credentials are never in it, only the names by which they are found.
@@ -105,6 +106,17 @@ pub struct Floor {
     /// How long a call may take; kept in milliseconds.
     #[serde(rename = "timeout_ms", with = "crate::millis")]
     pub timeout: Duration,
+    /// Whether its calls become tasks where the server leaves it to the caller.
+    #[serde(default, skip_serializing_if = "task::is_unwanted")]
+    pub task: bool,
+    /// How long a task may take before it is ended; kept in milliseconds.
+    #[serde(
+        rename = "task_timeout_ms",
+        with = "crate::millis",
+        default = "task::usual_timeout",
+        skip_serializing_if = "task::is_usual_timeout"
+    )]
+    pub task_timeout: Duration,
 }
 
 /// The tools of a server that an agent lists.
@@ -152,6 +164,16 @@ impl ServerSpec {
             risk,
             approval,
             timeout: floor.timeout,
+        }
+    }
+
+    /// How calls become tasks of the tool that the server calls `remote`.
+    #[must_use]
+    pub fn task_rule(&self, remote: &str) -> TaskRule {
+        let floor = self.tools.get(remote).unwrap_or(&self.floor);
+        TaskRule {
+            is_wanted: floor.task,
+            timeout: floor.task_timeout,
         }
     }
 
@@ -214,6 +236,8 @@ mod tests {
             risk,
             approval,
             timeout: Duration::from_secs(1),
+            task: false,
+            task_timeout: task::TASK_TIMEOUT,
         }
     }
 

@@ -7,10 +7,11 @@ use seaworthy_ports::ServerAlias;
 
 use super::aliases::optional;
 use super::error::{Reporter, codes};
-use super::fields::{Fields, duration, sequence, shown, text};
+use super::fields::{Fields, boolean, duration, sequence, shown, text};
 use super::sections::{APPROVALS, Declared, RISKS, SIDE_EFFECTS, argv};
 use super::server::{EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport};
 use super::suggest::{advice, listed};
+use super::task::TASK_TIMEOUT;
 use super::yaml::{Content, Node};
 use crate::tool::{Risk, SideEffect};
 
@@ -23,6 +24,8 @@ const FLOOR: Floor = Floor {
     risk: Risk::High,
     approval: None,
     timeout: Duration::from_secs(60),
+    task: false,
+    task_timeout: TASK_TIMEOUT,
 };
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most servers of a descriptor.
@@ -33,13 +36,15 @@ const MAX_TOOL_NAME: usize = 128;
 const MAX_URL: usize = 2048;
 
 /// What goes with a server however it is reached.
-const COMMON: [&str; 8] = [
+const COMMON: [&str; 10] = [
     "allow",
     "deny",
     "side_effect",
     "risk",
     "approval",
     "timeout",
+    "task",
+    "task_timeout",
     "tools",
     "connect_timeout",
 ];
@@ -358,6 +363,8 @@ fn floor(fields: &Fields<'_>, defaults: Floor, reporter: &mut Reporter<'_>) -> O
     let risk = fields.word("risk", &RISKS, reporter);
     let approval = fields.word("approval", &APPROVALS, reporter);
     let timeout = optional(fields, "timeout", reporter, duration);
+    let task = optional(fields, "task", reporter, boolean);
+    let task_timeout = optional(fields, "task_timeout", reporter, duration);
     Some(Floor {
         side_effect: side_effect.unwrap_or(Some(defaults.side_effect))?,
         risk: risk.unwrap_or(Some(defaults.risk))?,
@@ -366,6 +373,8 @@ fn floor(fields: &Fields<'_>, defaults: Floor, reporter: &mut Reporter<'_>) -> O
             None => None,
         },
         timeout: timeout?.unwrap_or(defaults.timeout),
+        task: task?.unwrap_or(defaults.task),
+        task_timeout: task_timeout?.unwrap_or(defaults.task_timeout),
     })
 }
 
@@ -384,7 +393,14 @@ fn tools(
             let message = format!("`{path}`: `{}` is no name of a tool", shown(&key.text));
             reporter.report(key.at, codes::INVALID_NAME, message);
         }
-        let known = ["side_effect", "risk", "approval", "timeout"];
+        let known = [
+            "side_effect",
+            "risk",
+            "approval",
+            "timeout",
+            "task",
+            "task_timeout",
+        ];
         let own = Fields::known(node, fields.path(&key.text), &known, reporter)
             .and_then(|fields| floor(&fields, defaults, reporter));
         match own {

@@ -19,10 +19,11 @@ use crate::event::{Event, Resolution};
 use crate::live::Live;
 use crate::machine::Work;
 use crate::servers::{Connections, ServedTool};
+use crate::state::{ToolDeferred, next_poll};
 use crate::tool::{SideEffect, Tool, ToolAnswer, ToolContext, ToolFailure, Verdict, code};
 
 /// What became of one piece of work.
-enum Done {
+pub(super) enum Done {
     Event(Event),
     /// Its server has changed the tool, and it was not called.
     Changed(Box<ServedTool>, Event),
@@ -118,9 +119,20 @@ impl Held<'_> {
             servers,
         };
         let clock = Arc::clone(&self.driver.ports.clock);
+        let asking = match &work {
+            Work::Poll(call) => Some(self.asking(call, context.servers.clone())),
+            _ => None,
+        };
         Box::pin(async move {
             let started = clock.now();
-            let done = perform(&work, &*tool, context, arguments, &*clock, started).await;
+            let done = match asking {
+                Some(Some(asking)) => asking.ask(&*clock).await,
+                Some(None) => Done::Event(Event::ToolInDoubt {
+                    call: work.call().clone(),
+                    reason: "the run no longer has the server of its task".to_owned(),
+                }),
+                None => perform(&work, &*tool, context, arguments, &*clock, started).await,
+            };
             let duration = clock.now().since(started);
             Finished {
                 observed,
@@ -208,6 +220,7 @@ impl Held<'_> {
             Work::Start(_) => Execution::First,
             Work::Repeat(_) => Execution::Again,
             Work::Verify(_) => Execution::Verify,
+            Work::Poll(_) => Execution::Poll,
         }
     }
 }
@@ -224,6 +237,10 @@ impl Finished {
                 },
             ) => (ToolCallOutcome::Succeeded, None, Some(output)),
             Done::Event(Event::ToolResolved { .. }) => (ToolCallOutcome::Succeeded, None, None),
+            Done::Event(Event::ToolDeferred(_)) => (ToolCallOutcome::Deferred, None, None),
+            Done::Event(Event::ToolStarted { .. }) => {
+                (ToolCallOutcome::InDoubt, Some(code::TASK_LOST), None)
+            }
             Done::Event(Event::ToolInDoubt { .. }) => {
                 (ToolCallOutcome::InDoubt, Some("in_doubt"), None)
             }
@@ -268,6 +285,19 @@ async fn perform(
         }
         ToolAnswer::FailedNoEffect(failure) => (failure, true),
         ToolAnswer::Failed(failure) => (failure, false),
+        ToolAnswer::Deferred(taken) => {
+            let since = started;
+            let until = since.plus(taken.lasts);
+            let interval = taken.task.poll_interval;
+            return Done::Event(Event::ToolDeferred(Box::new(ToolDeferred {
+                call,
+                message: taken.task.message,
+                poll_at: next_poll(since, clock.now(), interval, until),
+                since,
+                task: taken.task.id,
+                until,
+            })));
+        }
         ToolAnswer::Changed(now) => {
             let message = "The server of this tool has changed it since the run began, and the call was not made. Call it \
                            again if you still need it: a person is then asked whether the change is accepted.";

@@ -323,6 +323,7 @@ fn recall(call: &Call) -> Option<Recall> {
         | CallStatus::AwaitingApproval
         | CallStatus::Reserved
         | CallStatus::Running { .. }
+        | CallStatus::Deferred(_)
         | CallStatus::InDoubt { .. } => None,
     }
 }

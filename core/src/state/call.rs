@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::event::{Decision, Event, Resolution, ToolProposed};
 use crate::replay::Recall;
+use crate::state::Deferred;
 
 /// The how-many-th call of its run, from 1.
 pub type CallNumber = u32;
@@ -44,6 +45,8 @@ pub enum CallStatus {
         /// The attempt that started it.
         attempt: u32,
     },
+    /// It is a task that its server works on.
+    Deferred(Box<Deferred>),
     /// It did what it should.
     Succeeded {
         /// Its answer.
@@ -149,9 +152,24 @@ impl Call {
                 }
                 CallStatus::Running { attempt }
             }
-            (Event::ToolSucceeded { output, .. }, CallStatus::Running { .. }) => {
-                CallStatus::Succeeded { output }
+            // Its task is lost, and twice is as good as once.
+            (Event::ToolStarted { .. }, CallStatus::Deferred(_))
+                if self.proposal.side_effect.is_repeatable() =>
+            {
+                self.doubts = self.doubts.saturating_add(1);
+                CallStatus::Running { attempt }
             }
+            (Event::ToolDeferred(deferred), CallStatus::Running { .. }) => {
+                CallStatus::Deferred(Box::new(Deferred::begun(*deferred, attempt)))
+            }
+            (Event::ToolDeferred(deferred), CallStatus::Deferred(task)) => {
+                let polled = task.polled(*deferred, attempt);
+                CallStatus::Deferred(Box::new(polled.ok_or("the call is another task")?))
+            }
+            (
+                Event::ToolSucceeded { output, .. },
+                CallStatus::Running { .. } | CallStatus::Deferred(_),
+            ) => CallStatus::Succeeded { output },
             (
                 Event::ToolFailed {
                     code,
@@ -159,7 +177,10 @@ impl Call {
                     no_effect,
                     ..
                 },
-                CallStatus::Running { .. } | CallStatus::Proposed | CallStatus::Reserved,
+                CallStatus::Running { .. }
+                | CallStatus::Deferred(_)
+                | CallStatus::Proposed
+                | CallStatus::Reserved,
             ) => CallStatus::Failed {
                 code,
                 message,
@@ -184,7 +205,10 @@ impl Call {
                     },
                 }
             }
-            (Event::ToolInDoubt { reason, .. }, CallStatus::Running { .. }) => {
+            (
+                Event::ToolInDoubt { reason, .. },
+                CallStatus::Running { .. } | CallStatus::Deferred(_),
+            ) => {
                 self.doubts = self.doubts.saturating_add(1);
                 CallStatus::InDoubt { reason }
             }
@@ -250,6 +274,7 @@ impl Call {
             | CallStatus::AwaitingApproval
             | CallStatus::Reserved
             | CallStatus::Running { .. }
+            | CallStatus::Deferred(_)
             | CallStatus::InDoubt { .. } => return None,
         };
         let ToolProposed {
@@ -275,6 +300,7 @@ impl CallStatus {
             Self::AwaitingApproval => "awaiting_approval",
             Self::Reserved => "reserved",
             Self::Running { .. } => "running",
+            Self::Deferred(_) => "deferred",
             Self::Succeeded { .. } => "succeeded",
             Self::Failed {
                 no_effect: true, ..

@@ -54,6 +54,7 @@ mod session;
 mod sse;
 #[cfg(unix)]
 mod stdio;
+mod tasks;
 
 pub use client::McpClient;
 pub use config::McpConfig;

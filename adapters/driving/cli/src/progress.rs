@@ -348,6 +348,11 @@ impl Printer {
             Event::ToolFailed { call, code, message, .. } => {
                 self.fact(Paint::Bad, "failed", &format!("{}: {code}: {}", self.name(&call), text::message(&message)));
             }
+            Event::ToolDeferred(deferred) => {
+                let said = deferred.message.map(|said| format!(": {}", text::message(&said))).unwrap_or_default();
+                let what = format!("{}{said}", self.name(&deferred.call));
+                self.fact(Paint::Faint, "task", &what);
+            }
             Event::ToolInDoubt { call, reason } => {
                 let what = format!("{}: {}  [{call}]", self.in_full(&call), text::message(&reason));
                 self.fact(Paint::Attention, "in doubt", &what);

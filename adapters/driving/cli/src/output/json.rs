@@ -39,7 +39,7 @@ pub(crate) struct Run {
     pub(crate) error: Option<Failure>,
     pub(crate) cancelled: Option<Cancelled>,
     pub(crate) usage: Usage,
-    /// `approval`, `in_doubt` or `model_deferred`.
+    /// `approval`, `in_doubt`, `model_deferred`, `model_limit` or `task`.
     pub(crate) waiting_for: Option<&'static str>,
     pub(crate) waiting_until: Option<Timestamp>,
     /// The calls with side effects that the gateway let pass.
@@ -162,6 +162,7 @@ impl Entry {
         let reason = match &call.status {
             CallStatus::Failed { message, .. } => Some(message.clone()),
             CallStatus::InDoubt { reason } => Some(reason.clone()),
+            CallStatus::Deferred(task) => task.message.clone(),
             _ => None,
         };
         Self {
