@@ -17,6 +17,7 @@ mod sections;
 mod server;
 mod servers;
 mod suggest;
+mod task;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub use materialised::{
 pub use model::{InvalidOverride, ModelOverride, ModelSpec};
 pub use schema::{MAX_OUTPUT_SCHEMA_BYTES, MAX_OUTPUT_SCHEMA_DEPTH};
 pub use server::{Asking, EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport};
+pub use task::{TASK_TIMEOUT, TaskRule};
 
 use error::{Position, Reporter};
 

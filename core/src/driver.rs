@@ -39,6 +39,7 @@ mod observed;
 mod questions;
 mod replayed;
 mod reproduce;
+mod task;
 mod tool_call;
 
 pub use model_call::ModelSettings;
@@ -200,6 +201,7 @@ impl Driver {
             return Ok(Then::Done);
         };
         if state.outcome.is_some() {
+            self.call_off_tasks(&state).await;
             consumed.extend(turn.signals.into_iter().map(|signal| signal.id));
             return Ok(Then::Done);
         }
@@ -365,7 +367,11 @@ impl<'a> Held<'a> {
                     }
                 }
                 Step::Work(work) => self.work_on(work).await?,
-                Step::Wait(reason) => return self.park(reason, None).await,
+                Step::Wait(reason) => {
+                    if let Some(then) = self.rest(reason).await? {
+                        return Ok(then);
+                    }
+                }
             }
         }
     }
@@ -473,6 +479,7 @@ impl<'a> Held<'a> {
             WaitReason::Question => ParkReason::Question,
             WaitReason::ModelDeferred => ParkReason::Provider,
             WaitReason::ModelLimit => ParkReason::Limit,
+            WaitReason::Task => ParkReason::Task,
         };
         self.driver.ports.observer.observe(&Fact::RunParked {
             run: self.state().run().clone(),

@@ -13,6 +13,7 @@ use crate::descriptor::Cost;
 use crate::files::AttachedFile;
 use crate::replay::{Deviated, ModelReplayed, Origin, ToolReplayed};
 use crate::servers::{Question, Reply, Sample, ServedTool, ToolsListed};
+use crate::state::ToolDeferred;
 use crate::tool::{Risk, SideEffect};
 
 /// One thing that happened. Names are past tense; every released shape stays readable.
@@ -108,6 +109,8 @@ pub enum Event {
         /// Which call.
         call: CallId,
     },
+    /// The call is a task of its server's, which is asked later what became of it.
+    ToolDeferred(Box<ToolDeferred>),
     /// The call did what it should.
     ToolSucceeded {
         /// Which call.
@@ -394,6 +397,8 @@ pub enum WaitReason {
     ModelDeferred,
     /// A place among those that may call the model at once, or in the next minute.
     ModelLimit,
+    /// The end of a task that a server works on.
+    Task,
 }
 
 impl RunSubmitted {
@@ -428,6 +433,7 @@ impl WaitReason {
             Self::Question => "question",
             Self::ModelDeferred => "model_deferred",
             Self::ModelLimit => "model_limit",
+            Self::Task => "task",
         }
     }
 }

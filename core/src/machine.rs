@@ -50,6 +50,8 @@ pub enum Work {
     Repeat(CallId),
     /// Asks its tool what became of it.
     Verify(CallId),
+    /// Asks its server how its task is going.
+    Poll(CallId),
 }
 
 impl Work {
@@ -57,7 +59,7 @@ impl Work {
     #[must_use]
     pub fn call(&self) -> &CallId {
         match self {
-            Self::Start(call) | Self::Repeat(call) | Self::Verify(call) => call,
+            Self::Start(call) | Self::Repeat(call) | Self::Verify(call) | Self::Poll(call) => call,
         }
     }
 }
@@ -135,8 +137,10 @@ fn act(state: &RunState) -> Step {
     let mut work = Vec::new();
     let mut wait = None;
     for call in state.open_calls() {
-        match wanted(call) {
+        match wanted(call, state.attempt) {
             Wanted::Work(one) => work.push(one),
+            // A time comes by itself; what only a person can end is named first.
+            Wanted::Wait(WaitReason::Task) if wait.is_some() => {}
             Wanted::Wait(reason) => wait = Some(reason),
         }
     }
@@ -153,7 +157,7 @@ enum Wanted {
     Wait(WaitReason),
 }
 
-fn wanted(call: &Call) -> Wanted {
+fn wanted(call: &Call, attempt: u32) -> Wanted {
     let id = call.proposal.call.clone();
     match &call.status {
         CallStatus::Reserved => Wanted::Work(Work::Start(id)),
@@ -161,6 +165,8 @@ fn wanted(call: &Call) -> Wanted {
             SideEffect::ReadOnly | SideEffect::Idempotent => Wanted::Work(Work::Repeat(id)),
             SideEffect::NonIdempotent => Wanted::Work(Work::Verify(id)),
         },
+        CallStatus::Deferred(task) if task.polled_in == attempt => Wanted::Wait(WaitReason::Task),
+        CallStatus::Deferred(_) => Wanted::Work(Work::Poll(id)),
         CallStatus::InDoubt { .. } => Wanted::Wait(WaitReason::InDoubt),
         CallStatus::AwaitingAnswer => Wanted::Wait(WaitReason::Question),
         CallStatus::Proposed

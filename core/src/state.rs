@@ -1,6 +1,7 @@
 //! The fold: what a run is, computed from its events and from nothing else.
 
 mod call;
+mod deferred;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,9 @@ use crate::tool::SideEffect;
 pub use call::{
     Approval, ApprovalAnswer, AskedQuestion, Call, CallNumber, CallStatus, QuestionAnswer,
     call_number, call_run,
+};
+pub use deferred::{
+    Deferred, LONGEST_POLL, MAX_LOST_TASKS, SHORTEST_POLL, ToolDeferred, next_poll,
 };
 
 /// What a run is.
@@ -312,6 +316,7 @@ impl RunState {
             | Event::ApprovalRequested { .. }
             | Event::ApprovalDecided { .. }
             | Event::ToolStarted { .. }
+            | Event::ToolDeferred(_)
             | Event::ToolSucceeded { .. }
             | Event::ToolFailed { .. }
             | Event::ToolReplayed(_)
@@ -430,6 +435,7 @@ impl RunState {
             | Event::QuestionAnswered { call, .. } => call,
             Event::QuestionSampled(sampled) => &sampled.call,
             Event::ToolReplayed(replayed) => &replayed.call,
+            Event::ToolDeferred(deferred) => &deferred.call,
             // An approval has the id of its call.
             Event::ApprovalDecided { approval, .. } => approval,
             _ => return Err("not about a call".to_owned()),
@@ -556,6 +562,16 @@ impl RunState {
             .iter()
             .filter_map(|number| self.calls.get(number))
             .filter(|call| !call.has_ended())
+    }
+
+    /// When a server is to be asked after a task, earliest.
+    #[must_use]
+    pub fn next_poll(&self) -> Option<Timestamp> {
+        let polls = self.open_calls().filter_map(|call| match &call.status {
+            CallStatus::Deferred(task) => Some(task.poll_at),
+            _ => None,
+        });
+        polls.min()
     }
 
     /// The call `id`.

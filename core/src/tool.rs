@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use seaworthy_ports::mcp::McpTask;
 use seaworthy_ports::model_provider::ToolSpec;
 use seaworthy_ports::sandbox::{OutputSink, SandboxSession};
 use seaworthy_ports::{CallId, Latch, ToolName, TraceContext, async_trait};
@@ -161,6 +162,17 @@ pub enum ToolAnswer {
     Failed(ToolFailure),
     /// Nothing was done: its server has changed the tool, which is this now.
     Changed(Box<ServedTool>),
+    /// Its server works on it as a task.
+    Deferred(Box<TakenTask>),
+}
+
+/// A task that a server has made of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TakenTask {
+    /// The task.
+    pub task: McpTask,
+    /// How long it may take.
+    pub lasts: Duration,
 }
 
 impl fmt::Debug for ToolAnswer {
@@ -172,6 +184,7 @@ impl fmt::Debug for ToolAnswer {
             Self::FailedNoEffect(failure) => write!(f, "FailedNoEffect({})", failure.code),
             Self::Failed(failure) => write!(f, "Failed({})", failure.code),
             Self::Changed(now) => write!(f, "Changed({})", now.digest),
+            Self::Deferred(_) => f.write_str("Deferred"),
         }
     }
 }
@@ -234,6 +247,10 @@ pub mod code {
     pub const MALFORMED: &str = "malformed";
     /// Its server has changed the tool since the run began.
     pub const CHANGED: &str = "tool_changed";
+    /// Its server took it as a task and no longer knows that.
+    pub const TASK_LOST: &str = "task_lost";
+    /// Its server asks something that nobody answers.
+    pub const INPUT_REQUIRED: &str = "input_required";
 }
 
 /// What became of a call in doubt.

@@ -464,3 +464,51 @@ fn a_refused_conversation_is_shortened_once_for_each_length() {
     .unwrap();
     assert!(may(&run), "whoever reopens it wants it tried again");
 }
+
+#[test]
+fn a_task_is_asked_after_once_in_each_attempt_and_only_about_itself() {
+    let mut run = Run::submitted();
+    run.attempt();
+    run.model("", &[NonIdempotent]);
+    run.propose(1, NonIdempotent, Decision::Allow);
+    let call = call_id(1);
+    run.apply(Event::ToolStarted { call: call.clone() })
+        .unwrap();
+    run.apply(support::deferred(call.clone(), "task")).unwrap();
+    assert_eq!(machine::next(&run.state), Step::Wait(WaitReason::Task));
+    assert!(run.state.next_poll().is_some());
+    assert_eq!(run.state.barren, 0, "a task is something");
+
+    run.attempt();
+    let poll = Step::Work(vec![Work::Poll(call.clone())]);
+    assert_eq!(machine::next(&run.state), poll);
+    assert!(
+        run.apply(support::deferred(call.clone(), "another"))
+            .is_err()
+    );
+    // Twice would not be as good as once.
+    assert!(
+        run.apply(Event::ToolStarted { call: call.clone() })
+            .is_err()
+    );
+    run.apply(support::deferred(call.clone(), "task")).unwrap();
+    match &run.state.call(&call).unwrap().status {
+        CallStatus::Deferred(task) => assert_eq!((task.polls, task.polled_in), (1, 2)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(machine::next(&run.state), Step::Wait(WaitReason::Task));
+}
+
+#[test]
+fn a_person_is_waited_for_before_a_task_is() {
+    let mut run = Run::submitted();
+    run.attempt();
+    run.model("", &[ReadOnly, NonIdempotent]);
+    run.propose(1, ReadOnly, Decision::RequireApproval);
+    run.propose(2, NonIdempotent, Decision::Allow);
+    let call = call_id(2);
+    run.apply(Event::ToolStarted { call: call.clone() })
+        .unwrap();
+    run.apply(support::deferred(call, "task")).unwrap();
+    assert_eq!(machine::next(&run.state), Step::Wait(WaitReason::Approval));
+}

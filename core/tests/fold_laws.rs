@@ -15,7 +15,7 @@ use seaworthy_core::event::{Decision, Event, Resolution, WaitReason};
 use seaworthy_core::files::AttachedFile;
 use seaworthy_core::history::cut;
 use seaworthy_core::machine::{self, Step, Work};
-use seaworthy_core::state::{CallStatus, RunState, Stamp};
+use seaworthy_core::state::{Call, CallStatus, RunState, Stamp};
 use seaworthy_core::tool::SideEffect;
 use seaworthy_ports::model_provider::{Message, Role, check_history};
 use seaworthy_ports::state_store::Seq;
@@ -74,7 +74,7 @@ fn hostile(run: &Run, choices: &mut Choices) -> Event {
         .of(&[right, Some(Digest::of(b"another")), right])
         .unwrap_or(Digest::of(b"none"));
     let text = || "text".to_owned();
-    match choices.below(24) {
+    match choices.below(25) {
         0 => run.events[0].0.clone(),
         1 => Event::AttemptStarted {
             worker: WorkerId::new("w").unwrap(),
@@ -151,12 +151,13 @@ fn hostile(run: &Run, choices: &mut Choices) -> Event {
             ]),
             by: text(),
         },
+        23 => support::deferred(call, choices.of(&["task", "another"])),
         15 => Event::SignalReceived {
             signal: SignalId::new("look:1").unwrap(),
             note: text(),
         },
         16 => Event::RunWaiting {
-            reason: choices.of(&[WaitReason::Approval, WaitReason::InDoubt]),
+            reason: choices.of(&[WaitReason::Approval, WaitReason::InDoubt, WaitReason::Task]),
             until: None,
         },
         17 => Event::RunReopened { by: text() },
@@ -239,23 +240,29 @@ fn lawful(run: &mut Run, choices: &mut Choices) {
             work_on(run, &one, choices);
         }
         Step::Wait(reason) => {
+            let is_left_alone = |call: &Call| matches!(call.status, CallStatus::Deferred(_));
             let waiting: Vec<(u32, Digest, bool)> = run
                 .state
                 .calls
                 .iter()
-                .filter(|(_, call)| !call.has_ended())
+                .filter(|(_, call)| !call.has_ended() && !is_left_alone(call))
                 .map(|(number, call)| {
                     let asks = call.status == CallStatus::AwaitingApproval;
                     (*number, call.proposal.proposal, asks)
                 })
                 .collect();
-            let (number, proposal, asks) = choices.of(&waiting);
             run.apply(Event::RunWaiting {
                 reason,
-                until: None,
+                until: run.state.next_poll(),
             })
             .unwrap();
             run.attempt();
+            if waiting.is_empty() {
+                // The next attempt asks after the tasks.
+                assert_eq!(reason, WaitReason::Task);
+                return;
+            }
+            let (number, proposal, asks) = choices.of(&waiting);
             let event = if asks {
                 answer(number, proposal, choices.below(2) == 0)
             } else {
@@ -321,6 +328,21 @@ fn work_on(run: &mut Run, work: &Work, choices: &mut Choices) {
     let number = seaworthy_core::state::call_number(&call).unwrap();
     let event = match (work, choices.below(3)) {
         (Work::Start(_), _) => Event::ToolStarted { call },
+        (Work::Poll(_), 0) => support::deferred(call, "task"),
+        (Work::Poll(_), 1) => match run.state.call(&call).unwrap().proposal.side_effect {
+            SideEffect::NonIdempotent => Event::ToolInDoubt {
+                call,
+                reason: "the task is lost".to_owned(),
+            },
+            SideEffect::ReadOnly | SideEffect::Idempotent => Event::ToolStarted { call },
+        },
+        (Work::Poll(_), _) => Event::ToolSucceeded {
+            call,
+            output: json!("the task's"),
+            duration_ms: 1,
+        },
+        // The one that began it may have heard of a task just before it died.
+        (Work::Repeat(_) | Work::Verify(_), 2) => support::deferred(call, "task"),
         (Work::Verify(_), 0) => resolved(number, choices),
         (Work::Verify(_), _) => Event::ToolInDoubt {
             call,
@@ -556,7 +578,9 @@ proptest! {
                     let call = run.state.call(one.call()).unwrap();
                     let ran = matches!(call.status, CallStatus::Running { .. });
                     let repeatable = call.proposal.side_effect.is_repeatable();
-                    prop_assert_eq!(matches!(one, Work::Start(_)), !ran);
+                    let is_task = matches!(call.status, CallStatus::Deferred(_));
+                    prop_assert_eq!(matches!(one, Work::Poll(_)), is_task);
+                    prop_assert_eq!(matches!(one, Work::Start(_)), !ran && !is_task);
                     prop_assert_eq!(matches!(one, Work::Repeat(_)), ran && repeatable);
                 }
             }

@@ -10,7 +10,8 @@ use seaworthy_core::files::AttachedFile;
 use seaworthy_core::record::{self, Link};
 use seaworthy_core::replay::{Recall, ToolReplayed};
 use seaworthy_core::servers::{Catalogue, LeftOut, ServedTool, ToolsListed};
-use seaworthy_ports::mcp::{Hints, McpTool, tool_name};
+use seaworthy_core::state::ToolDeferred;
+use seaworthy_ports::mcp::{Hints, McpTool, TaskId, TaskSupport, tool_name};
 use seaworthy_ports::state_store::Seq;
 use seaworthy_ports::{CallId, Digest, ServerAlias, Timestamp};
 use serde_json::{Value, json};
@@ -28,6 +29,7 @@ fn served(description: &str) -> ServedTool {
             read_only: Some(true),
             ..Hints::default()
         },
+        task_support: TaskSupport::Forbidden,
     };
     ServedTool::of(&alias, &tool)
 }
@@ -173,4 +175,49 @@ fn an_approval_that_accepts_nothing_is_written_as_it_always_was() {
     let digest = Digest::of(b"now");
     let (_name, accepting) = data(&asked(Some(digest)));
     assert_eq!(accepting["accepts"], json!(digest));
+}
+
+#[test]
+fn a_call_that_is_a_task_is_written_like_this() {
+    let deferred = ToolDeferred {
+        call: seaworthy_ports::CallId::new("r.c1").unwrap(),
+        message: None,
+        poll_at: Timestamp::from_millis(2_000),
+        since: Timestamp::from_millis(1_000),
+        task: TaskId::new("786512e2").unwrap(),
+        until: Timestamp::from_millis(9_000),
+    };
+    let (name, written) = data(&Event::ToolDeferred(Box::new(deferred)));
+    assert_eq!(name, "tool_deferred");
+    let at = |millis| json!(Timestamp::from_millis(millis));
+    let expected = json!({
+        "call": "r.c1",
+        "poll_at": at(2_000),
+        "since": at(1_000),
+        "task": "786512e2",
+        "until": at(9_000),
+    });
+    assert_eq!(written, expected);
+}
+
+#[test]
+fn whether_calls_become_tasks_is_no_part_of_what_a_tool_is() {
+    let alias = ServerAlias::new("files").unwrap();
+    let tool = |task_support| McpTool {
+        name: tool_name(&alias, "read").unwrap(),
+        remote: "read".to_owned(),
+        title: None,
+        description: "Reads.".to_owned(),
+        input_schema: json!({"type": "object"}),
+        output_schema: None,
+        hints: Hints {
+            read_only: Some(true),
+            ..Hints::default()
+        },
+        task_support,
+    };
+    let pinned = served("Reads.");
+    let now = tool(TaskSupport::Required);
+    assert!(pinned.is_still(&now));
+    assert_eq!(ServedTool::of(&alias, &now), pinned);
 }

@@ -15,6 +15,7 @@ mod content;
 mod host;
 mod name;
 mod server;
+mod task;
 
 pub use content::{
     Hints, McpCallResult, McpContent, McpPrompt, McpPromptArgument, McpPromptMessage,
@@ -25,6 +26,10 @@ pub use name::tool_name;
 pub use server::{
     Authorization, Endpoint, McpServer, OAuth, OAuthGrant, OAuthTokenStore, OAuthTokens,
     StdioCommand, Transport,
+};
+pub use task::{
+    InvalidTaskId, MAX_TASK_ID_BYTES, MAX_TASK_MESSAGE_BYTES, McpStarted, McpTask, McpTasks,
+    TaskId, TaskStatus, TaskSupport, task_message,
 };
 
 /// Connects to MCP servers.
@@ -47,6 +52,9 @@ pub use server::{
 ///   and the session stays usable.
 /// * **MC-7** No credential, argument or result in an error, a log or `Debug`; credentials go to the server's own origin
 ///   and its token endpoint, never along a redirect to another.
+/// * **MC-8** *(declares `tasks`)* A call becomes a task where it is asked to and the server can ([`TaskSupport`]); its task
+///   is asked after, fetched and ended by its name, over any session. An unknown task is [`Kind::NotFound`]; an answer about
+///   another task, of an unknown status, without a usable name or that nobody asked for is [`Kind::Malformed`].
 ///
 /// # Cancellation
 ///
@@ -76,6 +84,9 @@ pub trait McpSession: fmt::Debug + Send + Sync + 'static {
     /// Calls a tool once. A tool that failed is an answer with `is_error`, not an error. Dropping the future cancels the
     /// call.
     async fn call(&self, call: McpCall) -> Result<McpCallResult, McpError>;
+
+    /// Calls that become tasks; `None`: the adapter does not declare `tasks`. No I/O.
+    fn as_tasks(&self) -> Option<&dyn McpTasks>;
 
     /// All resources, in the server's order.
     async fn resources(&self) -> Result<Arc<[McpResource]>, McpError>;
@@ -116,6 +127,8 @@ flags! {
         elicitation / with_elicitation,
         /// It passes sampling requests on to the host.
         sampling / with_sampling,
+        /// It lets servers keep calls as tasks (MC-8).
+        tasks / with_tasks,
     }
 }
 

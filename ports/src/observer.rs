@@ -390,6 +390,8 @@ pub enum Execution {
     Again,
     /// It is not executed: its tool is asked what became of it.
     Verify,
+    /// It is not executed: the server that has it as a task is asked how that is going.
+    Poll,
 }
 
 impl Execution {
@@ -400,6 +402,7 @@ impl Execution {
             Self::First => "first",
             Self::Again => "again",
             Self::Verify => "verify",
+            Self::Poll => "poll",
         }
     }
 }
@@ -427,6 +430,8 @@ pub enum ToolCallOutcome {
     Cancelled,
     /// Nobody knows whether it took effect.
     InDoubt,
+    /// Not yet: its server works on it as a task, and is asked later.
+    Deferred,
 }
 
 impl ToolCallOutcome {
@@ -439,6 +444,7 @@ impl ToolCallOutcome {
             Self::Refused => "refused",
             Self::Cancelled => "cancelled",
             Self::InDoubt => "in_doubt",
+            Self::Deferred => "deferred",
         }
     }
 }
@@ -463,6 +469,8 @@ pub enum ParkReason {
     Limit,
     /// A person's answer to a question of a server.
     Question,
+    /// The end of a task that a server works on.
+    Task,
 }
 
 impl ParkReason {
@@ -478,6 +486,7 @@ impl ParkReason {
             Self::Provider => "provider",
             Self::Limit => "limit",
             Self::Question => "question",
+            Self::Task => "task",
         }
     }
 }

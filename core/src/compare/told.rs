@@ -122,6 +122,7 @@ impl Told {
                 self.touch(call_number(&sampled.call), seq);
             }
             Event::ToolReplayed(replayed) => self.touch(call_number(&replayed.call), seq),
+            Event::ToolDeferred(deferred) => self.touch(call_number(&deferred.call), seq),
             _ => {}
         }
     }

@@ -307,7 +307,9 @@ impl Materialised {
             for (name, tool) in &catalogue.tools {
                 if tool.server == pick.server && is_picked(&tool.remote) {
                     let settings = spec.settings(&tool.remote, tool.hints.into());
-                    tools.insert(name, Arc::new(Served::new(tool.clone(), settings)));
+                    let tasks = spec.task_rule(&tool.remote);
+                    let served = Served::new(tool.clone(), settings, tasks);
+                    tools.insert(name, Arc::new(served));
                     found = true;
                 }
             }

@@ -7,6 +7,7 @@ use seaworthy_ports::ServerAlias;
 use seaworthy_ports::mcp::{Hints, HostTakes};
 use serde::{Deserialize, Serialize};
 
+use super::task::{self, TaskRule};
 use crate::tool::{ApprovalRule, Risk, Settings, SideEffect};
 
 /// A server whose tools agents may list. Credentials are never in it, only the names by which they are found.
@@ -135,6 +136,17 @@ pub struct Floor {
     /// How long a call may take; kept in milliseconds.
     #[serde(rename = "timeout_ms", with = "crate::millis")]
     pub timeout: Duration,
+    /// Whether its calls become tasks where the server leaves it to the caller.
+    #[serde(default, skip_serializing_if = "task::is_unwanted")]
+    pub task: bool,
+    /// How long a task may take before it is ended; kept in milliseconds.
+    #[serde(
+        rename = "task_timeout_ms",
+        with = "crate::millis",
+        default = "task::usual_timeout",
+        skip_serializing_if = "task::is_usual_timeout"
+    )]
+    pub task_timeout: Duration,
 }
 
 /// The tools of a server that an agent lists.
@@ -207,6 +219,16 @@ impl ServerSpec {
         matches!(self.transport, ServerTransport::Stdio { sandbox: true, .. })
     }
 
+    /// How calls become tasks of the tool that the server calls `remote`.
+    #[must_use]
+    pub fn task_rule(&self, remote: &str) -> TaskRule {
+        let floor = self.tools.get(remote).unwrap_or(&self.floor);
+        TaskRule {
+            is_wanted: floor.task,
+            timeout: floor.task_timeout,
+        }
+    }
+
     /// The names of the secrets that it takes to reach it.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let (env, auth) = match &self.transport {
@@ -266,6 +288,8 @@ mod tests {
             risk,
             approval,
             timeout: Duration::from_secs(1),
+            task: false,
+            task_timeout: task::TASK_TIMEOUT,
         }
     }
 

@@ -13,6 +13,7 @@ use super::server::{
     Asking, EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport,
 };
 use super::suggest::{advice, listed};
+use super::task::TASK_TIMEOUT;
 use super::yaml::{Content, Node};
 use crate::tool::{Risk, SideEffect};
 
@@ -25,6 +26,8 @@ const FLOOR: Floor = Floor {
     risk: Risk::High,
     approval: None,
     timeout: Duration::from_secs(60),
+    task: false,
+    task_timeout: TASK_TIMEOUT,
 };
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most servers of a descriptor.
@@ -37,13 +40,15 @@ const MAX_URL: usize = 2048;
 const ASKINGS: [(&str, Asking); 2] = [("refuse", Asking::Refuse), ("ask", Asking::Ask)];
 
 /// What goes with a server however it is reached.
-const COMMON: [&str; 10] = [
+const COMMON: [&str; 12] = [
     "allow",
     "deny",
     "side_effect",
     "risk",
     "approval",
     "timeout",
+    "task",
+    "task_timeout",
     "tools",
     "elicitation",
     "sampling",
@@ -370,6 +375,8 @@ fn floor(fields: &Fields<'_>, defaults: Floor, reporter: &mut Reporter<'_>) -> O
     let risk = fields.word("risk", &RISKS, reporter);
     let approval = fields.word("approval", &APPROVALS, reporter);
     let timeout = optional(fields, "timeout", reporter, duration);
+    let task = optional(fields, "task", reporter, boolean);
+    let task_timeout = optional(fields, "task_timeout", reporter, duration);
     Some(Floor {
         side_effect: side_effect.unwrap_or(Some(defaults.side_effect))?,
         risk: risk.unwrap_or(Some(defaults.risk))?,
@@ -378,6 +385,8 @@ fn floor(fields: &Fields<'_>, defaults: Floor, reporter: &mut Reporter<'_>) -> O
             None => None,
         },
         timeout: timeout?.unwrap_or(defaults.timeout),
+        task: task?.unwrap_or(defaults.task),
+        task_timeout: task_timeout?.unwrap_or(defaults.task_timeout),
     })
 }
 
@@ -396,7 +405,14 @@ fn tools(
             let message = format!("`{path}`: `{}` is no name of a tool", shown(&key.text));
             reporter.report(key.at, codes::INVALID_NAME, message);
         }
-        let known = ["side_effect", "risk", "approval", "timeout"];
+        let known = [
+            "side_effect",
+            "risk",
+            "approval",
+            "timeout",
+            "task",
+            "task_timeout",
+        ];
         let own = Fields::known(node, fields.path(&key.text), &known, reporter)
             .and_then(|fields| floor(&fields, defaults, reporter));
         match own {

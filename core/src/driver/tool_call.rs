@@ -20,10 +20,11 @@ use crate::event::{Event, Resolution};
 use crate::live::Live;
 use crate::machine::Work;
 use crate::servers::{Ask, Connections, Heard, ServedTool, media};
+use crate::state::{ToolDeferred, next_poll};
 use crate::tool::{SideEffect, Tool, ToolAnswer, ToolContext, ToolFailure, Verdict, code};
 
 /// What became of one piece of work.
-enum Done {
+pub(super) enum Done {
     Event(Event),
     /// It was called off for a question, which is on record.
     CalledOff,
@@ -122,17 +123,30 @@ impl Held<'_> {
             servers,
         };
         let clock = Arc::clone(&self.driver.ports.clock);
+        let asking = match &work {
+            Work::Poll(call) => Some(self.asking(call, context.servers.clone())),
+            _ => None,
+        };
         let heard = self.heard(&work, context.servers.as_deref());
         Box::pin(async move {
             let started = clock.now();
-            let performed = perform(&work, &*tool, context, arguments, &*clock, started);
+            let working = async {
+                match asking {
+                    Some(Some(asking)) => asking.ask(&*clock).await,
+                    Some(None) => Done::Event(Event::ToolInDoubt {
+                        call: work.call().clone(),
+                        reason: "the run no longer has the server of its task".to_owned(),
+                    }),
+                    None => perform(&work, &*tool, context, arguments, &*clock, started).await,
+                }
+            };
             let done = match heard {
-                None => performed.await,
+                None => working.await,
                 Some((_heard, stopped)) => {
                     let stopped = std::pin::pin!(stopped.wait());
                     // What it came to after it was called off does not count.
-                    match select(stopped, Box::pin(performed)).await {
-                        Either::Left(((), _performed)) => Done::CalledOff,
+                    match select(stopped, Box::pin(working)).await {
+                        Either::Left(((), _working)) => Done::CalledOff,
                         Either::Right((done, _stopped)) => done,
                     }
                 }
@@ -253,6 +267,7 @@ impl Held<'_> {
             Work::Start(_) => Execution::First,
             Work::Repeat(_) => Execution::Again,
             Work::Verify(_) => Execution::Verify,
+            Work::Poll(_) => Execution::Poll,
         }
     }
 }
@@ -269,6 +284,10 @@ impl Finished {
                 },
             ) => (ToolCallOutcome::Succeeded, None, Some(output)),
             Done::Event(Event::ToolResolved { .. }) => (ToolCallOutcome::Succeeded, None, None),
+            Done::Event(Event::ToolDeferred(_)) => (ToolCallOutcome::Deferred, None, None),
+            Done::Event(Event::ToolStarted { .. }) => {
+                (ToolCallOutcome::InDoubt, Some(code::TASK_LOST), None)
+            }
             Done::Event(Event::ToolInDoubt { .. }) => {
                 (ToolCallOutcome::InDoubt, Some("in_doubt"), None)
             }
@@ -323,6 +342,19 @@ async fn perform(
         }
         ToolAnswer::FailedNoEffect(failure) => (failure, true),
         ToolAnswer::Failed(failure) => (failure, false),
+        ToolAnswer::Deferred(taken) => {
+            let since = started;
+            let until = since.plus(taken.lasts);
+            let interval = taken.task.poll_interval;
+            return Done::Event(Event::ToolDeferred(Box::new(ToolDeferred {
+                call,
+                message: taken.task.message,
+                poll_at: next_poll(since, clock.now(), interval, until),
+                since,
+                task: taken.task.id,
+                until,
+            })));
+        }
         ToolAnswer::Changed(now) => {
             let message = "The server of this tool has changed it since the run began, and the call was not made. Call it \
                            again if you still need it: a person is then asked whether the change is accepted.";

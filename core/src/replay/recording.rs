@@ -325,6 +325,7 @@ fn recall(call: &Call) -> Option<Recall> {
         | CallStatus::Reserved
         | CallStatus::Running { .. }
         | CallStatus::AwaitingAnswer
+        | CallStatus::Deferred(_)
         | CallStatus::InDoubt { .. } => None,
     }
 }

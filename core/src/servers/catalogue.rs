@@ -260,6 +260,8 @@ pub struct ToolsListed {
 
 #[cfg(test)]
 mod tests {
+    use seaworthy_ports::mcp::TaskSupport;
+
     use super::*;
 
     fn alias() -> ServerAlias {
@@ -275,6 +277,7 @@ mod tests {
             input_schema: json!({"type": "object"}),
             output_schema: None,
             hints: Hints::default(),
+            task_support: TaskSupport::Forbidden,
         }
     }
 

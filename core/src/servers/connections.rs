@@ -7,15 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, join_all};
 use seaworthy_ports::blob_store::BlobStore;
-use seaworthy_ports::mcp::{Mcp, McpError, McpServer, McpSession};
+use seaworthy_ports::mcp::{Mcp, McpCallResult, McpError, McpServer, McpSession};
 use seaworthy_ports::{ServerAlias, ToolName};
 
 use super::catalogue::{Catalogue, LeftOut, MAX_CATALOGUE_BYTES, MAX_TOOLS, ServedTool};
 use super::hearing::Desk;
+use super::media::shown;
 use super::reach::{Place, Unreachable, server};
+use super::result::answered;
 use crate::descriptor::{ServerSpec, ServerTools};
 use crate::files::{self, AttachedFile, Attachment};
 use crate::stack::{Ports, Secrets};
+use crate::tool::ToolAnswer;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -141,9 +144,19 @@ impl Connections {
         }
     }
 
+    /// How a call ended that its server answered; what it shows is kept.
+    pub(crate) async fn answered(&self, result: &McpCallResult) -> ToolAnswer {
+        match answered(result) {
+            ToolAnswer::Succeeded(output) => {
+                ToolAnswer::Showed(output, self.keep(&shown(result)).await)
+            }
+            failed => failed,
+        }
+    }
+
     /// Keeps what a server has shown, before anything names it. Where that cannot be, nothing is kept: the result
     /// describes it.
-    pub(super) async fn keep(&self, shown: &[Attachment]) -> Vec<AttachedFile> {
+    async fn keep(&self, shown: &[Attachment]) -> Vec<AttachedFile> {
         let Some(blobs) = self.blobs.as_deref().filter(|_| !shown.is_empty()) else {
             return Vec::new();
         };

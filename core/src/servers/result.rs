@@ -85,7 +85,7 @@ fn add(object: &mut Value, key: &str, value: impl Into<Value>) {
 }
 
 /// How a call ended that its server answered.
-pub(super) fn answered(result: &McpCallResult) -> ToolAnswer {
+pub(crate) fn answered(result: &McpCallResult) -> ToolAnswer {
     if result.is_error {
         let said = text(result);
         let message = if said.trim().is_empty() {

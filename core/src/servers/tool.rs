@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use seaworthy_ports::mcp::{McpCall, Progress, ProgressSink};
+use seaworthy_ports::mcp::{McpCall, McpStarted, Progress, ProgressSink};
 use seaworthy_ports::sandbox::{OutputChunk, OutputSink, OutputStream};
 use seaworthy_ports::{TraceContext, async_trait};
 use serde_json::Value;
 
 use super::catalogue::ServedTool;
-use super::media::shown;
-use super::result::{answered, failed};
+use super::result::failed;
+use crate::descriptor::TaskRule;
 use crate::tool::{
-    Settings, Tool, ToolAnswer, ToolContext, ToolDefinition, ToolFailure, Verdict, code,
+    Settings, TakenTask, Tool, ToolAnswer, ToolContext, ToolDefinition, ToolFailure, Verdict, code,
 };
 
 /// What a call carries beside its arguments, for servers that keep to it.
@@ -26,10 +26,11 @@ const CALL_ID: &str = "seaworthy/call_id";
 pub(crate) struct Served {
     definition: ToolDefinition,
     pinned: ServedTool,
+    tasks: TaskRule,
 }
 
 impl Served {
-    pub(crate) fn new(pinned: ServedTool, settings: Settings) -> Self {
+    pub(crate) fn new(pinned: ServedTool, settings: Settings, tasks: TaskRule) -> Self {
         let definition = ToolDefinition {
             name: pinned.name.clone(),
             description: pinned.description.clone(),
@@ -40,7 +41,11 @@ impl Served {
             timeout: settings.timeout,
             verifiable: false,
         };
-        Self { definition, pinned }
+        Self {
+            definition,
+            pinned,
+            tasks,
+        }
     }
 
     async fn ask(&self, context: ToolContext, arguments: Value) -> Result<ToolAnswer, ToolAnswer> {
@@ -55,8 +60,9 @@ impl Served {
             .map_err(|error| unavailable(error.to_string()))?;
         let tools = session.tools().await.map_err(|error| failed(&error))?;
         let remote = &self.pinned.remote;
-        match tools.iter().find(|tool| tool.remote == *remote) {
-            Some(now) if self.pinned.is_still(now) => {}
+        let support = match tools.iter().find(|tool| tool.remote == *remote) {
+            // How a call is made is settled when it is made: what it does stays what it was.
+            Some(now) if self.pinned.is_still(now) => now.task_support,
             Some(now) => {
                 let now = ServedTool::of(&self.pinned.server, now);
                 // What cannot be checked cannot be agreed to either.
@@ -72,7 +78,7 @@ impl Served {
                 let failure = ToolFailure::new(code::NOT_FOUND, why);
                 return Err(ToolAnswer::FailedNoEffect(failure));
             }
-        }
+        };
         let call = McpCall {
             tool: remote.clone(),
             arguments,
@@ -81,14 +87,17 @@ impl Served {
             cancel: context.cancel.clone(),
             on_progress: context.on_output.clone().map(progress),
         };
-        match session.call(call).await {
-            Ok(result) => Ok(match answered(&result) {
-                ToolAnswer::Succeeded(output) => {
-                    let media = servers.keep(&shown(&result)).await;
-                    ToolAnswer::Showed(output, media)
-                }
-                failed => failed,
-            }),
+        let tasks = session.as_tasks().filter(|_| self.tasks.wants(support));
+        let lasts = self.tasks.timeout;
+        let started = match tasks {
+            Some(tasks) => tasks.start_task(call, lasts).await,
+            None => session.call(call).await.map(McpStarted::Answered),
+        };
+        match started {
+            Ok(McpStarted::Answered(result)) => Ok(servers.answered(&result).await),
+            Ok(McpStarted::Task(task)) => {
+                Ok(ToolAnswer::Deferred(Box::new(TakenTask { task, lasts })))
+            }
             Err(error) => Err(failed(&error)),
         }
     }

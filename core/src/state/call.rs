@@ -10,6 +10,7 @@ use crate::event::{Decision, Event, Resolution, ToolProposed};
 use crate::files::AttachedFile;
 use crate::replay::Recall;
 use crate::servers::{MAX_QUESTIONS, Question, Reply, Sample};
+use crate::state::Deferred;
 
 /// The how-many-th call of its run, from 1.
 pub type CallNumber = u32;
@@ -51,6 +52,8 @@ pub enum CallStatus {
     },
     /// It was called off because its server wants an answer first; with that it is made again.
     AwaitingAnswer,
+    /// It is a task that its server works on.
+    Deferred(Box<Deferred>),
     /// It did what it should.
     Succeeded {
         /// What it showed beside its answer.
@@ -183,9 +186,24 @@ impl Call {
                 }
                 CallStatus::Running { attempt }
             }
-            (Event::ToolSucceeded { media, output, .. }, CallStatus::Running { .. }) => {
-                CallStatus::Succeeded { media, output }
+            // Its task is lost, and twice is as good as once.
+            (Event::ToolStarted { .. }, CallStatus::Deferred(_))
+                if self.proposal.side_effect.is_repeatable() =>
+            {
+                self.doubts = self.doubts.saturating_add(1);
+                CallStatus::Running { attempt }
             }
+            (Event::ToolDeferred(deferred), CallStatus::Running { .. }) => {
+                CallStatus::Deferred(Box::new(Deferred::begun(*deferred, attempt)))
+            }
+            (Event::ToolDeferred(deferred), CallStatus::Deferred(task)) => {
+                let polled = task.polled(*deferred, attempt);
+                CallStatus::Deferred(Box::new(polled.ok_or("the call is another task")?))
+            }
+            (
+                Event::ToolSucceeded { media, output, .. },
+                CallStatus::Running { .. } | CallStatus::Deferred(_),
+            ) => CallStatus::Succeeded { media, output },
             (
                 Event::ToolFailed {
                     code,
@@ -193,7 +211,10 @@ impl Call {
                     no_effect,
                     ..
                 },
-                CallStatus::Running { .. } | CallStatus::Proposed | CallStatus::Reserved,
+                CallStatus::Running { .. }
+                | CallStatus::Deferred(_)
+                | CallStatus::Proposed
+                | CallStatus::Reserved,
             ) => CallStatus::Failed {
                 code,
                 message,
@@ -233,7 +254,10 @@ impl Call {
             (Event::QuestionSampled(sampled), CallStatus::Running { .. }) => {
                 self.sampled(sampled.question, sampled.sample)?
             }
-            (Event::ToolInDoubt { reason, .. }, CallStatus::Running { .. }) => {
+            (
+                Event::ToolInDoubt { reason, .. },
+                CallStatus::Running { .. } | CallStatus::Deferred(_),
+            ) => {
                 self.doubts = self.doubts.saturating_add(1);
                 CallStatus::InDoubt { reason }
             }
@@ -371,6 +395,7 @@ impl Call {
             | CallStatus::Reserved
             | CallStatus::Running { .. }
             | CallStatus::AwaitingAnswer
+            | CallStatus::Deferred(_)
             | CallStatus::InDoubt { .. } => return None,
         };
         let ToolProposed {
@@ -398,6 +423,7 @@ impl CallStatus {
             Self::Reserved => "reserved",
             Self::Running { .. } => "running",
             Self::AwaitingAnswer => "awaiting_answer",
+            Self::Deferred(_) => "deferred",
             Self::Succeeded { .. } => "succeeded",
             Self::Failed {
                 no_effect: true, ..

@@ -256,6 +256,7 @@ pub(crate) fn succeeded(answer: ToolAnswer) -> Value {
         ToolAnswer::FailedNoEffect(ToolFailure { code, message })
         | ToolAnswer::Failed(ToolFailure { code, message }) => panic!("{code}: {message}"),
         ToolAnswer::Changed(now) => panic!("changed to {}", now.digest),
+        ToolAnswer::Deferred(taken) => panic!("deferred as {:?}", taken.task),
     }
 }
 

@@ -18,9 +18,9 @@ use seaworthy_core::context::{Cause, CheckpointRef, Compacted, NotCompacted, Thr
 use seaworthy_core::event::{Decision, Event, ModelCalled, RunSubmitted, ToolProposed, WaitReason};
 use seaworthy_core::record::Link;
 use seaworthy_core::servers::{Catalogue, ServedTool, ToolsListed};
-use seaworthy_core::state::{FoldError, RunState, Stamp};
+use seaworthy_core::state::{FoldError, RunState, Stamp, ToolDeferred};
 use seaworthy_core::tool::{Risk, SideEffect};
-use seaworthy_ports::mcp::{Hints, McpTool};
+use seaworthy_ports::mcp::{Hints, McpTool, TaskId};
 use seaworthy_ports::model_provider::{
     Block, Finish, FinishReason, Message, Role, ToolCallBlock, Usage,
 };
@@ -49,6 +49,19 @@ pub fn answer(number: u32, proposal: Digest, granted: bool) -> Event {
         by,
         reason: None,
     }
+}
+
+/// The call is a task, which is asked after in a second.
+pub fn deferred(call: CallId, task: &str) -> Event {
+    let at = |millis| Timestamp::from_millis(millis);
+    Event::ToolDeferred(Box::new(ToolDeferred {
+        call,
+        message: Some("going on".to_owned()),
+        poll_at: at(2_000),
+        since: at(1_000),
+        task: TaskId::new(task).unwrap(),
+        until: at(9_000),
+    }))
 }
 
 /// A summary that stands for so many messages.

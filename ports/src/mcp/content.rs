@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::task::TaskSupport;
 use crate::ToolName;
 use crate::model_provider::Role;
 
@@ -25,6 +26,8 @@ pub struct McpTool {
     pub output_schema: Option<Value>,
     /// What the server says of its effects.
     pub hints: Hints,
+    /// Whether calls of it become tasks; of a server that keeps no tasks, of no tool.
+    pub task_support: TaskSupport,
 }
 
 /// What a server says of a tool's effects. `None`: it does not say. Hints may raise a tool's risk, never lower it (MC-4).

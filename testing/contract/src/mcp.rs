@@ -31,7 +31,9 @@ mod script;
 mod scripts;
 mod secrets;
 mod serve;
+mod serve_tasks;
 mod stage;
+mod tasks;
 mod wire;
 
 use std::process::Command;
@@ -53,11 +55,12 @@ pub use lists::*;
 pub use names::*;
 pub use questions::*;
 pub use script::{
-    Access, Answered, Does, Journal, NEWEST_PROTOCOL, PREVIOUS_PROTOCOL, SILENT_URI, Script, Seen,
-    Start, Stubborn, Tool,
+    Access, Answered, Begins, Does, Journal, NEWEST_PROTOCOL, PREVIOUS_PROTOCOL, Poll, SILENT_URI,
+    Script, Seen, Start, Stubborn, Task, Tool,
 };
 pub use secrets::*;
 pub use serve::{echoed, serve, told};
+pub use tasks::*;
 
 /// What scenarios call every server.
 pub const ALIAS: &str = "scripted";
@@ -173,6 +176,23 @@ macro_rules! __mcp_scenarios {
             "MC-7" a_server_that_complains_is_neither_stalled_nor_quoted
             "MC-7" an_address_with_credentials_is_rejected
             "MC-7" credentials_follow_no_redirect_to_another_origin
+            "MC-8" a_call_becomes_a_task_that_is_asked_after_and_fetched
+            "MC-8" a_task_is_known_to_every_session
+            "MC-8" a_server_may_answer_at_once_instead
+            "MC-8" tools_say_whether_their_calls_become_tasks
+            "MC-8" a_server_that_does_not_say_that_it_keeps_tasks_has_none
+            "MC-8" a_tool_without_tasks_is_not_called_as_one
+            "MC-8" a_tool_that_only_has_tasks_is_not_called_otherwise
+            "MC-8" a_task_that_nobody_knows_is_not_found
+            "MC-8" an_answer_about_another_task_is_malformed
+            "MC-8" a_status_that_nobody_knows_is_malformed
+            "MC-8" a_task_without_a_usable_name_is_malformed
+            "MC-8" a_task_that_nobody_asked_for_is_malformed
+            "MC-8" a_task_is_ended
+            "MC-8" a_task_that_failed_says_how
+            "MC-8" a_task_stands_where_the_server_says
+            "MC-8" data_of_a_task_that_do_not_fit_are_malformed
+            "MC-8" what_is_said_of_a_task_is_bounded
         ] }
     };
 }

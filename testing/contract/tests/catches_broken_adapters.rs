@@ -262,6 +262,23 @@ breaks! { mcp, servers;
     an_error_that_quotes_the_arguments: QUOTES => ["MC-7"];
     a_password_in_an_address: SHOWS_ADDRESS => ["MC-7"];
     a_password_that_follows_a_redirect: FOLLOWS_REDIRECTS => ["MC-7"];
+    tasks_that_are_not_declared: SECRET_TASKS => ["MC-8"];
+    tasks_of_one_session: LOSES_TASKS => ["MC-8"];
+    an_answer_that_is_thrown_away: WANTS_TASKS_ALONE => ["MC-8"];
+    tasks_of_a_server_that_keeps_none: BELIEVES_TOOLS => ["MC-8"];
+    tools_that_never_say_of_tasks: HIDES_SUPPORT => ["MC-8"];
+    a_task_of_any_tool: ANY_TASK => ["MC-8"];
+    a_call_that_becomes_a_task_in_secret: WAITS_FOR_TASKS => ["MC-8"];
+    a_lost_task_that_is_worked_on: BELIEVES_IN_LOST => ["MC-8"];
+    an_answer_about_anybodys_task: ANYBODYS_TASK => ["MC-8"];
+    a_status_that_is_guessed: GUESSES_STATUS => ["MC-8"];
+    a_name_that_is_made_up: MAKES_UP_NAMES => ["MC-8"];
+    a_task_that_passes_for_an_answer: TASK_AS_ANSWER => ["MC-8"];
+    an_end_that_no_server_hears_of: ENDS_NOTHING => ["MC-8"];
+    a_failed_task_that_did_well: FAILED_IS_FINE => ["MC-8"];
+    a_question_that_is_work: ASKING_IS_WORK => ["MC-8"];
+    data_of_a_task_of_any_shape: ANY_TASK_DATA => ["MC-8"];
+    a_message_without_a_bound: LONG_MESSAGES => ["MC-8"];
 }
 
 breaks! { clock, clocks;
@@ -447,6 +464,6 @@ fn the_lists_are_as_long_as_they_are_known_to_be() {
     assert_eq!(seaworthy_contract::clock::SCENARIOS.len(), 6);
     assert_eq!(seaworthy_contract::entropy::SCENARIOS.len(), 4);
     assert_eq!(seaworthy_contract::sandbox::SCENARIOS.len(), 44);
-    assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 63);
+    assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 80);
     assert_eq!(seaworthy_contract::observer::SCENARIOS.len(), 14);
 }

@@ -22,8 +22,8 @@ use seaworthy_contract::{Outcome, mcp as mc, process};
 use seaworthy_ports::mcp::{
     Hints, Kind, Mcp, McpCall, McpCallResult, McpCapabilities, McpContent, McpError, McpPrompt,
     McpPromptArgument, McpPromptMessage, McpPromptResult, McpResource, McpResourceContents,
-    McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpTool, ResourceData, Transport,
-    tool_name,
+    McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpTasks, McpTool, ResourceData,
+    TaskSupport, Transport, tool_name,
 };
 use seaworthy_ports::model_provider::Role;
 use seaworthy_ports::{AdapterInfo, async_trait};
@@ -298,6 +298,7 @@ impl McpSession for Session {
                     idempotent: hint("idempotentHint"),
                     open_world: hint("openWorldHint"),
                 },
+                task_support: TaskSupport::Forbidden,
             }
         });
         Ok(tools.into())
@@ -322,6 +323,10 @@ impl McpSession for Session {
             structured: answer.get("structuredContent").cloned(),
             content: each(&answer["content"], content),
         })
+    }
+
+    fn as_tasks(&self) -> Option<&dyn McpTasks> {
+        None
     }
 
     async fn resources(&self) -> Result<Arc<[McpResource]>, McpError> {

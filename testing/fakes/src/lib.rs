@@ -23,7 +23,8 @@ pub use faults::{
     FaultyRuntime, FaultySandbox,
 };
 pub use mcp::{
-    FakeMcp, FakeMcpAnswer, FakeMcpCall, FakeMcpServer, FakeMcpTool, McpFault, McpSeen, McpStart,
+    FakeMcp, FakeMcpAnswer, FakeMcpCall, FakeMcpServer, FakeMcpTask, FakeMcpTool, McpFault,
+    McpSeen, McpStart,
 };
 pub use observer::SilentObserver;
 pub use runtime::{FakeRuntime, Notifications};

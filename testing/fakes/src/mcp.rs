@@ -2,6 +2,7 @@
 
 mod server;
 mod session;
+mod task;
 mod tool;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use seaworthy_ports::{AdapterInfo, InvalidId, ServerAlias};
 use crate::{ADAPTER, FakeClock, info, locked};
 
 pub use server::{FakeMcpServer, McpSeen, McpStart};
+pub use task::FakeMcpTask;
 pub use tool::{FakeMcpAnswer, FakeMcpCall, FakeMcpTool, McpFault};
 
 use session::Session;
@@ -95,7 +97,8 @@ impl FakeMcp {
                 .with_streamable_http()
                 .with_oauth()
                 .with_elicitation()
-                .with_sampling(),
+                .with_sampling()
+                .with_tasks(),
         }
     }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use seaworthy_mcp::{McpClient, McpConfig};
 use seaworthy_ports::mcp::{
     Authorization, Elicitation, Elicited, Endpoint, Kind, Mcp as _, McpCall, McpCallResult,
-    McpContent, McpError, McpHost, McpServer, McpSession, Progress, ResourceData, Sampled,
-    Sampling, StdioCommand, Transport,
+    McpContent, McpError, McpHost, McpServer, McpSession, McpStarted, Progress, ResourceData,
+    Sampled, Sampling, StdioCommand, TaskId, TaskStatus, TaskSupport, Transport,
 };
 use seaworthy_ports::{Effect, Latch, Secret, ServerAlias, async_trait};
 use serde_json::{Value, json};
@@ -341,4 +341,52 @@ async fn what_was_remembered_is_there_in_the_next_session() {
             .is_some_and(|graph| graph.to_string().contains("counts"))
     );
     session.close().await.unwrap();
+}
+
+#[tokio::test]
+#[cfg_attr(not(has_mcp), ignore = "SEAWORTHY_TEST_MCP names no server")]
+async fn a_call_becomes_a_task_that_is_asked_after_and_fetched_over_both_transports() {
+    const TOOL: &str = "simulate-research-query";
+    for transport in everything() {
+        let session = connect(transport, None).await;
+        let tools = session.tools().await.unwrap();
+        let tool = tools.iter().find(|tool| tool.remote == TOOL).unwrap();
+        assert_eq!(tool.task_support, TaskSupport::Required);
+        let tasks = session.as_tasks().unwrap();
+        let begin = async || {
+            let call = made(TOOL, json!({"topic": "ships"}));
+            match tasks.start_task(call, LONG).await.unwrap() {
+                McpStarted::Task(task) => task,
+                McpStarted::Answered(answer) => panic!("{answer:?}"),
+            }
+        };
+        let task = begin().await;
+        assert_eq!(task.status, TaskStatus::Working);
+        let interval = task.poll_interval.unwrap();
+        let deadline = tokio::time::Instant::now() + LONG;
+        let mut said = Vec::new();
+        loop {
+            let told = tasks.task(&task.id).await.unwrap();
+            said.extend(told.message);
+            if told.status == TaskStatus::Completed {
+                break;
+            }
+            assert_eq!(told.status, TaskStatus::Working);
+            assert!(tokio::time::Instant::now() < deadline);
+            tokio::time::sleep(interval).await;
+        }
+        assert!(!said.is_empty());
+        let result = tasks.task_result(&task.id, TOOL).await.unwrap();
+        assert!(texts(&result).contains("Research Report: ships"));
+
+        let ended = begin().await;
+        let told = tasks.cancel_task(&ended.id).await.unwrap();
+        assert_eq!(told.status, TaskStatus::Cancelled);
+        let nobody = TaskId::new("nobody's").unwrap();
+        let unknown = tasks.task(&nobody).await.unwrap_err();
+        assert_eq!(unknown.kind(), Kind::NotFound);
+        let otherwise = called(&session, TOOL, json!({"topic": "ships"})).await;
+        assert!(otherwise.is_err() || otherwise.is_ok_and(|answer| answer.is_error));
+        session.close().await.unwrap();
+    }
 }

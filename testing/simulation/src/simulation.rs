@@ -376,6 +376,7 @@ fn truthful(state: &RunState, acted: &Effects, known: &mut Effects) -> Result<()
             | CallStatus::Reserved => {
                 call.proposal.side_effect == SideEffect::NonIdempotent && times > 0
             }
+            CallStatus::Deferred(_) => times == 0,
             CallStatus::Failed { .. }
             | CallStatus::Running { .. }
             | CallStatus::AwaitingAnswer

@@ -8,7 +8,7 @@ use seaworthy_ports::ServerAlias;
 use seaworthy_ports::mcp::{
     Hints, McpCallResult, McpContent, McpPrompt, McpPromptArgument, McpPromptMessage,
     McpPromptResult, McpResource, McpResourceContents, McpResourceTemplate, McpTool, ResourceData,
-    tool_name,
+    TaskSupport, tool_name,
 };
 use seaworthy_ports::model_provider::Role;
 use serde::de::DeserializeOwned;
@@ -30,13 +30,18 @@ fn decoded(text: &str) -> Result<Bytes, Fault> {
     })
 }
 
-pub(crate) fn tool(alias: &ServerAlias, tool: wire::Tool) -> Result<McpTool, Fault> {
+pub(crate) fn tool(
+    alias: &ServerAlias,
+    tool: wire::Tool,
+    task_support: TaskSupport,
+) -> Result<McpTool, Fault> {
     let remote = tool.name.into_owned();
     let name = tool_name(alias, &remote)
         .map_err(|_error| Fault::Malformed("the server offers a tool without a name"))?;
     let said = tool.annotations;
     let hint = |which: fn(&wire::ToolAnnotations) -> Option<bool>| said.as_ref().and_then(which);
     Ok(McpTool {
+        task_support,
         name,
         remote,
         description: tool.description.unwrap_or_default().into_owned(),

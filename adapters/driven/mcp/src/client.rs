@@ -38,7 +38,8 @@ impl Mcp for McpClient {
         let capabilities = McpCapabilities::NONE
             .with_streamable_http()
             .with_elicitation()
-            .with_sampling();
+            .with_sampling()
+            .with_tasks();
         if cfg!(unix) {
             capabilities.with_stdio().with_sandboxed_stdio()
         } else {

@@ -8,7 +8,7 @@ use seaworthy_ports::{Effect, Retry};
 pub(crate) const ADAPTER: &str = "mcp";
 
 const METHOD_NOT_FOUND: i64 = -32_601;
-const INVALID_PARAMS: i64 = -32_602;
+pub(crate) const INVALID_PARAMS: i64 = -32_602;
 const RESOURCE_NOT_FOUND: i64 = -32_002;
 
 /// Why a request has no answer.

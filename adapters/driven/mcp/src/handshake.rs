@@ -1,7 +1,7 @@
 //! How a connection begins: both sides say who they are, and agree on a version of the protocol.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rmcp::model as wire;
 use seaworthy_ports::mcp::{McpServer, McpServerInfo, Transport};
@@ -16,6 +16,7 @@ use crate::http::Link;
 use crate::inbox::Inbox;
 #[cfg(unix)]
 use crate::stdio::Pipe;
+use crate::tasks;
 
 pub(crate) const INITIALIZE: &str = "initialize";
 /// What is offered.
@@ -61,6 +62,7 @@ async fn greet(
         was_sent: &AtomicBool::new(false),
     };
     let result = connection.request(request, |_id| params).await?;
+    let keeps_tasks = tasks::are_kept(&result);
     let result: wire::InitializeResult = answers::read(&result)?;
     let protocol = result.protocol_version.as_str().to_owned();
     if !SPOKEN.contains(&protocol.as_str()) {
@@ -77,6 +79,10 @@ async fn greet(
     if let Wire::Http(link) = connection.wire() {
         link.listen();
     }
+    connection
+        .lists
+        .keeps_tasks
+        .store(keeps_tasks, Ordering::Release);
     connection.inbox().greeted();
     let info = McpServerInfo {
         name: result.server_info.name,

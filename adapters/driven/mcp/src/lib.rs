@@ -56,6 +56,7 @@ mod session;
 mod sse;
 #[cfg(unix)]
 mod stdio;
+mod tasks;
 
 pub use client::McpClient;
 pub use config::McpConfig;

@@ -9,7 +9,9 @@ use rmcp::model as wire;
 use seaworthy_ports::ServerAlias;
 use seaworthy_ports::mcp::{
     MAX_LISTED, MAX_MESSAGE_BYTES, McpPrompt, McpResource, McpResourceTemplate, McpTool,
+    TaskSupport,
 };
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -19,6 +21,7 @@ use crate::answers;
 use crate::connection::{Connection, Request};
 use crate::error::Fault;
 use crate::schema::Schema;
+use crate::tasks::Execution;
 
 /// The most bytes of one list, over all its pages.
 const MOST_BYTES: usize = 4 * MAX_MESSAGE_BYTES;
@@ -38,6 +41,8 @@ impl<T: ?Sized> Default for Slot<T> {
 #[derive(Default)]
 pub(crate) struct Lists {
     tools: Slot<Tools>,
+    /// Whether the server keeps calls as tasks.
+    pub(crate) keeps_tasks: AtomicBool,
     resources: Slot<[McpResource]>,
     templates: Slot<[McpResourceTemplate]>,
     prompts: Slot<[McpPrompt]>,
@@ -88,6 +93,11 @@ impl Tools {
         found
             .and_then(|check| Some((self.all.get(check.at)?, check)))
             .ok_or(Fault::NotFound("the server lists no tool of this name"))
+    }
+
+    /// Whether calls of the tool become tasks.
+    pub(crate) fn support(&self, remote: &str) -> Result<TaskSupport, Fault> {
+        self.find(remote).map(|(tool, _check)| tool.task_support)
     }
 
     /// Refuses arguments that the tool does not take.
@@ -157,10 +167,34 @@ macro_rules! pages {
 }
 
 pages! {
-    ListToolsResult "tools/list" tools: Tool;
     ListResourcesResult "resources/list" resources: Resource;
     ListResourceTemplatesResult "resources/templates/list" resource_templates: ResourceTemplate;
     ListPromptsResult "prompts/list" prompts: Prompt;
+}
+
+/// A tool with what the protocol's newest types no longer say of it.
+#[derive(Deserialize)]
+struct Listed {
+    #[serde(flatten)]
+    tool: wire::Tool,
+    #[serde(default)]
+    execution: Option<Execution>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ToolsPage {
+    tools: Vec<Listed>,
+    #[serde(default)]
+    next_cursor: Option<String>,
+}
+
+impl Page for ToolsPage {
+    const METHOD: &'static str = "tools/list";
+    type Entry = Listed;
+    fn into_parts(self) -> (Vec<Listed>, Option<String>) {
+        (self.tools, self.next_cursor)
+    }
 }
 
 impl Connection {
@@ -225,11 +259,16 @@ impl Connection {
         until: Instant,
     ) -> Result<Arc<Tools>, Fault> {
         let changes = &self.inbox().changes.tools;
-        let make = |tools: Vec<wire::Tool>| {
-            let tools = tools.into_iter().map(|tool| answers::tool(alias, tool));
+        let keeps_tasks = self.lists.keeps_tasks.load(Ordering::Acquire);
+        let make = |tools: Vec<Listed>| {
+            let tools = tools.into_iter().map(|Listed { tool, execution }| {
+                let support = execution.filter(|_| keeps_tasks);
+                let support = support.map(|said| said.support()).unwrap_or_default();
+                answers::tool(alias, tool, support)
+            });
             Tools::new(tools.collect::<Result<_, _>>()?).map(Arc::new)
         };
-        self.kept::<wire::ListToolsResult, _>(&self.lists.tools, changes, until, make)
+        self.kept::<ToolsPage, _>(&self.lists.tools, changes, until, make)
             .await
     }
 

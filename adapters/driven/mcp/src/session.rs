@@ -12,7 +12,8 @@ use futures_util::future::BoxFuture;
 use rmcp::model as wire;
 use seaworthy_ports::mcp::{
     McpCall, McpCallResult, McpError, McpPrompt, McpPromptResult, McpResource, McpResourceContents,
-    McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpTool,
+    McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpStarted, McpTasks, McpTool,
+    TaskSupport,
 };
 use seaworthy_ports::{Latch, LatchSetter};
 use serde::Serialize;
@@ -24,6 +25,7 @@ use crate::config::McpConfig;
 use crate::connection::{Connection, Request};
 use crate::error::Fault;
 use crate::handshake;
+use crate::tasks;
 
 /// How long a server is left alone that failed twice in a row, and at most after it failed often.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -70,6 +72,8 @@ struct CallParams<'a> {
     arguments: &'a Value,
     #[serde(rename = "_meta", skip_serializing_if = "BTreeMap::is_empty")]
     meta: BTreeMap<&'a str, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<tasks::Wanted>,
 }
 
 impl Current {
@@ -153,7 +157,7 @@ impl Session {
     }
 
     /// A request that changes nothing.
-    async fn ask(&self, method: &'static str, params: Value) -> Result<Bytes, Fault> {
+    pub(crate) async fn ask(&self, method: &'static str, params: Value) -> Result<Bytes, Fault> {
         self.with(|connection| {
             let (until, params) = (self.until(), params.clone());
             Box::pin(async move {
@@ -172,9 +176,10 @@ impl Session {
     async fn attempt<'a>(
         &'a self,
         call: &'a McpCall,
+        task: Option<Duration>,
         until: Instant,
         was_sent: &'a AtomicBool,
-    ) -> Result<McpCallResult, Fault> {
+    ) -> Result<McpStarted, Fault> {
         self.with(|connection| {
             Box::pin(async move {
                 if !self.info().tools {
@@ -182,19 +187,69 @@ impl Session {
                 }
                 let tools = connection.tools(&self.inner.server.alias, until).await?;
                 tools.check_arguments(&call.tool, &call.arguments)?;
+                if task.is_some() && tools.support(&call.tool)? == TaskSupport::Forbidden {
+                    return Err(Fault::Unsupported("calls of the tool do not become tasks"));
+                }
                 let request = Request {
                     method: "tools/call",
                     until,
                     progress: call.on_progress.clone(),
                     was_sent,
                 };
-                let result = connection.request(request, |id| params(call, id)).await?;
+                let sent = |id| params(call, task, id);
+                let result = connection.request(request, sent).await?;
+                if task.is_some()
+                    && let Some(task) = tasks::created(&result)?
+                {
+                    return Ok(McpStarted::Task(task));
+                }
                 let result: wire::CallToolResult = answers::read(&result)?;
                 let result = answers::called(result)?;
                 if !result.is_error {
                     tools.check_data(&call.tool, result.structured.as_ref())?;
                 }
-                Ok(result)
+                Ok(McpStarted::Answered(result))
+            })
+        })
+        .await
+    }
+
+    /// Makes a call once, and lets it become a task that is kept for so long.
+    pub(crate) async fn place(
+        &self,
+        call: &McpCall,
+        task: Option<Duration>,
+        was_sent: &AtomicBool,
+    ) -> Result<McpStarted, Fault> {
+        let until = Instant::now() + call.timeout;
+        if self.inner.is_closing.is_set() {
+            return Err(CLOSED);
+        }
+        if call.cancel.is_set() {
+            return Err(Fault::Cancelled);
+        }
+        tokio::select! {
+            biased;
+            answer = self.attempt(call, task, until, was_sent) => answer,
+            () = call.cancel.wait() => Err(Fault::Cancelled),
+            () = sleep_until(until) => Err(Fault::Timeout),
+        }
+    }
+
+    /// Refuses data that the tool said it would not answer. One that is no longer there promises nothing.
+    pub(crate) async fn promised(&self, tool: &str, data: Option<&Value>) -> Result<(), Fault> {
+        self.with(|connection| {
+            Box::pin(async move {
+                if !self.info().tools {
+                    return Ok(());
+                }
+                let tools = connection
+                    .tools(&self.inner.server.alias, self.until())
+                    .await?;
+                match tools.check_data(tool, data) {
+                    Err(Fault::NotFound(_)) => Ok(()),
+                    checked => checked,
+                }
             })
         })
         .await
@@ -209,7 +264,7 @@ impl Session {
     }
 }
 
-fn params(call: &McpCall, id: u64) -> CallParams<'_> {
+fn params(call: &McpCall, task: Option<Duration>, id: u64) -> CallParams<'_> {
     const TOKEN: &str = "progressToken";
     let meta = call.meta.iter();
     let mut meta: BTreeMap<_, _> = meta
@@ -224,6 +279,7 @@ fn params(call: &McpCall, id: u64) -> CallParams<'_> {
         name: &call.tool,
         arguments: &call.arguments,
         meta,
+        task: task.map(tasks::Wanted::new),
     }
 }
 
@@ -314,20 +370,16 @@ impl McpSession for Session {
 
     async fn call(&self, call: McpCall) -> Result<McpCallResult, McpError> {
         let was_sent = AtomicBool::new(false);
-        let until = Instant::now() + call.timeout;
-        let answer = if self.inner.is_closing.is_set() {
-            Err(CLOSED)
-        } else if call.cancel.is_set() {
-            Err(Fault::Cancelled)
-        } else {
-            tokio::select! {
-                biased;
-                answer = self.attempt(&call, until, &was_sent) => answer,
-                () = call.cancel.wait() => Err(Fault::Cancelled),
-                () = sleep_until(until) => Err(Fault::Timeout),
-            }
+        let answer = match self.place(&call, None, &was_sent).await {
+            Ok(McpStarted::Answered(result)) => Ok(result),
+            Ok(McpStarted::Task(_)) => Err(Fault::Malformed("the server began a task unasked")),
+            Err(fault) => Err(fault),
         };
         answer.map_err(|fault| fault.into_error("call", was_sent.load(Ordering::Relaxed)))
+    }
+
+    fn as_tasks(&self) -> Option<&dyn McpTasks> {
+        Some(self)
     }
 
     async fn resources(&self) -> Result<Arc<[McpResource]>, McpError> {

@@ -1,9 +1,9 @@
 //! An [`Observer`](seaworthy_ports::observer::Observer) that sends traces and metrics to an OpenTelemetry backend, by OTLP
 //! over HTTP with protobuf, in the words of the conventions for generative AI.
 //!
-//! A run is a span `invoke_agent AGENT`; its model calls are `chat MODEL`, its tool calls `execute_tool TOOL`, and attempts
-//! and verifications, which the conventions have no word for, are `attempt` and `verify_tool TOOL`. What the conventions
-//! have no attribute for is named `seaworthy.…`. Ids come from the run, so a batch that is sent twice is one trace.
+//! A run is a span `invoke_agent AGENT`; its model calls are `chat MODEL`, its tool calls `execute_tool TOOL`. Attempts and
+//! questions about calls, which the conventions have no word for, are `attempt`, `verify_tool TOOL` and `poll_tool TOOL`.
+//! What the conventions have no attribute for is named `seaworthy.…`. Ids come from the run, so a batch that is sent twice is one trace.
 //!
 //! Facts wait in a bounded queue for a thread of their own; what does not fit is dropped and counted. Content stays out
 //! unless [`Content`] says otherwise.

@@ -169,7 +169,7 @@ impl Metrics {
                 error,
                 duration,
                 ..
-            } if *execution != Execution::Verify => {
+            } if matches!(execution, Execution::First | Execution::Again) => {
                 let mut attributes = vec![
                     text("gen_ai.tool.name", tool.as_str()),
                     text("gen_ai.tool.type", "function"),

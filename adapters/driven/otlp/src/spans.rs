@@ -224,11 +224,16 @@ fn tool_call(fact: &Fact) -> Option<Parts> {
         text("seaworthy.tool.execution", execution.as_str()),
         text("seaworthy.tool.outcome", outcome.as_str()),
     ];
-    let name = if *execution == Execution::Verify {
+    let asks = match execution {
+        Execution::First | Execution::Again => None,
+        Execution::Verify => Some("verify_tool"),
+        Execution::Poll => Some("poll_tool"),
+    };
+    let name = if let Some(asks) = asks {
         // Nothing is executed, so nothing may be reported as executed.
         attributes.push(text("seaworthy.tool.name", tool.as_str()));
         attributes.push(text("seaworthy.tool.call.id", call.as_str()));
-        format!("verify_tool {tool}")
+        format!("{asks} {tool}")
     } else {
         attributes.extend([
             text("gen_ai.operation.name", "execute_tool"),
@@ -249,7 +254,7 @@ fn tool_call(fact: &Fact) -> Option<Parts> {
 /// What went wrong with a tool call, if anything did.
 pub(crate) fn tool_error(outcome: ToolCallOutcome, error: Option<&str>) -> Option<String> {
     match (outcome, error) {
-        (ToolCallOutcome::Succeeded, _) => None,
+        (ToolCallOutcome::Succeeded | ToolCallOutcome::Deferred, _) => None,
         (_, Some(error)) => Some(error.to_owned()),
         (outcome, None) => Some(outcome.as_str().to_owned()),
     }

@@ -211,7 +211,7 @@ async fn need(
     };
     if matches!(
         waiting.reason,
-        WaitReason::ModelDeferred | WaitReason::ModelLimit
+        WaitReason::ModelDeferred | WaitReason::ModelLimit | WaitReason::Task
     ) {
         return Ok(Need::Time);
     }

@@ -359,6 +359,11 @@ impl Printer {
                 let what = format!("{} asked {}", self.name(&sampled.call), clean(&sampled.sample.model));
                 self.fact(Paint::Faint, "model", &what);
             }
+            Event::ToolDeferred(deferred) => {
+                let said = deferred.message.map(|said| format!(": {}", text::message(&said))).unwrap_or_default();
+                let what = format!("{}{said}", self.name(&deferred.call));
+                self.fact(Paint::Faint, "task", &what);
+            }
             Event::ToolInDoubt { call, reason } => {
                 let what = format!("{}: {}  [{call}]", self.in_full(&call), text::message(&reason));
                 self.fact(Paint::Attention, "in doubt", &what);

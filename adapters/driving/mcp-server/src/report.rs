@@ -174,7 +174,7 @@ impl Report {
                     "required": ["by"],
                     "properties": { "by": text, "reason": text },
                 },
-                "waiting_for": { "type": "string", "enum": ["approval", "question", "in_doubt", "model_deferred", "model_limit"] },
+                "waiting_for": { "type": "string", "enum": ["approval", "question", "in_doubt", "model_deferred", "model_limit", "task"] },
                 "waiting_until": text,
                 "approvals": {
                     "type": "array",

@@ -2,7 +2,7 @@
 
 use seaworthy_ports::mcp::{
     Hints, McpCallResult, McpPrompt, McpPromptResult, McpResource, McpResourceContents,
-    McpResourceTemplate,
+    McpResourceTemplate, TaskStatus, TaskSupport,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -42,6 +42,8 @@ pub struct Script {
     pub start: Start,
     /// What a process does when it is to go; nothing, where servers are no processes.
     pub stubborn: Stubborn,
+    /// Whether it says that it keeps calls as tasks.
+    pub keeps_tasks: bool,
     /// Whom it lets in; everybody, where there are no credentials.
     pub access: Access,
 }
@@ -106,6 +108,62 @@ pub struct Tool {
     pub hints: Hints,
     /// What a call does.
     pub does: Does,
+    /// What its calls are like as tasks; what one does then, [`Does::Answers`] says.
+    pub task: Option<Task>,
+}
+
+/// What the tasks of a tool are like. Each is named [`Task::name`] of its tool, so that any process of the server knows it.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Whether calls become tasks.
+    pub support: TaskSupport,
+    /// How one begins.
+    pub begins: Begins,
+    /// What is told each time that a task is asked after; the last is told for ever.
+    pub polls: Vec<Poll>,
+    /// What is said of it.
+    pub message: String,
+    /// How many milliseconds the server wants to be left alone.
+    pub poll_interval: f64,
+}
+
+impl Task {
+    /// The name of the task of `tool`.
+    #[must_use]
+    pub fn name(tool: &str) -> String {
+        format!("task of {tool}")
+    }
+
+    /// The tool whose task is named so.
+    pub(crate) fn tool(name: &str) -> &str {
+        name.strip_prefix("task of ").unwrap_or_default()
+    }
+}
+
+/// How a task begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// When it is asked for.
+    Asked,
+    /// When it is asked for, without a name.
+    Nameless,
+    /// When it is asked for, with a name that has no end.
+    Endless,
+    /// Whether or not it is asked for.
+    Unasked,
+    /// Never: the call is answered at once.
+    Never,
+}
+
+/// What a server tells of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poll {
+    /// Where it stands.
+    Stands(TaskStatus),
+    /// Where another one stands.
+    Another,
+    /// A status that nobody knows.
+    Garbage,
 }
 
 impl Tool {
@@ -117,6 +175,7 @@ impl Tool {
             output_schema: None,
             hints: Hints::default(),
             does,
+            task: None,
         }
     }
 
@@ -212,6 +271,8 @@ pub enum Seen {
     Called(String),
     /// It was told that nobody waits for this tool any longer.
     Cancelled(String),
+    /// A task of this tool was to end.
+    CalledOff(String),
     /// It gave new tokens for old ones.
     Refreshed,
     /// It was let go. A process that is killed cannot tell.

@@ -4,14 +4,16 @@ use bytes::Bytes;
 use seaworthy_ports::mcp::{
     Hints, MAX_LISTED, MAX_MESSAGE_BYTES, McpCallResult, McpContent, McpPrompt, McpPromptArgument,
     McpPromptMessage, McpPromptResult, McpResource, McpResourceContents, McpResourceTemplate,
-    ResourceData,
+    ResourceData, TaskStatus, TaskSupport,
 };
 use seaworthy_ports::model_provider::Role;
 use seaworthy_ports::{Digest, ServerAlias};
 use serde_json::json;
 
 use super::ALIAS;
-use super::script::{Access, Does, PREVIOUS_PROTOCOL, Script, Start, Stubborn, Tool};
+use super::script::{
+    Access, Begins, Does, PREVIOUS_PROTOCOL, Poll, Script, Start, Stubborn, Task, Tool,
+};
 use super::stage::CANARY;
 
 /// How much less than the bound a text is that fits into a message.
@@ -48,6 +50,11 @@ pub(crate) fn script(name: &str) -> Option<Script> {
         "stays" => stubborn(Stubborn::Stays),
         "leaves_child" => stubborn(Stubborn::LeavesChild),
         "complains" => stubborn(Stubborn::Complains),
+        "tasks" => Script {
+            keeps_tasks: true,
+            ..of_tasks()
+        },
+        "undeclared" => of_tasks(),
         "expired" => guarded(Access::ExpiredOnce),
         "forbidden" => guarded(Access::NeverAllowed),
         "forgets" => guarded(Access::ForgetsOnce),
@@ -85,6 +92,73 @@ fn of_tools(names: &[&str]) -> Script {
             .iter()
             .map(|name| Tool::new(*name, Does::Echoes))
             .collect(),
+        ..Script::default()
+    }
+}
+
+/// What the task of a tool came to.
+pub(crate) fn researched() -> McpCallResult {
+    counted(&json!({"count": 7}))
+}
+
+/// What servers say of their tasks.
+pub(crate) const SAID: &str = "Gathering sources…";
+/// How many milliseconds they want to be left alone.
+pub(crate) const LEFT_ALONE: f64 = 250.0;
+
+/// A server whose tools have a task of each behaviour.
+fn of_tasks() -> Script {
+    use TaskStatus::{Cancelled, Completed, Failed, InputRequired, Working};
+    let task = |polls: &[Poll]| Task {
+        support: TaskSupport::Required,
+        begins: Begins::Asked,
+        polls: polls.to_vec(),
+        message: SAID.to_owned(),
+        poll_interval: LEFT_ALONE,
+    };
+    let tool = |name: &str, task: Task| Tool {
+        output_schema: Some(count_schema()),
+        task: Some(task),
+        ..Tool::new(name, Does::Answers(researched()))
+    };
+    let ends = |status| [Poll::Stands(Working), Poll::Stands(status)];
+    let begins = |begins| Task {
+        begins,
+        support: TaskSupport::Optional,
+        ..task(&ends(Completed))
+    };
+    let fails = |name: &str, does| Tool {
+        does,
+        ..tool(name, task(&ends(Failed)))
+    };
+    let long = Task {
+        message: "é".repeat(100_000),
+        poll_interval: 1e300,
+        ..task(&ends(Working))
+    };
+    let tools = vec![
+        Tool::new("echo", Does::Echoes),
+        tool("research", task(&ends(Completed))),
+        tool("kept", task(&[Poll::Stands(Completed)])),
+        fails("fails", Does::Answers(failed())),
+        fails("breaks", Does::Refuses(-32_603)),
+        tool("is_cancelled", task(&ends(Cancelled))),
+        tool("asks", task(&ends(InputRequired))),
+        tool("works", task(&[Poll::Stands(Working)])),
+        tool("long", long),
+        tool("another", task(&[Poll::Another])),
+        tool("garbage", task(&[Poll::Garbage])),
+        tool("at_once", begins(Begins::Never)),
+        tool("nameless", begins(Begins::Nameless)),
+        tool("endless", begins(Begins::Endless)),
+        tool("unasked", begins(Begins::Unasked)),
+        Tool {
+            does: Does::Answers(counted(&json!({"count": CANARY}))),
+            ..tool("miscounts", task(&ends(Completed)))
+        },
+    ];
+    Script {
+        tools,
         ..Script::default()
     }
 }

@@ -13,6 +13,7 @@ use super::script::{
     Answered, Does, Journal, NEWEST_PROTOCOL, PREVIOUS_PROTOCOL, SILENT_URI, Script, Seen, Start,
     Stubborn, Tool,
 };
+use super::serve_tasks::Tasks;
 use super::stage::CANARY;
 use super::{scripts, wire};
 use crate::outcome::{Halt, Outcome, broken};
@@ -25,8 +26,8 @@ const LONGEST: Duration = Duration::from_secs(150);
 /// More than a pipe holds.
 const COMPLAINT: usize = 200_000;
 
-const METHOD_NOT_FOUND: i64 = -32_601;
-const INVALID_PARAMS: i64 = -32_602;
+pub(super) const METHOD_NOT_FOUND: i64 = -32_601;
+pub(super) const INVALID_PARAMS: i64 = -32_602;
 const RESOURCE_NOT_FOUND: i64 = -32_002;
 
 /// Does in this process what a scenario asks for: is a server of the Model Context Protocol, until its input ends. Does
@@ -124,6 +125,7 @@ pub(super) struct Server<W> {
     questions: u64,
     /// Whether the client takes questions to the user, and to a model.
     may_ask: [bool; 2],
+    pub(super) tasks: Tasks,
 }
 
 impl<W: Write> Server<W> {
@@ -137,6 +139,7 @@ impl<W: Write> Server<W> {
             asked: BTreeMap::new(),
             questions: 0,
             may_ask: [false; 2],
+            tasks: Tasks::default(),
         }
     }
 
@@ -153,14 +156,23 @@ impl<W: Write> Server<W> {
         self.write(&message.to_string())
     }
 
-    fn answer(&mut self, id: &Value, result: Value) -> Result<(), Stop> {
+    pub(super) fn answer(&mut self, id: &Value, result: Value) -> Result<(), Stop> {
         self.open.retain(|open| open.id != *id);
         self.send(json!({"id": id, "result": result}))
     }
 
-    fn refuse(&mut self, id: &Value, code: i64, message: &str) -> Result<(), Stop> {
+    pub(super) fn refuse(&mut self, id: &Value, code: i64, message: &str) -> Result<(), Stop> {
         self.open.retain(|open| open.id != *id);
         self.send(json!({"id": id, "error": {"code": code, "message": message}}))
+    }
+
+    pub(super) fn note(&self, seen: &Seen) -> Result<(), Stop> {
+        Ok(self.journal.note(seen)?)
+    }
+
+    pub(super) fn tool(&self, name: &str) -> Option<Tool> {
+        let mut tools = self.script.tools.iter();
+        tools.find(|tool| tool.name == name).cloned()
     }
 
     /// Takes one message of the client's.
@@ -216,6 +228,9 @@ impl<W: Write> Server<W> {
             "resources/read" => self.read(id, &named("uri")),
             "prompts/get" => self.fill(id, &named("name"), params),
             "tools/call" => self.call(id, &named("name"), params),
+            "tasks/get" | "tasks/result" | "tasks/cancel" => {
+                self.about_task(method, id, &named("taskId"))
+            }
             _ => self.refuse(id, METHOD_NOT_FOUND, "there is no such method"),
         }
     }
@@ -230,6 +245,10 @@ impl<W: Write> Server<W> {
         let mut capabilities = Map::new();
         if !self.script.tools.is_empty() {
             capabilities.insert("tools".to_owned(), json!({"listChanged": true}));
+        }
+        if self.script.keeps_tasks {
+            let calls = json!({"requests": {"tools": {"call": {}}}, "cancel": {}});
+            capabilities.insert("tasks".to_owned(), calls);
         }
         if !(self.script.resources.is_empty() && self.script.templates.is_empty()) {
             capabilities.insert("resources".to_owned(), json!({}));
@@ -314,10 +333,13 @@ impl<W: Write> Server<W> {
 
     fn call(&mut self, id: &Value, name: &str, params: &Value) -> Result<(), Stop> {
         self.journal.note(&Seen::Called(name.to_owned()))?;
-        let known = self.script.tools.iter().find(|tool| tool.name == name);
-        let Some(Tool { does, .. }) = known.cloned() else {
+        let Some(tool) = self.tool(name) else {
             return self.refuse(id, INVALID_PARAMS, "there is no such tool");
         };
+        if self.begin(id, &tool, params)? {
+            return Ok(());
+        }
+        let Tool { does, .. } = tool;
         self.open.push(Open {
             id: id.clone(),
             tool: name.to_owned(),

@@ -4,12 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use seaworthy_ports::mcp::{
     McpCallResult, McpContent, McpPrompt, McpPromptResult, McpResource, McpResourceContents,
-    McpResourceTemplate, ResourceData,
+    McpResourceTemplate, ResourceData, TaskStatus,
 };
 use seaworthy_ports::model_provider::Role;
 use serde_json::{Map, Value, json};
 
-use super::script::Tool;
+use super::script::{Task, Tool};
 
 /// An object of the members that are there.
 fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
@@ -38,6 +38,12 @@ pub(super) fn tool(tool: &Tool) -> Value {
                 ("idempotentHint", hint(tool.hints.idempotent)),
                 ("openWorldHint", hint(tool.hints.open_world)),
             ])),
+        ),
+        (
+            "execution",
+            tool.task
+                .as_ref()
+                .map(|task| json!({"taskSupport": task.support})),
         ),
     ])
 }
@@ -132,4 +138,27 @@ pub(super) fn result(result: &McpCallResult) -> Value {
         ("structuredContent", result.structured.clone()),
         ("isError", result.is_error.then_some(true.into())),
     ])
+}
+
+pub(super) fn status(status: TaskStatus) -> &'static str {
+    match status {
+        TaskStatus::Working => "working",
+        TaskStatus::InputRequired => "input_required",
+        TaskStatus::Completed => "completed",
+        TaskStatus::Failed => "failed",
+        TaskStatus::Cancelled => "cancelled",
+    }
+}
+
+/// A task of this name, standing as `status` says.
+pub(super) fn task(task: &Task, id: &str, status: &str) -> Value {
+    json!({
+        "taskId": id,
+        "status": status,
+        "statusMessage": task.message,
+        "createdAt": "2025-11-25T10:30:00Z",
+        "lastUpdatedAt": "2025-11-25T10:30:00Z",
+        "ttl": null,
+        "pollInterval": task.poll_interval,
+    })
 }

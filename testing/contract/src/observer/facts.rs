@@ -170,7 +170,12 @@ pub(super) fn every_sort() -> Result<Vec<Fact>, Halt> {
                 duration,
             });
         }
-        for execution in [Execution::First, Execution::Again, Execution::Verify] {
+        for execution in [
+            Execution::First,
+            Execution::Again,
+            Execution::Verify,
+            Execution::Poll,
+        ] {
             facts.push(Fact::ToolCallStarted {
                 run: run.clone(),
                 attempt: number,
@@ -186,6 +191,7 @@ pub(super) fn every_sort() -> Result<Vec<Fact>, Halt> {
                 ToolCallOutcome::Refused,
                 ToolCallOutcome::Cancelled,
                 ToolCallOutcome::InDoubt,
+                ToolCallOutcome::Deferred,
             ] {
                 facts.push(Fact::ToolCallEnded {
                     run: run.clone(),
@@ -211,6 +217,7 @@ pub(super) fn every_sort() -> Result<Vec<Fact>, Halt> {
             ParkReason::Provider,
             ParkReason::Limit,
             ParkReason::Question,
+            ParkReason::Task,
         ] {
             facts.push(Fact::RunParked {
                 run: run.clone(),

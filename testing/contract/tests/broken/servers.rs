@@ -10,8 +10,9 @@ use seaworthy_fakes::FakeMcp;
 use seaworthy_ports::mcp::{
     Authorization, Elicitation, Elicited, Hints, Kind, Mcp, McpCall, McpCallResult,
     McpCapabilities, McpError, McpHost, McpPrompt, McpPromptResult, McpResource,
-    McpResourceContents, McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpTool,
-    Sampled, Sampling, Transport, tool_name,
+    McpResourceContents, McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpStarted,
+    McpTask, McpTasks, McpTool, Sampled, Sampling, TaskId, TaskStatus, TaskSupport, Transport,
+    tool_name,
 };
 use seaworthy_ports::{AdapterInfo, Effect, Latch, ServerAlias, async_trait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -46,7 +47,24 @@ pub(crate) const REFRESHES_NOTHING: u8 = 24;
 pub(crate) const FOLLOWS_REDIRECTS: u8 = 25;
 pub(crate) const FORGIVES_SCHEMAS: u8 = 26;
 pub(crate) const DIES_OF_HUGE: u8 = 27;
-pub(crate) const TAKES_ALL: u8 = 28;
+pub(crate) const SECRET_TASKS: u8 = 28;
+pub(crate) const LOSES_TASKS: u8 = 29;
+pub(crate) const WANTS_TASKS_ALONE: u8 = 30;
+pub(crate) const BELIEVES_TOOLS: u8 = 31;
+pub(crate) const HIDES_SUPPORT: u8 = 32;
+pub(crate) const ANY_TASK: u8 = 33;
+pub(crate) const WAITS_FOR_TASKS: u8 = 34;
+pub(crate) const BELIEVES_IN_LOST: u8 = 35;
+pub(crate) const ANYBODYS_TASK: u8 = 36;
+pub(crate) const GUESSES_STATUS: u8 = 37;
+pub(crate) const MAKES_UP_NAMES: u8 = 38;
+pub(crate) const TASK_AS_ANSWER: u8 = 39;
+pub(crate) const ENDS_NOTHING: u8 = 40;
+pub(crate) const FAILED_IS_FINE: u8 = 41;
+pub(crate) const ASKING_IS_WORK: u8 = 42;
+pub(crate) const ANY_TASK_DATA: u8 = 43;
+pub(crate) const LONG_MESSAGES: u8 = 44;
+pub(crate) const TAKES_ALL: u8 = 46;
 
 pub(crate) struct Broken {
     inner: FakeMcp,
@@ -91,6 +109,9 @@ impl Mcp for Adapter {
         if self.bug == SECRET_SAMPLING {
             capabilities.sampling = false;
         }
+        if self.bug == SECRET_TASKS {
+            capabilities.tasks = false;
+        }
         capabilities
     }
 
@@ -128,6 +149,7 @@ impl Mcp for Adapter {
             config: again,
             tools: Mutex::default(),
             is_dead: Mutex::default(),
+            begun: Mutex::default(),
         }))
     }
 }
@@ -174,6 +196,7 @@ struct Session {
     config: McpServer,
     tools: Mutex<Option<Arc<[McpTool]>>>,
     is_dead: Mutex<bool>,
+    begun: Mutex<Vec<TaskId>>,
 }
 
 fn error(kind: Kind, message: impl Into<String>) -> McpError {
@@ -215,9 +238,121 @@ impl Session {
                     }
                 }
             }
+            HIDES_SUPPORT => {
+                for tool in &mut changed {
+                    tool.task_support = TaskSupport::Forbidden;
+                }
+            }
+            BELIEVES_TOOLS if self.inner.server().name == "undeclared" => {
+                for tool in changed.iter_mut().filter(|tool| tool.remote != "echo") {
+                    tool.task_support = TaskSupport::Optional;
+                }
+            }
             _ => return tools,
         }
         changed.into()
+    }
+}
+
+fn nothing() -> McpCallResult {
+    McpCallResult {
+        is_error: false,
+        structured: None,
+        content: Vec::new(),
+    }
+}
+
+fn working(id: TaskId) -> McpTask {
+    McpTask {
+        id,
+        status: TaskStatus::Working,
+        message: None,
+        poll_interval: None,
+        ttl: None,
+    }
+}
+
+impl Session {
+    fn tasks(&self) -> &dyn McpTasks {
+        self.inner.as_tasks().unwrap()
+    }
+
+    /// A task as the session tells of it.
+    fn told(&self, mut task: McpTask) -> McpTask {
+        match self.bug {
+            ASKING_IS_WORK if task.status == TaskStatus::InputRequired => {
+                task.status = TaskStatus::Working;
+            }
+            LONG_MESSAGES => task.message = Some("x".repeat(100_000)),
+            _ => {}
+        }
+        task
+    }
+}
+
+#[async_trait]
+impl McpTasks for Session {
+    async fn start_task(&self, call: McpCall, ttl: Duration) -> Result<McpStarted, McpError> {
+        let tool = call.tool.clone();
+        let at_once = call.clone();
+        match self.tasks().start_task(call, ttl).await {
+            Ok(McpStarted::Task(task)) => {
+                self.begun.lock().unwrap().push(task.id.clone());
+                Ok(McpStarted::Task(self.told(task)))
+            }
+            Ok(McpStarted::Answered(_)) if self.bug == WANTS_TASKS_ALONE => {
+                Err(error(Kind::Malformed, "it is no task").with_unknown_effect())
+            }
+            Err(failed) if self.bug == ANY_TASK && failed.kind() == Kind::Unsupported => {
+                self.inner.call(at_once).await.map(McpStarted::Answered)
+            }
+            Err(failed) if self.bug == MAKES_UP_NAMES && failed.kind() == Kind::Malformed => {
+                let id = TaskId::new(format!("task of {tool}")).unwrap();
+                Ok(McpStarted::Task(working(id)))
+            }
+            other => other,
+        }
+    }
+
+    async fn task(&self, id: &TaskId) -> Result<McpTask, McpError> {
+        if self.bug == LOSES_TASKS && !self.begun.lock().unwrap().contains(id) {
+            return Err(error(Kind::NotFound, "another session has it"));
+        }
+        match self.tasks().task(id).await {
+            Ok(task) => Ok(self.told(task)),
+            Err(failed) => {
+                let is_about = |tool: &str| id.as_str().starts_with(tool);
+                let is_believed = match self.bug {
+                    BELIEVES_IN_LOST => failed.kind() == Kind::NotFound,
+                    ANYBODYS_TASK => is_about("another"),
+                    GUESSES_STATUS => is_about("garbage"),
+                    _ => false,
+                };
+                if is_believed {
+                    return Ok(working(id.clone()));
+                }
+                Err(failed)
+            }
+        }
+    }
+
+    async fn task_result(&self, id: &TaskId, tool: &str) -> Result<McpCallResult, McpError> {
+        match self.tasks().task_result(id, tool).await {
+            Ok(result) if self.bug == FAILED_IS_FINE && result.is_error => Ok(nothing()),
+            Err(failed) if self.bug == ANY_TASK_DATA && failed.kind() == Kind::Malformed => {
+                Ok(nothing())
+            }
+            other => other,
+        }
+    }
+
+    async fn cancel_task(&self, id: &TaskId) -> Result<McpTask, McpError> {
+        if self.bug == ENDS_NOTHING {
+            let mut task = self.tasks().task(id).await?;
+            task.status = TaskStatus::Cancelled;
+            return Ok(task);
+        }
+        self.tasks().cancel_task(id).await
     }
 }
 
@@ -277,6 +412,8 @@ impl McpSession for Session {
             }
             Ok(answer) => Ok(answer),
             Err(failed) => match self.bug {
+                TASK_AS_ANSWER if call.tool == "unasked" => Ok(nothing()),
+                WAITS_FOR_TASKS if call.tool == "research" => Ok(nothing()),
                 CERTAIN_DEATH if self.is_open_after(&failed).await => {
                     Err(error(Kind::Unavailable, "the server died"))
                 }
@@ -305,6 +442,10 @@ impl McpSession for Session {
                 _ => Err(failed),
             },
         }
+    }
+
+    fn as_tasks(&self) -> Option<&dyn McpTasks> {
+        Some(self)
     }
 
     async fn resources(&self) -> Result<Arc<[McpResource]>, McpError> {

@@ -1,13 +1,15 @@
 //! The suite's MCP servers inside the test: scripts played by the double that applications use.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use seaworthy_contract::mcp::{
-    ALIAS, Access, Answered, Does, Journal, NEWEST_PROTOCOL, SILENT_URI, Script, Seen, Start,
-    Stubborn, Tool, VERSION, echoed, told,
+    ALIAS, Access, Answered, Begins, Does, Journal, NEWEST_PROTOCOL, Poll, SILENT_URI, Script,
+    Seen, Start, Stubborn, Task, Tool, VERSION, echoed, told,
 };
 use seaworthy_fakes::{
-    FakeMcp, FakeMcpAnswer, FakeMcpCall, FakeMcpServer, FakeMcpTool, McpFault, McpSeen, McpStart,
+    FakeMcp, FakeMcpAnswer, FakeMcpCall, FakeMcpServer, FakeMcpTask, FakeMcpTool, McpFault,
+    McpSeen, McpStart,
 };
 use seaworthy_ports::mcp::{Elicited, McpCallResult, McpContent, Sampled, Transport};
 use seaworthy_ports::model_provider::Role;
@@ -61,7 +63,11 @@ fn server(script: &Script, journal: Journal) -> FakeMcpServer {
     if script.is_endless {
         server = server.with_endless_lists();
     }
-    for made in tools(&script.tools, &script.later_tools) {
+    let mut offered = script.tools.clone();
+    if !script.keeps_tasks {
+        offered.iter_mut().for_each(|tool| tool.task = None);
+    }
+    for made in tools(&offered, &script.later_tools) {
         server = server.with_tool(made);
     }
     if !script.resources.is_empty() {
@@ -98,7 +104,10 @@ fn told_as(seen: &McpSeen) -> Option<Seen> {
         McpSeen::Cancelled(tool) => Seen::Cancelled(tool.clone()),
         McpSeen::Refreshed => Seen::Refreshed,
         McpSeen::Ended => Seen::Ended,
-        McpSeen::Read(_) | McpSeen::Prompted(_) => return None,
+        McpSeen::CalledOff(tool) => Seen::CalledOff(tool.clone()),
+        McpSeen::Read(_) | McpSeen::Prompted(_) | McpSeen::Polled(_) | McpSeen::Fetched(_) => {
+            return None;
+        }
     })
 }
 
@@ -118,10 +127,32 @@ fn tool(scripted: &Tool, later: &[Tool]) -> FakeMcpTool {
     if let Some(title) = &scripted.title {
         tool = tool.with_title(title);
     }
+    if let Some(scripted) = &scripted.task {
+        tool = tool.with_task(task(scripted));
+    }
     if let Some(schema) = &scripted.output_schema {
         tool = tool.with_output_schema(schema.clone());
     }
     tool
+}
+
+fn task(scripted: &Task) -> FakeMcpTask {
+    let poll = |poll: &Poll| match poll {
+        Poll::Stands(status) => Ok(*status),
+        // Neither gets past the connection.
+        Poll::Another | Poll::Garbage => Err(McpFault::Garbled),
+    };
+    let mut task = FakeMcpTask::new(scripted.support, &[])
+        .with_message(&scripted.message)
+        .with_poll_interval(
+            Duration::try_from_secs_f64(scripted.poll_interval / 1000.0).unwrap_or(Duration::MAX),
+        );
+    task.polls = scripted.polls.iter().map(poll).collect();
+    task.is_eager = scripted.begins == Begins::Unasked;
+    task.is_immediate = scripted.begins == Begins::Never;
+    task.begins =
+        matches!(scripted.begins, Begins::Nameless | Begins::Endless).then_some(McpFault::Garbled);
+    task
 }
 
 async fn run(

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use seaworthy_ports::AdapterInfo;
 use seaworthy_ports::mcp::{
     Kind, Mcp, McpCall, McpCallResult, McpCapabilities, McpError, McpPrompt, McpPromptResult,
     McpResource, McpResourceContents, McpResourceTemplate, McpServer, McpServerInfo, McpSession,
-    McpTool,
+    McpStarted, McpTask, McpTasks, McpTool, TaskId,
 };
 
 use super::{Faults, wrapper};
@@ -61,6 +62,10 @@ impl McpSession for FaultySession {
         self.faults.port("mcp call", FAILED, call).await
     }
 
+    fn as_tasks(&self) -> Option<&dyn McpTasks> {
+        self.inner.as_tasks().map(|_tasks| self as &dyn McpTasks)
+    }
+
     async fn resources(&self) -> Result<Arc<[McpResource]>, McpError> {
         let call = || self.inner.resources();
         self.faults.port("mcp resources", FAILED, call).await
@@ -93,5 +98,40 @@ impl McpSession for FaultySession {
     async fn close(&self) -> Result<(), McpError> {
         let call = || self.inner.close();
         self.faults.port("mcp close", FAILED, call).await
+    }
+}
+
+impl FaultySession {
+    /// It is one of the kind only if what is behind the faults is.
+    fn tasks(&self) -> Result<&dyn McpTasks, McpError> {
+        let error = || McpError::new(Kind::Unsupported, "fake", "as_tasks", "there are no tasks");
+        self.inner.as_tasks().ok_or_else(error)
+    }
+}
+
+#[async_trait]
+impl McpTasks for FaultySession {
+    async fn start_task(&self, made: McpCall, ttl: Duration) -> Result<McpStarted, McpError> {
+        let tasks = self.tasks()?;
+        let call = || tasks.start_task(made.clone(), ttl);
+        self.faults.port("mcp start_task", FAILED, call).await
+    }
+
+    async fn task(&self, id: &TaskId) -> Result<McpTask, McpError> {
+        let tasks = self.tasks()?;
+        let call = || tasks.task(id);
+        self.faults.port("mcp task", FAILED, call).await
+    }
+
+    async fn task_result(&self, id: &TaskId, tool: &str) -> Result<McpCallResult, McpError> {
+        let tasks = self.tasks()?;
+        let call = || tasks.task_result(id, tool);
+        self.faults.port("mcp task_result", FAILED, call).await
+    }
+
+    async fn cancel_task(&self, id: &TaskId) -> Result<McpTask, McpError> {
+        let tasks = self.tasks()?;
+        let call = || tasks.cancel_task(id);
+        self.faults.port("mcp cancel_task", FAILED, call).await
     }
 }

@@ -11,6 +11,7 @@ use seaworthy_ports::mcp::{
 };
 use seaworthy_ports::{Latch, LatchSetter};
 
+use super::task::Tasks;
 use super::{FakeMcpTool, McpFault};
 use crate::locked;
 
@@ -29,6 +30,12 @@ pub enum McpSeen {
     Read(String),
     /// This prompt was filled in.
     Prompted(String),
+    /// A task of this tool was asked after; empty: one that it does not know.
+    Polled(String),
+    /// What a task of this tool came to was fetched.
+    Fetched(String),
+    /// A task of this tool was to end.
+    CalledOff(String),
     /// It gave new tokens for an old one.
     Refreshed,
     /// It was closed, let go or died.
@@ -73,6 +80,7 @@ struct State {
     changes: AtomicU64,
     faults: Mutex<VecDeque<McpFault>>,
     seen: Mutex<Vec<McpSeen>>,
+    tasks: Mutex<Tasks>,
     lines: Mutex<Vec<Weak<Line>>>,
 }
 
@@ -114,6 +122,7 @@ impl FakeMcpServer {
             changes: AtomicU64::new(0),
             faults: Mutex::default(),
             seen: Mutex::default(),
+            tasks: Mutex::default(),
             lines: Mutex::default(),
         }))
     }
@@ -243,6 +252,15 @@ impl FakeMcpServer {
                 line.end();
             }
         }
+    }
+
+    /// Forgets every task.
+    pub fn forget_tasks(&self) {
+        locked(&self.0.tasks).forget();
+    }
+
+    pub(super) fn tasks(&self) -> &Mutex<Tasks> {
+        &self.0.tasks
     }
 
     /// What it saw so far, in order.

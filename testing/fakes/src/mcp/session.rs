@@ -14,8 +14,8 @@ use seaworthy_ports::clock::Clock;
 use seaworthy_ports::mcp::{
     Authorization, Kind, MAX_LISTED, MAX_MESSAGE_BYTES, McpCall, McpCallResult, McpCapabilities,
     McpContent, McpError, McpPrompt, McpPromptResult, McpResource, McpResourceContents,
-    McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpTool, OAuthTokens, ResourceData,
-    Transport, tool_name,
+    McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpTasks, McpTool, OAuthTokens,
+    ResourceData, TaskSupport, Transport, tool_name,
 };
 use seaworthy_ports::{Latch, LatchSetter, Secret};
 use serde_json::Value;
@@ -55,7 +55,7 @@ struct Current {
 }
 
 pub(super) struct Session {
-    server: FakeMcpServer,
+    pub(super) server: FakeMcpServer,
     config: McpServer,
     clock: Arc<dyn Clock>,
     capabilities: McpCapabilities,
@@ -80,16 +80,16 @@ enum End {
 }
 
 /// A request: what it is for, whether it may change anything, and how long it may take.
-struct Request {
-    operation: &'static str,
+pub(super) struct Request {
+    pub(super) operation: &'static str,
     /// The tool that is called. Everything else only reads.
-    tool: Option<String>,
-    timeout: Duration,
-    cancel: Latch,
+    pub(super) tool: Option<String>,
+    pub(super) timeout: Duration,
+    pub(super) cancel: Latch,
 }
 
 impl Request {
-    fn failed(&self, kind: Kind, message: &str) -> McpError {
+    pub(super) fn failed(&self, kind: Kind, message: &str) -> McpError {
         error(kind, self.operation, message)
     }
 
@@ -147,7 +147,7 @@ impl Session {
         })
     }
 
-    fn request(&self, operation: &'static str) -> Request {
+    pub(super) fn request(&self, operation: &'static str) -> Request {
         Request {
             operation,
             tool: None,
@@ -196,7 +196,7 @@ impl Session {
     }
 
     /// Gets past the server's door: refreshes tokens once and begins a new session once, if it is asked to.
-    async fn enter(&self, request: &Request) -> Result<(Arc<Line>, u64), McpError> {
+    pub(super) async fn enter(&self, request: &Request) -> Result<(Arc<Line>, u64), McpError> {
         let (mut refreshed, mut renewed) = (false, false);
         loop {
             let line = self.line(request.operation).await?;
@@ -233,7 +233,7 @@ impl Session {
     }
 
     /// Does `work` at the server, once, and gives up on it when it must.
-    async fn ask<T, F: Future<Output = Result<T, McpFault>> + Send>(
+    pub(super) async fn ask<T, F: Future<Output = Result<T, McpFault>> + Send>(
         &self,
         request: &Request,
         line: &Line,
@@ -297,7 +297,7 @@ impl Session {
     }
 
     /// Ends `work` when its time is up.
-    async fn in_time<T>(
+    pub(super) async fn in_time<T>(
         &self,
         request: &Request,
         work: impl Future<Output = Result<T, McpError>> + Send,
@@ -356,7 +356,7 @@ impl Session {
     }
 
     /// What a tool is to know of a call.
-    fn seen_by_tool(&self, call: &McpCall) -> FakeMcpCall {
+    pub(super) fn seen_by_tool(&self, call: &McpCall) -> FakeMcpCall {
         let takes = self.config.host.as_ref().map(|host| host.takes());
         let host = |declared: bool, takes: Option<bool>| {
             (declared && takes == Some(true))
@@ -380,27 +380,57 @@ impl Session {
         }
     }
 
-    async fn run(&self, request: &Request, call: McpCall) -> Result<McpCallResult, McpError> {
+    /// The tool, if it takes the arguments.
+    pub(super) async fn find(
+        &self,
+        request: &Request,
+        call: &McpCall,
+    ) -> Result<McpTool, McpError> {
         let tools = self.tools().await?;
-        let unknown = || request.failed(Kind::NotFound, "the server has no such tool");
         let listed = tools.iter().find(|tool| tool.remote == call.tool);
-        let listed = listed.ok_or_else(unknown)?;
+        let listed = listed.ok_or_else(|| unknown(request))?;
         if !call.arguments.is_object() || !fits(&listed.input_schema, &call.arguments) {
             return Err(request.failed(
                 Kind::InvalidArguments,
                 "the arguments do not fit the input schema",
             ));
         }
+        Ok(listed.clone())
+    }
+
+    pub(super) async fn run(
+        &self,
+        request: &Request,
+        call: McpCall,
+    ) -> Result<McpCallResult, McpError> {
+        let listed = self.find(request, &call).await?;
         let (line, _) = self.enter(request).await?;
-        let tool = self.tool(&call.tool).ok_or_else(unknown)?;
+        let tool = self.tool(&call.tool).ok_or_else(|| unknown(request))?;
         let seen = McpSeen::Called(call.tool.clone());
-        let answer = self.ask(request, &line, seen, || tool.run(self.seen_by_tool(&call)));
+        let answer = self.ask(request, &line, seen, || async {
+            match &tool.task {
+                Some(task) if task.is_eager => Err(McpFault::Garbled),
+                Some(task) if task.support == TaskSupport::Required && !task.is_immediate => {
+                    Err(McpFault::Refused(-32601))
+                }
+                _ => tool.run(self.seen_by_tool(&call)).await,
+            }
+        });
         let FakeMcpAnswer(result) = answer.await?;
         if size(&result) > MAX_MESSAGE_BYTES {
             return Err(judged(request, McpFault::TooLarge));
         }
-        let schema = listed.output_schema.as_ref().filter(|_| !result.is_error);
-        let keeps = schema.is_none_or(|schema| {
+        self.keeps(request, listed.output_schema.as_ref(), result)
+    }
+
+    /// The result, if it is what the tool promised.
+    pub(super) fn keeps(
+        &self,
+        request: &Request,
+        schema: Option<&Value>,
+        result: McpCallResult,
+    ) -> Result<McpCallResult, McpError> {
+        let keeps = schema.filter(|_| !result.is_error).is_none_or(|schema| {
             let data = result.structured.as_ref();
             data.is_some_and(|data| fits(schema, data))
         });
@@ -411,10 +441,14 @@ impl Session {
         }
     }
 
-    fn tool(&self, remote: &str) -> Option<FakeMcpTool> {
+    pub(super) fn tool(&self, remote: &str) -> Option<FakeMcpTool> {
         let offer = self.server.offer();
         offer.tools.into_iter().find(|tool| tool.remote == remote)
     }
+}
+
+fn unknown(request: &Request) -> McpError {
+    request.failed(Kind::NotFound, "the server has no such tool")
 }
 
 /// Makes a connection, unless the server fails to start, is silent for too long or nobody wants it any more.
@@ -522,6 +556,7 @@ impl McpSession for Session {
                         input_schema: tool.input_schema.clone(),
                         output_schema: tool.output_schema.clone(),
                         hints: tool.hints,
+                        task_support: tool.task_support(),
                     })
                 });
                 named.collect()
@@ -552,6 +587,10 @@ impl McpSession for Session {
             cancel: call.cancel.clone(),
         };
         self.in_time(&request, self.run(&request, call)).await
+    }
+
+    fn as_tasks(&self) -> Option<&dyn McpTasks> {
+        self.capabilities.tasks.then_some(self)
     }
 
     async fn resources(&self) -> Result<Arc<[McpResource]>, McpError> {

@@ -10,13 +10,13 @@ use futures_util::future::BoxFuture;
 use seaworthy_ports::ServerAlias;
 use seaworthy_ports::mcp::{
     Elicitation, Elicited, Hints, McpCallResult, McpContent, McpHost, Progress, ProgressSink,
-    Sampled, Sampling,
+    Sampled, Sampling, TaskSupport,
 };
 use seaworthy_ports::model_provider::Role;
 use serde_json::{Value, json};
 
-use super::FakeMcpServer;
 use super::session::fits;
+use super::{FakeMcpServer, FakeMcpTask};
 
 /// What a request meets instead of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,7 @@ pub struct FakeMcpTool {
     pub(super) input_schema: Value,
     pub(super) output_schema: Option<Value>,
     pub(super) hints: Hints,
+    pub(super) task: Option<FakeMcpTask>,
     handler: Arc<Handler>,
 }
 
@@ -114,6 +115,7 @@ impl FakeMcpTool {
             input_schema: json!({"type": "object"}),
             output_schema: None,
             hints: Hints::default(),
+            task: None,
             handler: Arc::new(move |call| {
                 let running = run(call);
                 async move { running.await.map(Into::into) }.boxed()
@@ -162,6 +164,20 @@ impl FakeMcpTool {
     pub const fn with_hints(mut self, hints: Hints) -> Self {
         self.hints = hints;
         self
+    }
+
+    /// The same, whose calls become tasks like this one. It runs when it is called; its answer is kept until it is fetched.
+    #[must_use]
+    pub fn with_task(mut self, task: FakeMcpTask) -> Self {
+        self.task = Some(task);
+        self
+    }
+
+    pub(super) fn task_support(&self) -> TaskSupport {
+        self.task
+            .as_ref()
+            .map(|task| task.support)
+            .unwrap_or_default()
     }
 
     pub(super) fn run(&self, call: FakeMcpCall) -> Answering {

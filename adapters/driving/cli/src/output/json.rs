@@ -40,7 +40,7 @@ pub(crate) struct Run {
     pub(crate) error: Option<Failure>,
     pub(crate) cancelled: Option<Cancelled>,
     pub(crate) usage: Usage,
-    /// `approval`, `question`, `in_doubt`, `model_deferred` or `model_limit`.
+    /// `approval`, `question`, `in_doubt`, `model_deferred`, `model_limit` or `task`.
     pub(crate) waiting_for: Option<&'static str>,
     pub(crate) waiting_until: Option<Timestamp>,
     /// What the servers of its calls ask.
@@ -170,6 +170,7 @@ impl Entry {
         let reason = match &call.status {
             CallStatus::Failed { message, .. } => Some(message.clone()),
             CallStatus::InDoubt { reason } => Some(reason.clone()),
+            CallStatus::Deferred(task) => task.message.clone(),
             _ => None,
         };
         Self {

@@ -46,6 +46,7 @@ pub(crate) const fn wait(reason: WaitReason) -> &'static str {
         WaitReason::InDoubt => "somebody who knows what became of a call in doubt",
         WaitReason::ModelDeferred => "the model's provider, which said to come back later",
         WaitReason::ModelLimit => "its turn to ask the model, whose limits are reached",
+        WaitReason::Task => "a task that a server works on",
     }
 }
 
@@ -300,6 +301,14 @@ fn about(event: &Event) -> String {
             sampled.sample.model,
             message(&sampled.sample.text)
         ),
+        Event::ToolDeferred(deferred) => {
+            let said = deferred.message.as_deref().map(message);
+            let said = said.map(|said| format!(": {said}")).unwrap_or_default();
+            format!(
+                "{}, asked again at {}{said}",
+                deferred.call, deferred.poll_at
+            )
+        }
         Event::ToolInDoubt { call, reason } => format!("{call}: {}", message(reason)),
         Event::ToolResolved {
             call,

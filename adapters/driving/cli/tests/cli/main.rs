@@ -26,4 +26,5 @@ mod replay;
 mod servers;
 mod small_model;
 mod support;
+mod tasks;
 mod workers;

@@ -1,0 +1,89 @@
+//! What a server says of the tasks of its tools.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+
+use seaworthy_ports::mcp::{MAX_TASK_ID_BYTES, TaskStatus, TaskSupport};
+use serde_json::{Value, json};
+
+use super::script::{Begins, Does, Poll, Seen, Task, Tool};
+use super::serve::{INVALID_PARAMS, METHOD_NOT_FOUND, Server, Stop};
+use super::stage::CANARY;
+use super::wire;
+
+/// What a server remembers of its tasks.
+#[derive(Default)]
+pub(super) struct Tasks {
+    /// How often the task of a tool was asked after.
+    asked: BTreeMap<String, usize>,
+    /// The tools whose task was ended.
+    ended: BTreeSet<String>,
+}
+
+impl Tasks {
+    fn told(&mut self, tool: &str, task: &Task) -> Poll {
+        if self.ended.contains(tool) {
+            return Poll::Stands(TaskStatus::Cancelled);
+        }
+        let asked = self.asked.entry(tool.to_owned()).or_default();
+        let told = task.polls.get(*asked).or_else(|| task.polls.last());
+        *asked += 1;
+        told.copied().unwrap_or(Poll::Garbage)
+    }
+}
+
+impl<W: Write> Server<W> {
+    /// Begins a task where the call becomes one, and says whether that was the answer to it.
+    pub(super) fn begin(&mut self, id: &Value, tool: &Tool, params: &Value) -> Result<bool, Stop> {
+        let Some(task) = &tool.task else {
+            return Ok(false);
+        };
+        let is_asked = params.get("task").is_some_and(Value::is_object);
+        if !is_asked && task.support == TaskSupport::Required {
+            self.refuse(id, METHOD_NOT_FOUND, "its calls become tasks")?;
+            return Ok(true);
+        }
+        let name = match (task.begins, is_asked) {
+            (Begins::Never, _) | (_, false) if task.begins != Begins::Unasked => return Ok(false),
+            (Begins::Nameless, _) => String::new(),
+            (Begins::Endless, _) => CANARY.repeat(MAX_TASK_ID_BYTES),
+            _ => Task::name(&tool.name),
+        };
+        self.answer(id, json!({"task": wire::task(task, &name, "working")}))?;
+        Ok(true)
+    }
+
+    /// Answers a question about a task.
+    pub(super) fn about_task(&mut self, method: &str, id: &Value, name: &str) -> Result<(), Stop> {
+        let tool = self.tool_of(name);
+        let Some((tool, task)) = tool else {
+            return self.refuse(id, INVALID_PARAMS, CANARY);
+        };
+        match method {
+            "tasks/cancel" => {
+                self.note(&Seen::CalledOff(tool.name.clone()))?;
+                self.tasks.ended.insert(tool.name.clone());
+                self.answer(id, wire::task(&task, name, "cancelled"))
+            }
+            "tasks/result" => match &tool.does {
+                Does::Answers(result) => self.answer(id, wire::result(result)),
+                Does::Refuses(code) => self.refuse(id, *code, CANARY),
+                _ => self.answer(id, json!({"content": {"type": CANARY}})),
+            },
+            _ => {
+                let (name, status) = match self.tasks.told(&tool.name, &task) {
+                    Poll::Stands(status) => (name, wire::status(status)),
+                    Poll::Another => (CANARY, "working"),
+                    Poll::Garbage => (name, CANARY),
+                };
+                self.answer(id, wire::task(&task, name, status))
+            }
+        }
+    }
+
+    fn tool_of(&self, name: &str) -> Option<(Tool, Task)> {
+        let tool = self.tool(Task::tool(name))?;
+        let task = tool.task.clone()?;
+        Some((tool, task))
+    }
+}
