@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use seaworthy_core::descriptor::{
-    Descriptor, DescriptorErrors, EnvValue, Materialised, ServerAuth, ServerTransport, codes,
+    Descriptor, DescriptorErrors, EnvValue, Materialised, ServerAuth, ServerTransport,
+    TASK_TIMEOUT, codes,
 };
 use seaworthy_core::tool::{ApprovalRule, Risk, SideEffect};
 use seaworthy_ports::mcp::Hints;
@@ -220,4 +221,33 @@ fn a_credential_is_neither_taken_nor_quoted() {
         );
         assert!(!message.contains(canary), "{message}");
     }
+}
+
+#[test]
+fn calls_become_tasks_only_where_somebody_says_so_and_nothing_is_written_otherwise() {
+    let plain = parsed(TEXT).unwrap();
+    let rule = plain.mcp_servers["files"].task_rule("drop");
+    assert_eq!((rule.is_wanted, rule.timeout), (false, TASK_TIMEOUT));
+    let written = serde_json::to_string(&plain).unwrap();
+    assert!(!written.contains("task"), "{written}");
+
+    let of_tool = "drop: { approval: required, timeout: 1m, task: true, task_timeout: 2h }";
+    let text = TEXT.replace("drop: { approval: required, timeout: 1m }", of_tool);
+    let some = parsed(&text).unwrap();
+    let rule = some.mcp_servers["files"].task_rule("drop");
+    assert!(rule.is_wanted);
+    assert_eq!(rule.timeout, Duration::from_secs(2 * 60 * 60));
+    assert!(!some.mcp_servers["files"].task_rule("other").is_wanted);
+    let written = serde_json::to_value(&some).unwrap();
+    assert_eq!(
+        serde_json::from_value::<Materialised>(written).unwrap(),
+        some
+    );
+
+    let of_server = parsed(&TEXT.replace("    connect_timeout: 2s", "    task: true")).unwrap();
+    assert!(
+        of_server.mcp_servers["tickets"]
+            .task_rule("search")
+            .is_wanted
+    );
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_executor::block_on;
 use futures_util::StreamExt as _;
+use seaworthy_core::descriptor::TASK_TIMEOUT;
 use seaworthy_core::event::{Event, WaitReason};
 use seaworthy_core::record::Link;
 use seaworthy_core::state::{CallStatus, RunState, Status};
@@ -311,6 +312,7 @@ fn a_task_that_cannot_be_ended_is_in_doubt_unless_the_call_may_be_repeated() {
             process.start().await.unwrap();
             process.deliver().await;
             world.desk().set_start(McpStart::Fails);
+            clock.advance(TASK_TIMEOUT);
             pass(&process, &clock).await
         });
         match status(&state) {
