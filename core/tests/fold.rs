@@ -21,6 +21,22 @@ fn a_new_run_is_queued_and_wants_the_model() {
 }
 
 #[test]
+fn tools_of_servers_are_listed_while_the_model_has_the_word_and_change_only_if_the_run_has_them() {
+    let changed = || Event::ToolChanged(Box::new(support::served("Does it.")));
+    let mut run = Run::acting(&[ReadOnly]);
+    assert!(run.apply(support::listed(&[])).is_err(), "calls are open");
+    assert!(run.apply(changed()).is_err(), "nothing was listed");
+    let mut run = Run::submitted();
+    run.attempt();
+    run.apply(support::listed(&[])).unwrap();
+    assert!(run.apply(changed()).is_err(), "it is not among them");
+    run.apply(support::listed(&[support::served("Did it.")]))
+        .unwrap();
+    run.apply(changed()).unwrap();
+    assert_eq!(run.state.catalogue.unwrap().changed.len(), 1);
+}
+
+#[test]
 fn an_answer_without_calls_ends_the_run_with_its_text() {
     let mut run = Run::submitted();
     run.attempt();

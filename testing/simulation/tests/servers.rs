@@ -277,6 +277,53 @@ fn a_tool_that_its_server_changed_is_not_called_before_a_person_agreed_to_just_t
     }
 }
 
+/// The one call of a tool whose server offers these instead as soon as the run has seen it.
+fn offered_instead(tools: Vec<seaworthy_fakes::FakeMcpTool>) -> RunState {
+    let world = world(looking(1));
+    let desk = world.desk().clone();
+    let faults = Faults::by(move |_number, name| {
+        if name == "model stream" {
+            desk.set_tools(tools.clone());
+        }
+        None
+    });
+    let process = world.process(1, faults).unwrap();
+    let state = block_on(async {
+        process.start().await.unwrap();
+        run_out(&process).await.unwrap()
+    });
+    assert!(world.acted().is_empty(), "it was called");
+    state
+}
+
+#[test]
+fn a_tool_that_its_server_took_away_is_not_found() {
+    let state = offered_instead(Vec::new());
+    let call = state.calls.values().next().unwrap();
+    assert!(
+        matches!(&call.status, CallStatus::Failed { code, no_effect: true, .. } if code == "not_found"),
+        "{:?}",
+        call.status
+    );
+    assert_eq!(state.status(), Status::Succeeded);
+}
+
+#[test]
+fn a_tool_that_became_one_that_nobody_can_have_is_not_asked_about() {
+    let odd = json!({"$ref": "https://elsewhere.invalid/schema.json"});
+    let odd = seaworthy_fakes::FakeMcpTool::answering("look", "done")
+        .with_description("Does it.")
+        .with_input_schema(odd);
+    let state = offered_instead(vec![odd]);
+    let call = state.calls.values().next().unwrap();
+    assert!(
+        matches!(&call.status, CallStatus::Failed { code, no_effect: true, .. } if code == "unavailable"),
+        "{:?}",
+        call.status
+    );
+    assert!(state.catalogue.unwrap().changed.is_empty());
+}
+
 #[test]
 fn nobody_grants_a_change_in_advance() {
     let world = world(looking(2));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_executor::block_on;
 use futures_util::StreamExt as _;
 use seaworthy_core::event::Event;
+use seaworthy_core::files::MAX_SENT_BYTES;
 use seaworthy_core::record::Link;
 use seaworthy_core::servers::media::{MAX_PIECE_BYTES, MAX_RUN_MEDIA_BYTES};
 use seaworthy_core::state::{RunState, Status};
@@ -148,7 +149,14 @@ fn a_picture_that_cannot_be_kept_is_described() {
 fn what_a_run_keeps_is_bounded() {
     let calls = usize::try_from(MAX_RUN_MEDIA_BYTES).unwrap() / (2 * MAX_PIECE_BYTES) + 2;
     let look = || Step::calls("desk__look", &json!({}));
-    let steps = (0..calls).map(|_number| look()).chain([Step::says("done")]);
+    let sent = |request: &ModelRequest| -> usize {
+        shown(request).iter().map(|file| file.data.len()).sum()
+    };
+    let last = Step::says("done").when("the newest that may be sent at once", move |request| {
+        let sent = sent(request);
+        sent > 0 && sent <= MAX_SENT_BYTES.div_ceil(3) * 4
+    });
+    let steps = (0..calls).map(|_number| look()).chain([last]);
     let model = FakeModel::new(steps)
         .with_capabilities(ModelCapabilities::NONE.with_tool_use().with_vision_input());
     let content = vec![picture(MAX_PIECE_BYTES); 2];
