@@ -68,7 +68,8 @@ fn explored(place: &Place) {
         .iter()
         .map(|one| &one["name"])
         .collect();
-    assert_eq!(names, [&json!("everything"), &json!("memory")]);
+    let expected = [&json!("mcp-servers/everything"), &json!("memory-server")];
+    assert_eq!(names, expected);
     let doctor = place.run(&["doctor", "agent.yaml"]);
     assert_eq!(doctor.code, 0, "{doctor:?}");
 }
