@@ -13,6 +13,7 @@
 //! | `restate` | `restate` | durable runtime on a Restate server; workers on any number of machines |
 //! | `local-fs` | `local_fs` | blob store in a folder |
 //! | `mcp` | `mcp` | servers of the Model Context Protocol |
+//! | `mcp-server` | `mcp_server` | agents for clients of the Model Context Protocol |
 //! | `process` | `process` | sandbox of plain, supervised processes; Linux |
 //! | `ring` | | digests about twice as fast where the processor has no instructions for SHA-256; needs a C compiler |
 //! | `scripted` | `scripted` | a model that follows a script |
@@ -78,6 +79,8 @@ pub use seaworthy_gemini as gemini;
 pub use seaworthy_local_fs as local_fs;
 #[cfg(feature = "mcp")]
 pub use seaworthy_mcp as mcp;
+#[cfg(feature = "mcp-server")]
+pub use seaworthy_mcp_server as mcp_server;
 #[cfg(feature = "memory")]
 pub use seaworthy_memory as memory;
 #[cfg(feature = "model-decorators")]

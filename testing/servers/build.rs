@@ -1,4 +1,4 @@
-//! Tells the tests which servers they have: without one they are *ignored*, with a reason, and never pass unrun.
+//! Tells the tests which servers and tools they have: without one they are *ignored*, with a reason, and never pass unrun.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -6,6 +6,7 @@ fn main() {
         ("SEAWORTHY_TEST_AIMOCK", "has_aimock"),
         ("SEAWORTHY_TEST_SMALL_MODEL", "has_small_model"),
         ("SEAWORTHY_TEST_MCP", "has_mcp"),
+        ("SEAWORTHY_TEST_MCP_TOOLS", "has_mcp_tools"),
     ] {
         println!("cargo::rustc-check-cfg=cfg({flag})");
         println!("cargo::rerun-if-env-changed={variable}");

@@ -84,9 +84,11 @@ impl Layer {
     /// What its tests may use besides.
     const fn tests_may_use(self) -> &'static [Self] {
         match self {
-            Ports | Fakes | Xtask | Simulation | Bench | Cli => &[],
+            Ports | Fakes | Xtask | Simulation | Bench => &[],
             Core => &[Fakes],
             Servers => &[Ports, Driven],
+            // How public suites are asked.
+            Cli => &[Servers],
             Driven | Support | Decorator => &[Contract, Fakes],
             // Its author has the suite and nothing of ours besides.
             OutsideAdapter => &[Contract],

@@ -163,20 +163,22 @@ impl Kind {
         }
     }
 
-    /// The variable of the environment that tells tests which program they may start servers of their own with, where
-    /// they do: a server whose handlers a test registers is a test's own.
+    /// The variable of the environment that tells tests which program they may start themselves, where they do: a server
+    /// whose handlers a test registers is a test's own, and so is a tool that looks at what a test has made.
     const fn program_variable(self) -> Option<&'static str> {
         match self {
-            Self::Postgres | Self::Aimock | Self::SmallModel | Self::Rotel | Self::Mcp => None,
+            Self::Postgres | Self::Aimock | Self::SmallModel | Self::Rotel => None,
             Self::Restate => Some(restate::PROGRAM),
+            Self::Mcp => Some(mcp::PROGRAM),
         }
     }
 
     /// What that variable says, if the program is there.
     fn program(self) -> Option<PathBuf> {
         match self {
-            Self::Postgres | Self::Aimock | Self::SmallModel | Self::Rotel | Self::Mcp => None,
+            Self::Postgres | Self::Aimock | Self::SmallModel | Self::Rotel => None,
             Self::Restate => restate::program().ok().flatten(),
+            Self::Mcp => mcp::tools(),
         }
     }
 

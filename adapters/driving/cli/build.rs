@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
-/// What names a server that runs, and what is configured where there is one.
-const SERVERS: [(&str, &str); 4] = [
+/// What names a server that runs or tools that are installed, and what is configured where there is one.
+const SERVERS: [(&str, &str); 5] = [
     ("SEAWORTHY_TEST_MCP", "has_mcp"),
+    ("SEAWORTHY_TEST_MCP_TOOLS", "has_mcp_tools"),
     ("SEAWORTHY_TEST_POSTGRES", "has_postgres"),
     ("SEAWORTHY_TEST_ROTEL", "has_rotel"),
     ("SEAWORTHY_TEST_SMALL_MODEL", "has_small_model"),

@@ -1,5 +1,19 @@
-//! Nothing but tests: adapters on servers that nobody here wrote, which `cargo xtask services` starts.
+//! Nothing but tests: adapters on servers that nobody here wrote, which `cargo xtask services` starts, and what tests of
+//! other crates need to be tried by others' tools.
 //!
 //! `tests/aimock.rs` is about formats: one server speaks those of four providers and answers as `aimock.json` says.
 //! `tests/small_model.rs` asks a real model behind llama.cpp; what it says is not looked at, only its shape.
 //! `tests/mcp.rs` talks to the reference servers of the Model Context Protocol, over both transports.
+//! `tests/mcp_conformance.rs` has the protocol's public suite try the client; the program's tests have it try the server.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "what fails in a helper fails its test"
+)]
+
+pub mod conformance;
+mod tools;
+
+pub use tools::Tools;

@@ -7,7 +7,7 @@ use super::collect::{Found, Tried, Word};
 
 const HEAD: &str = "# Conformance
 
-Which adapter was seen to keep which clause of its port. `cargo xtask conformance` writes this page from the verdicts of the adapters' contract tests, and `cargo xtask test` compares it with them: do not edit it. What the words and the levels mean, and what no suite can see, is in [contract tests](contract-tests.md).
+Which adapter was seen to keep which clause of its port. `cargo xtask conformance` writes this page from the verdicts of the adapters' contract tests, and `cargo xtask test` compares it with them: do not edit it. What the words and the levels mean, and what no suite can see, is in [contract tests](contract-tests.md). What the public suite of the Model Context Protocol says, scenario by scenario, is in [a page of its own](mcp-conformance.md), which tests compare as well.
 
 ";
 

@@ -15,6 +15,8 @@ mod chat;
 mod conform;
 mod crash;
 mod decisions;
+mod mcp_conformance;
+mod mcp_inspector;
 mod mcp_serve;
 mod models;
 mod observed;
@@ -22,6 +24,7 @@ mod on_postgres;
 #[cfg(feature = "restate")]
 mod on_restate;
 mod outcome;
+mod reference_servers;
 mod replay;
 mod servers;
 mod small_model;

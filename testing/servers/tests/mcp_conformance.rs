@@ -1,0 +1,146 @@
+//! The client side of the protocol's public conformance suite: each scenario is a server that watches what the adapter
+//! does. docs/mcp-conformance.md lists them.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use seaworthy_mcp::{McpClient, McpConfig};
+use seaworthy_ports::mcp::{
+    Authorization, Elicitation, Elicited, Endpoint, Mcp as _, McpCall, McpHost, McpServer, Sampled,
+    Sampling, Transport,
+};
+use seaworthy_ports::{Latch, ServerAlias, async_trait};
+use seaworthy_servers::conformance::{self, Expected, Side};
+use serde_json::{Map, Value, json};
+
+/// The suite itself ends a client after thirty seconds.
+const LONG: Duration = Duration::from_secs(25);
+
+/// One test for each scenario.
+macro_rules! scenarios {
+    ($($test:ident: $scenario:literal => $expected:ident;)*) => {
+        const SCENARIOS: &[(&str, Expected)] = &[$(($scenario, Expected::$expected)),*];
+
+        $(
+            #[test]
+            #[cfg_attr(not(has_mcp_tools), ignore = "SEAWORTHY_TEST_MCP_TOOLS names no tools")]
+            fn $test() {
+                conformance::client($scenario, &client()).must_be(Expected::$expected);
+            }
+        )*
+    };
+}
+
+// Those of OAuth are missing until the adapter speaks it: then each becomes `Passes`, here and on the page.
+scenarios! {
+    initialize: "initialize" => Passes;
+    tools_call: "tools_call" => Passes;
+    elicitation_sep1034_client_defaults: "elicitation-sep1034-client-defaults" => Passes;
+    sse_retry: "sse-retry" => Passes;
+    auth_metadata_default: "auth/metadata-default" => Missing;
+    auth_metadata_var1: "auth/metadata-var1" => Missing;
+    auth_metadata_var2: "auth/metadata-var2" => Missing;
+    auth_metadata_var3: "auth/metadata-var3" => Missing;
+    auth_basic_cimd: "auth/basic-cimd" => Missing;
+    auth_scope_from_www_authenticate: "auth/scope-from-www-authenticate" => Missing;
+    auth_scope_from_scopes_supported: "auth/scope-from-scopes-supported" => Missing;
+    auth_scope_omitted_when_undefined: "auth/scope-omitted-when-undefined" => Missing;
+    auth_scope_step_up: "auth/scope-step-up" => Missing;
+    auth_scope_retry_limit: "auth/scope-retry-limit" => Missing;
+    auth_token_endpoint_auth_basic: "auth/token-endpoint-auth-basic" => Missing;
+    auth_token_endpoint_auth_post: "auth/token-endpoint-auth-post" => Missing;
+    auth_token_endpoint_auth_none: "auth/token-endpoint-auth-none" => Missing;
+    auth_pre_registration: "auth/pre-registration" => Missing;
+    auth_2025_03_26_oauth_metadata_backcompat: "auth/2025-03-26-oauth-metadata-backcompat" => Missing;
+    auth_2025_03_26_oauth_endpoint_fallback: "auth/2025-03-26-oauth-endpoint-fallback" => Missing;
+    auth_resource_mismatch: "auth/resource-mismatch" => Vacuous;
+    auth_offline_access_scope: "auth/offline-access-scope" => Missing;
+    auth_offline_access_not_supported: "auth/offline-access-not-supported" => Missing;
+    auth_client_credentials_jwt: "auth/client-credentials-jwt" => Missing;
+    auth_client_credentials_basic: "auth/client-credentials-basic" => Missing;
+    auth_cross_app_access_complete_flow: "auth/cross-app-access-complete-flow" => Missing;
+}
+
+#[test]
+#[cfg_attr(not(has_mcp_tools), ignore = "SEAWORTHY_TEST_MCP_TOOLS names no tools")]
+fn every_client_scenario_of_the_suite_is_tried_and_on_the_page() {
+    conformance::check(Side::Client, SCENARIOS);
+}
+
+/// The command that is this program as the suite's client. The suite has a shell run it, with an address behind it.
+fn client() -> String {
+    let this = std::env::current_exe().unwrap();
+    let this = this.to_str().unwrap().replace('\'', r"'\''");
+    format!("'{this}' --exact --ignored --nocapture a_client_of_a_scenario")
+}
+
+#[tokio::test]
+#[ignore = "the suite starts it in a process of its own"]
+async fn a_client_of_a_scenario() {
+    let Ok(scenario) = std::env::var("MCP_CONFORMANCE_SCENARIO") else {
+        return;
+    };
+    let url = std::env::args().next_back().unwrap();
+    let session = McpClient::new(McpConfig::default())
+        .connect(McpServer {
+            alias: ServerAlias::new("suite").unwrap(),
+            transport: Transport::StreamableHttp(Endpoint {
+                url,
+                authorization: authorization(&scenario),
+                headers: BTreeMap::new(),
+            }),
+            connect_timeout: LONG,
+            request_timeout: LONG,
+            host: Some(Arc::new(Agrees)),
+        })
+        .await
+        .unwrap();
+    // Each server has at most one tool, and those that have one want it called.
+    for tool in session.tools().await.unwrap().iter() {
+        let call = McpCall {
+            tool: tool.remote.clone(),
+            arguments: arguments(&tool.input_schema),
+            meta: BTreeMap::new(),
+            timeout: LONG,
+            cancel: Latch::never(),
+            on_progress: None,
+        };
+        session.call(call).await.unwrap();
+    }
+    session.close().await.unwrap();
+}
+
+/// Who calls. The suite tells what a client has to know beforehand in `MCP_CONFORMANCE_CONTEXT`.
+fn authorization(_scenario: &str) -> Authorization {
+    Authorization::None
+}
+
+/// Arguments that fit the schemas of the suite: a number for each property.
+fn arguments(schema: &Value) -> Value {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let names = properties.into_iter().flatten().map(|(name, _schema)| name);
+    names.map(|name| (name.clone(), json!(2))).collect()
+}
+
+/// Accepts each form as it stands.
+#[derive(Debug)]
+struct Agrees;
+
+#[async_trait]
+impl McpHost for Agrees {
+    async fn elicit(&self, question: Elicitation) -> Elicited {
+        let properties = question.schema.get("properties");
+        let properties = properties.and_then(Value::as_object).into_iter().flatten();
+        let defaults: Map<String, Value> = properties
+            .filter_map(|(name, schema)| Some((name.clone(), schema.get("default")?.clone())))
+            .collect();
+        Elicited::Accepted(defaults.into())
+    }
+
+    async fn sample(&self, _question: Sampling) -> Sampled {
+        Sampled::Refused
+    }
+}
