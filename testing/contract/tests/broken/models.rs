@@ -77,6 +77,10 @@ pub(crate) const UNKNOWN_IS_NOTHING: u8 = 52;
 pub(crate) const UNKNOWN_IS_MISSING: u8 = 53;
 pub(crate) const FINDS_ANY_MODEL: u8 = 54;
 pub(crate) const DEAF_DIRECTORY: u8 = 55;
+pub(crate) const FORCES_NOTHING: u8 = 56;
+pub(crate) const FORCES_ANY: u8 = 57;
+pub(crate) const REFUSES_TO_FORCE: u8 = 58;
+pub(crate) const FORCES_SECRETLY: u8 = 59;
 
 const ADAPTER: &str = "broken";
 const KEY: &str = "key-0123456789";
@@ -240,6 +244,11 @@ impl ModelProvider for Model {
 
     fn capabilities(&self, _model: &str) -> ModelCapabilities {
         let capabilities = ModelCapabilities::NONE.with_tool_use().with_rerank();
+        let capabilities = if self.bug == FORCES_SECRETLY {
+            capabilities
+        } else {
+            capabilities.with_forced_calls()
+        };
         let capabilities = if self.bug == SECRET_VECTORS {
             capabilities
         } else {
