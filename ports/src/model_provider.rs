@@ -60,7 +60,9 @@ pub use vectors::{EmbedRequest, Embedded, Embeddings, Rerank, RerankRequest, Rer
 ///   longer request never has fewer tokens, nothing is generated, and a guess is called one ([`Tokens::estimated`]).
 /// * **MP-15** A parameter is asked for or refused, never dropped: values that do not exist or do not fit the request's
 ///   tools (all of [`check_parameters`]) are [`Kind::InvalidRequest`], those that the provider has no way to ask for are
-///   [`Kind::Unsupported`], both before anything is sent.
+///   [`Kind::Unsupported`], both before anything is sent. A call that must be made ([`ToolChoice::Required`],
+///   [`ToolChoice::Tool`]), and no other parameter, is asked for where `forced_calls` is declared, and refused where it is
+///   not.
 /// * **MP-16** A directory, where a provider has one, lists every model once, over pages of at most as many as were asked
 ///   for, and tells of one what the provider says: what it does not say is unknown, never 0 and never missing. A model that
 ///   is not there is [`Kind::NotFound`]. No model is asked anything.
@@ -118,6 +120,8 @@ flags! {
         signed_calls / with_signed_calls,
         /// It keeps to an output schema in a call that may also call tools.
         schema_with_tools / with_schema_with_tools,
+        /// It can be made to call one of its tools, or a certain one.
+        forced_calls / with_forced_calls,
     }
 }
 

@@ -134,7 +134,7 @@ impl Held<'_> {
             output_schema: brief.output_schema,
             max_output_tokens: candidate.settings.max_output_tokens,
             parameters: Arc::new(match asking {
-                Asking::Answer => parameters::of_answer(agent, candidate, &self.state().messages),
+                Asking::Answer => parameters::as_asked(agent, candidate, &self.state().messages),
                 Asking::Summary(_) | Asking::Sample { .. } => {
                     parameters::for_summary(&candidate.settings.parameters)
                 }

@@ -177,6 +177,7 @@ macro_rules! __model_provider_scenarios {
             "MP-14" everything_of_a_request_is_counted
             "MP-14" what_the_backend_counts_is_told_and_is_no_guess
             "MP-15" a_parameter_is_asked_for_or_refused
+            "MP-15" a_call_that_must_be_made_is_asked_for_where_it_is_declared
             "MP-15" a_parameter_that_does_not_exist_is_never_sent
             "MP-16" every_model_is_listed_once_over_bounded_pages
             "MP-16" a_model_is_told_of_as_far_as_the_backend_does

@@ -18,11 +18,11 @@ use seaworthy_core::output::ANSWER_TOOL;
 use seaworthy_core::record::Link;
 use seaworthy_core::state::{Outcome, RunState, Status};
 use seaworthy_fakes::{FakeModel, Fault, Faults, Step, TableTurn};
-use seaworthy_ports::RunId;
 use seaworthy_ports::durable_runtime::Then;
 use seaworthy_ports::model_provider::{
-    Block, FinishReason, Kind, Message, ModelCapabilities, ModelRequest,
+    Block, FinishReason, Kind, Message, ModelCapabilities, ModelRequest, ToolChoice,
 };
+use seaworthy_ports::{RunId, ToolName};
 use seaworthy_simulation::{Process, World, reproduce, turn};
 use serde_json::{Value, json};
 use support::times;
@@ -143,9 +143,17 @@ fn ways() -> Vec<(Way, ModelCapabilities, bool)> {
     ]
 }
 
+/// The same, of a model that can be made to call a tool.
+fn forced() -> Vec<(Way, ModelCapabilities, bool)> {
+    let forced = |(asked, capabilities, has_tools): (Way, ModelCapabilities, bool)| {
+        (asked, capabilities.with_forced_calls(), has_tools)
+    };
+    ways().into_iter().map(forced).collect()
+}
+
 fn each_way(steps: impl Fn(Way) -> Vec<Step>, check: impl Fn(&str, &World, RunState)) {
-    for (asked, capabilities, has_tools) in ways() {
-        let place = format!("{asked:?}, tools: {has_tools}");
+    for (asked, capabilities, has_tools) in ways().into_iter().chain(forced()) {
+        let place = format!("{asked:?}, tools: {has_tools}, {:?}", capabilities.names());
         let model = FakeModel::new(steps(asked)).with_capabilities(capabilities);
         let world = if has_tools {
             world(&model)
@@ -218,6 +226,59 @@ fn a_second_answer_that_does_not_fit_ends_the_run_and_both_stay_on_record() {
             assert!(said[1].contains("four"), "{place}: {said:?}");
         },
     );
+}
+
+#[test]
+fn a_model_that_answers_by_a_tool_must_call_one_where_it_can_be_made_to() {
+    let answer = || ToolName::new(ANSWER_TOOL).ok().map(ToolChoice::Tool);
+    for (asked, capabilities, has_tools) in ways().into_iter().chain(forced()) {
+        let expected = match asked {
+            Way::Tool if !capabilities.forced_calls => None,
+            Way::Tool if has_tools => Some(ToolChoice::Required),
+            Way::Tool => answer(),
+            Way::Native | Way::Text => None,
+        };
+        let place = format!("{asked:?}, tools: {has_tools}, {expected:?}");
+        let choice = expected.clone();
+        let bad = answers(asked, &json!({"n": "three"}));
+        let good = answers(asked, &json!({"n": 3}));
+        let steps = [bad, good].map(|step| {
+            let expected = choice.clone();
+            step.when(format!("it must call {expected:?}"), move |request| {
+                request.parameters.tool_choice == expected
+            })
+        });
+        let model = FakeModel::new(steps).with_capabilities(capabilities);
+        let world = if has_tools {
+            world(&model)
+        } else {
+            without_tools(&model)
+        };
+        assert_eq!(output(&ended(&world)), "{\"n\":3}", "{place}");
+        model.assert_all_used();
+    }
+}
+
+#[test]
+fn whoever_writes_an_alias_knows_whether_its_model_can_be_made_to_call_a_tool() {
+    for (said, expected) in [(true, Some(ToolChoice::Required)), (false, None)] {
+        let section = format!(
+            "\n  main: {{ provider: openai, model: table, capabilities: {{ forced_calls: {said} }} }}"
+        );
+        let step = answers(Way::Tool, &json!({"n": 3}));
+        let step = step.when(format!("it must call {expected:?}"), move |request| {
+            request.parameters.tool_choice == expected
+        });
+        let model = FakeModel::new([step]).with_capabilities(TOOLS.with_forced_calls());
+        let world = World::saying(Vec::new())
+            .unwrap()
+            .with_aliases(&section)
+            .unwrap()
+            .with_model(Arc::new(model.clone()))
+            .with_agent(|agent| agent.output_schema = Some(schema()));
+        assert_eq!(output(&ended(&world)), "{\"n\":3}", "{said}");
+        model.assert_all_used();
+    }
 }
 
 #[test]

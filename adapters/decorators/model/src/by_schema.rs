@@ -70,6 +70,7 @@ impl ModelProvider for ToolsBySchema {
         let mut capabilities = self.inner.capabilities(model);
         capabilities.tool_use = capabilities.structured_output;
         capabilities.schema_with_tools = capabilities.structured_output;
+        capabilities.forced_calls = capabilities.structured_output;
         capabilities.signed_calls = false;
         capabilities
     }

@@ -284,7 +284,10 @@ fn only_a_model_that_keeps_to_schemas_calls_tools() {
         ToolsBySchema::new(Arc::new(model))
     };
     let keeps = ModelCapabilities::NONE.with_structured_output();
-    let expected = keeps.with_tool_use().with_schema_with_tools();
+    let expected = keeps
+        .with_tool_use()
+        .with_schema_with_tools()
+        .with_forced_calls();
     assert_eq!(with(keeps).capabilities("m"), expected);
     let does_not = with(ModelCapabilities::NONE.with_tool_use().with_signed_calls());
     assert_eq!(does_not.capabilities("m"), ModelCapabilities::NONE);

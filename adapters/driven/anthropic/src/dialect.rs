@@ -8,12 +8,13 @@ use seaworthy_http::headers::Names;
 use seaworthy_http::vectors::{Embedding, Scoring};
 use seaworthy_http::{Caps, Complaint, Dialect, Form, Outgoing, Reader};
 use seaworthy_ports::AdapterInfo;
-use seaworthy_ports::model_provider::{ModelCapabilities, ModelError, ModelRequest};
+use seaworthy_ports::model_provider::{ModelCapabilities, ModelError, ModelRequest, Parameters};
 use serde_json::Value;
 
 use crate::answer::Answer;
 use crate::config::AnthropicConfig;
 use crate::error::{ADAPTER, complaint};
+use crate::parameters::thinks;
 use crate::request::body;
 
 /// The version of the wire that this adapter speaks.
@@ -48,12 +49,18 @@ impl Dialect for AnthropicConfig {
     }
 
     fn capabilities(&self, _model: &str) -> ModelCapabilities {
-        ModelCapabilities::NONE
+        let capabilities = ModelCapabilities::NONE
             .with_tool_use()
             .with_structured_output()
             .with_schema_with_tools()
             .with_vision_input()
-            .with_file_input()
+            .with_file_input();
+        // A model that thinks cannot be made to call a tool.
+        if thinks(&Parameters::default(), self) {
+            capabilities
+        } else {
+            capabilities.with_forced_calls()
+        }
     }
 
     fn outgoing(
@@ -89,5 +96,28 @@ impl Dialect for AnthropicConfig {
 
     fn listing(&self) -> Option<&dyn Listing> {
         Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use seaworthy_ports::Secret;
+
+    use super::*;
+    use crate::config::Thinking;
+
+    #[test]
+    fn a_model_that_thinks_cannot_be_made_to_call_a_tool() {
+        for (thinking, can) in [
+            (Thinking::Adaptive, false),
+            (Thinking::Budget(2_000), false),
+            (Thinking::Disabled, true),
+        ] {
+            let config = AnthropicConfig::new(Secret::new("k")).with_thinking(thinking);
+            let capabilities = config.capabilities("claude-test");
+            assert_eq!(capabilities.forced_calls, can, "{thinking:?}");
+        }
+        let config = AnthropicConfig::new(Secret::new("k"));
+        assert!(config.capabilities("claude-test").forced_calls);
     }
 }

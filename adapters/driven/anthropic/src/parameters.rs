@@ -116,7 +116,7 @@ pub(crate) fn thinking(parameters: &Parameters, config: &AnthropicConfig) -> Opt
     }
 }
 
-fn thinks(parameters: &Parameters, config: &AnthropicConfig) -> bool {
+pub(crate) fn thinks(parameters: &Parameters, config: &AnthropicConfig) -> bool {
     match thinking(parameters, config) {
         None | Some(Thinking::Disabled) => false,
         Some(Thinking::Adaptive | Thinking::Budget(_)) => true,

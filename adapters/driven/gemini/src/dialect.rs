@@ -39,6 +39,7 @@ impl Dialect for GeminiConfig {
         let capabilities = ModelCapabilities::NONE
             .with_tool_use()
             .with_structured_output()
+            .with_forced_calls()
             .with_vision_input()
             .with_audio_input()
             .with_file_input();

@@ -48,6 +48,7 @@ impl Dialect for OpenAiConfig {
             .with_tool_use()
             .with_structured_output()
             .with_schema_with_tools()
+            .with_forced_calls()
             .with_vision_input()
             .with_file_input();
         match self.api {

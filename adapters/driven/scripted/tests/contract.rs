@@ -138,6 +138,7 @@ seaworthy_contract::model_provider_contract! {
         every_document_gets_its_score_in_order: "a script has no scores",
         scores_that_are_not_one_for_each_document_are_no_answer: "a script has no scores",
         a_call_for_scores_fails_like_any_other: "a script has no scores",
+        a_call_that_must_be_made_is_asked_for_where_it_is_declared: "nothing is sent",
         everything_of_a_request_is_counted: "a script counts no tokens",
         what_the_backend_counts_is_told_and_is_no_guess: "a script counts no tokens",
         a_parameter_is_asked_for_or_refused: "a script's words are chosen already; nothing is sent",

@@ -284,7 +284,12 @@ impl Reply {
         }
     }
 
-    pub(crate) fn take_events(&mut self) -> impl Iterator<Item = ModelEvent> {
-        self.events.drain(..)
+    /// Moves what came to what `events` has already.
+    pub(crate) fn move_events(&mut self, events: &mut Vec<ModelEvent>) {
+        if events.is_empty() {
+            std::mem::swap(&mut self.events, events);
+        } else {
+            events.append(&mut self.events);
+        }
     }
 }

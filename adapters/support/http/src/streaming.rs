@@ -1,6 +1,5 @@
 //! An answer that is streamed: reads its frames until it is whole, and tells what they mean as it goes.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -53,19 +52,38 @@ pub(crate) fn stream(
     request: ModelRequest,
 ) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
     let call = Call::new(line, request);
+    // A read may bring many events: what goes on around each of them is not what a read takes.
     stream::unfold(
         call,
         |mut call| async move { Some((call.next().await?, call)) },
     )
+    .flat_map(stream::iter)
     .boxed()
 }
 
-/// A call, from before it is sent until its last event is taken.
+/// What one step of a call brought; at least one item.
+enum Items {
+    Events(std::vec::IntoIter<ModelEvent>),
+    Failure(Option<ModelError>),
+}
+
+impl Iterator for Items {
+    type Item = Result<ModelEvent, ModelError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Events(events) => events.next().map(Ok),
+            Self::Failure(error) => error.take().map(Err),
+        }
+    }
+}
+
+/// A call, from before it is sent until it is over.
 struct Call {
     exchange: Exchange,
     phase: Phase,
     /// What one read brought; bounded by the size of a read.
-    events: VecDeque<ModelEvent>,
+    events: Vec<ModelEvent>,
     has_content: bool,
 }
 
@@ -95,20 +113,21 @@ impl Call {
                 request_id: None,
             },
             phase: Phase::Ready(Box::new(request)),
-            events: VecDeque::new(),
+            events: Vec::new(),
             has_content: false,
         }
     }
 
-    /// The next item of the stream.
-    async fn next(&mut self) -> Option<Result<ModelEvent, ModelError>> {
+    /// The next items of the stream.
+    async fn next(&mut self) -> Option<Items> {
         loop {
-            if let Some(event) = self.events.pop_front() {
-                return Some(Ok(event));
+            if !self.events.is_empty() {
+                let events = std::mem::take(&mut self.events);
+                return Some(Items::Events(events.into_iter()));
             }
             let step = match std::mem::replace(&mut self.phase, Phase::Ended) {
                 Phase::Ended => return None,
-                Phase::Failed(error) => return Some(Err(*error)),
+                Phase::Failed(error) => return Some(Items::Failure(Some(*error))),
                 Phase::Ready(request) => self.open(&request).await.map(Some),
                 Phase::Reading(reading) => self.read(reading).await,
             };
@@ -234,7 +253,7 @@ impl Call {
     /// Takes what the frames brought, also those before a fault.
     fn take(&mut self, reading: &mut Reading) {
         self.has_content = reading.reply.has_content();
-        self.events.extend(reading.reply.take_events());
+        reading.reply.move_events(&mut self.events);
     }
 
     fn unreadable(&self, unreadable: Unreadable) -> ModelError {

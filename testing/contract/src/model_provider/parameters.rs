@@ -185,6 +185,50 @@ pub async fn a_parameter_is_asked_for_or_refused<H: Harness>(harness: H) -> Outc
 }
 
 /// MP-15.
+pub async fn a_call_that_must_be_made_is_asked_for_where_it_is_declared<H: Harness>(
+    harness: H,
+) -> Outcome {
+    let declared = harness.provider().capabilities(&harness.model());
+    let steps = [Step::text("well"), Step::Finish(FinishReason::Stop)];
+    set(&harness, &Answer::of(steps)).await?;
+    call(&harness, hello(&harness, Parameters::default()))
+        .await?
+        .well("called without parameters")?;
+    let mut all = sent(&harness)?;
+    for (what, choice) in [
+        ("a call", Some(ToolChoice::Required)),
+        ("a call of one tool", tool("read").map(ToolChoice::Tool)),
+        ("a call of another", tool("write").map(ToolChoice::Tool)),
+    ] {
+        let did = format!("asked for {what}");
+        let parameters = Parameters {
+            tool_choice: choice,
+            ..Parameters::default()
+        };
+        let before = all;
+        let seen = call(&harness, hello(&harness, parameters)).await?;
+        all = sent(&harness)?;
+        if !declared.forced_calls {
+            seen.failed_as(&did, Kind::Unsupported)?;
+            same(did, all.len(), before.len())?;
+            continue;
+        }
+        seen.well(&did)?;
+        let newest = all.get(before.len()..).and_then(<[String]>::last);
+        let Some(newest) = newest else {
+            return Err(broken(did, "a call", "none"));
+        };
+        holds(
+            !before.contains(newest),
+            did,
+            "something that was not sent before",
+            newest,
+        )?;
+    }
+    Ok(())
+}
+
+/// MP-15.
 pub async fn a_parameter_that_does_not_exist_is_never_sent<H: Harness>(harness: H) -> Outcome {
     let nothing = Parameters::default;
     let choosing = |choice| Parameters {

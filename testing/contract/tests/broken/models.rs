@@ -80,6 +80,10 @@ pub(crate) const DEAF_DIRECTORY: u8 = 55;
 pub(crate) const DROPS_MEDIA: u8 = 56;
 pub(crate) const MEDIA_FIRST: u8 = 57;
 pub(crate) const REFUSES_MEDIA: u8 = 58;
+pub(crate) const FORCES_NOTHING: u8 = 59;
+pub(crate) const FORCES_ANY: u8 = 60;
+pub(crate) const REFUSES_TO_FORCE: u8 = 61;
+pub(crate) const FORCES_SECRETLY: u8 = 62;
 
 const ADAPTER: &str = "broken";
 const KEY: &str = "key-0123456789";
@@ -243,6 +247,11 @@ impl ModelProvider for Model {
 
     fn capabilities(&self, _model: &str) -> ModelCapabilities {
         let capabilities = ModelCapabilities::NONE.with_tool_use().with_rerank();
+        let capabilities = if self.bug == FORCES_SECRETLY {
+            capabilities
+        } else {
+            capabilities.with_forced_calls()
+        };
         let capabilities = if self.bug == SECRET_VECTORS {
             capabilities
         } else {

@@ -5,7 +5,7 @@ use seaworthy_http::{Fault, Progress, Reader, Reply};
 use seaworthy_ports::model_provider::{BlockKind, FinishReason, Usage};
 use serde_json::Value;
 
-use super::wire::{CallDelta, Chunk, Delta, WireUsage};
+use super::wire::{CallDelta, Chunk, Delta, UsualChoice, UsualChunk, WireUsage};
 use crate::error::complaint;
 
 /// The most calls of one answer.
@@ -53,6 +53,9 @@ impl Reader for Answer {
 
     /// Both have the same shape.
     fn whole(&mut self, text: &str, reply: &mut Reply) -> Result<(), Fault> {
+        if let Some(taken) = self.usual(text, reply) {
+            return taken;
+        }
         let chunk: Chunk<'_> = serde_json::from_str(text).map_err(|_error| Fault::Malformed)?;
         if chunk.error.is_some() || chunk.object.as_deref() == Some("error") {
             return Err(failed(text));
@@ -73,6 +76,18 @@ impl Reader for Answer {
 }
 
 impl Answer {
+    /// Takes a frame that is more text and nothing else. Any other is left alone: what it is, and whether it may be, is
+    /// looked at with all its parts.
+    fn usual(&mut self, text: &str, reply: &mut Reply) -> Option<Result<(), Fault>> {
+        let chunk: UsualChunk<'_> = serde_json::from_str(text).ok()?;
+        let [UsualChoice { index, delta, .. }] = chunk.choices;
+        if index != 0 || chunk.object.as_deref() == Some("error") {
+            return None;
+        }
+        reply.start(chunk.model.as_deref());
+        Some(reply.extend(&mut self.text, BlockKind::Text, delta.content))
+    }
+
     fn chunk(&mut self, chunk: Chunk<'_>, reply: &mut Reply) -> Result<(), Fault> {
         reply.start(chunk.model.as_deref());
         if let Some(usage) = chunk.usage {
@@ -205,5 +220,50 @@ fn normalised(usage: &WireUsage) -> Usage {
         cache_write_tokens: prompt.and_then(|details| details.cache_write_tokens),
         output_tokens: usage.completion_tokens,
         reasoning_tokens: completion.and_then(|details| details.reasoning_tokens),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_usual(text: &str) -> bool {
+        serde_json::from_str::<UsualChunk<'_>>(text).is_ok()
+    }
+
+    #[test]
+    fn a_frame_is_usual_that_is_more_text_and_nothing_else() {
+        let nulls = r#""refusal":null,"reasoning_content":null,"reasoning":null,"tool_calls":null"#;
+        for text in [
+            r#"{"choices":[{"delta":{"content":"a"}}]}"#.to_owned(),
+            r#"{"id":"x","object":"chat.completion.chunk","created":1,"model":"m","service_tier":"d","usage":null,"choices":[{"index":0,"delta":{"role":"assistant","content":"\u00e4"},"logprobs":null,"finish_reason":null}]}"#.to_owned(),
+            format!(r#"{{"error":null,"choices":[{{"delta":{{"content":"a",{nulls}}}}}]}}"#),
+        ] {
+            assert!(is_usual(&text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_frame_with_anything_else_in_it_is_looked_at_with_all_its_parts() {
+        let of_delta =
+            |member: &str| format!(r#"{{"choices":[{{"delta":{{"content":"a",{member}}}}}]}}"#);
+        let of_frame =
+            |member: &str| format!(r#"{{"choices":[{{"delta":{{"content":"a"}}}}],{member}}}"#);
+        for text in [
+            of_delta(r#""refusal":"no""#),
+            of_delta(r#""reasoning_content":"so""#),
+            of_delta(r#""reasoning":"so""#),
+            of_delta(r#""tool_calls":[]"#),
+            of_frame(r#""usage":{"prompt_tokens":1}"#),
+            of_frame(r#""error":{"message":"no"}"#),
+            r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}"#.to_owned(),
+            r#"{"choices":[{"delta":{"content":"a"}},{"index":1,"delta":{"content":"b"}}]}"#
+                .to_owned(),
+            r#"{"choices":[{"delta":{"content":"a"},"message":{"content":"b"}}]}"#.to_owned(),
+            r#"{"choices":[{"delta":{"content":null}}]}"#.to_owned(),
+            r#"{"choices":[]}"#.to_owned(),
+        ] {
+            assert!(!is_usual(&text), "{text}");
+        }
     }
 }

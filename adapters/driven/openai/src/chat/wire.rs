@@ -18,6 +18,47 @@ pub(crate) struct Chunk<'a> {
     pub(crate) error: Option<Value>,
 }
 
+/// What nearly every frame is: more text of the only choice, and nothing else that is looked at. It is read in one go,
+/// without a place in memory for what it might have been; a frame with more in it is not one.
+#[derive(Deserialize)]
+pub(crate) struct UsualChunk<'a> {
+    #[serde(borrow)]
+    pub(crate) object: Option<Lent<'a>>,
+    #[serde(borrow)]
+    pub(crate) model: Option<Lent<'a>>,
+    pub(crate) choices: [UsualChoice; 1],
+    #[serde(rename = "usage")]
+    _usage: Nothing,
+    #[serde(rename = "error")]
+    _error: Nothing,
+}
+
+/// `null`, or not there.
+type Nothing = Option<()>;
+
+#[derive(Deserialize)]
+pub(crate) struct UsualChoice {
+    #[serde(default)]
+    pub(crate) index: u32,
+    #[serde(alias = "message")]
+    pub(crate) delta: UsualDelta,
+    #[serde(rename = "finish_reason")]
+    _finish_reason: Nothing,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct UsualDelta {
+    pub(crate) content: String,
+    #[serde(rename = "refusal")]
+    _refusal: Nothing,
+    #[serde(rename = "reasoning_content")]
+    _reasoning_content: Nothing,
+    #[serde(rename = "reasoning")]
+    _reasoning: Nothing,
+    #[serde(rename = "tool_calls")]
+    _tool_calls: Nothing,
+}
+
 #[derive(Deserialize)]
 pub(crate) struct Choice<'a> {
     #[serde(default)]

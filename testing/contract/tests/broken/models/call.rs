@@ -13,17 +13,18 @@ use std::time::{Duration, Instant, SystemTime};
 use seaworthy_contract::model_provider::{Answer, Failure, Flood, Owner, RetryAfter, Script, Step};
 use seaworthy_ports::model_provider::{
     Block, BlockKind, FileBlock, Finish, FinishReason, Kind, ModelError, ModelEvent, ModelRequest,
-    OpaqueItem, RateLimits, Usage, check_history, check_parameters,
+    OpaqueItem, RateLimits, ToolChoice, Usage, check_history, check_parameters,
 };
 use seaworthy_ports::{PortError, Retry};
 use serde_json::{Value, json};
 
 use super::{
     ADAPTER, ANY_ANSWER, ANY_ARGUMENTS, ANY_HISTORY, ANY_PARAMETERS, Backend, CAP,
-    COUNTS_TEXT_ALONE, DROPS_MEDIA, DROPS_PARAMETERS, ENDS_EARLY, GOES_ON, IGNORES_CANCEL,
-    ITEMS_AT_THE_END, KEEPS_CONNECTION, KEY, LOSSY_PIECES, MEDIA_FIRST, MISSING_IS_ZERO,
-    NEVER_STARTED, NEW_IS_STOP, NEWEST_CALL, NO_CODE, NO_LIMITS, NO_RAW_REASON, NO_REQUEST_ID,
-    NULL_ARGUMENTS, QUOTA_IS_RATE, QUOTES, REFUSES_AFTERWARDS, REFUSES_MEDIA, REPEATS,
+    COUNTS_TEXT_ALONE, DROPS_MEDIA, DROPS_PARAMETERS, ENDS_EARLY, FORCES_ANY, FORCES_NOTHING,
+    GOES_ON, IGNORES_CANCEL, ITEMS_AT_THE_END, KEEPS_CONNECTION, KEY, LOSSY_PIECES, MEDIA_FIRST,
+    MISSING_IS_ZERO, NEVER_STARTED, NEW_IS_STOP, NEWEST_CALL, NO_CODE, NO_LIMITS, NO_RAW_REASON,
+    NO_REQUEST_ID, NULL_ARGUMENTS, QUOTA_IS_RATE, QUOTES, REFUSES_AFTERWARDS, REFUSES_MEDIA,
+    REFUSES_TO_FORCE, REPEATS,
     SECONDS_ALONE, SENDS_ALL_ITEMS, SKIPS_FAILURES, SKIPS_MALFORMED, STOPS_WHEN_CUT, TOTAL_TIMEOUT,
     TWO_FINISHES, UNCACHED_INPUT, UNKNOWN_IS_ERROR, WAITS_FOR_EVER, raw, words,
 };
@@ -124,6 +125,11 @@ impl Call {
         }
         if self.bug != ANY_PARAMETERS && check_parameters(&self.request).is_err() {
             return self.fail(Kind::InvalidRequest);
+        }
+        let choice = self.request.parameters.tool_choice.as_ref();
+        let must_call = matches!(choice, Some(ToolChoice::Required | ToolChoice::Tool(_)));
+        if must_call && self.bug == REFUSES_TO_FORCE {
+            return self.fail(Kind::Unsupported);
         }
         // This backend has no seeds.
         let has_seed = self.request.parameters.seed.is_some();
@@ -477,8 +483,14 @@ pub(super) fn sent(bug: u8, request: &ModelRequest) -> String {
         }
     }
     words.extend(last);
-    if bug != DROPS_PARAMETERS && !request.parameters.is_empty() {
-        words.push(serde_json::to_string(&*request.parameters).unwrap());
+    let mut parameters = (*request.parameters).clone();
+    parameters.tool_choice = match parameters.tool_choice {
+        Some(ToolChoice::Required | ToolChoice::Tool(_)) if bug == FORCES_NOTHING => None,
+        Some(ToolChoice::Tool(_)) if bug == FORCES_ANY => Some(ToolChoice::Required),
+        choice => choice,
+    };
+    if bug != DROPS_PARAMETERS && !parameters.is_empty() {
+        words.push(serde_json::to_string(&parameters).unwrap());
     }
     words.join("\n")
 }
