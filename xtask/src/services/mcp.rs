@@ -34,22 +34,12 @@ pub(super) struct Mcp {
 
 /// Makes sure that there are servers to start.
 pub(super) fn provide() -> Result<(), Failure> {
-    if install::installed("node").is_none() {
-        return Err(Failure::new(
-            "there is no node in PATH, which the reference servers run on",
-        ));
-    }
+    install::node()?;
     folder().map(|_folder| ())
 }
 
 fn folder() -> Result<PathBuf, Failure> {
-    install::packages(FOLDER, "npm", |folder| {
-        let folder = folder.display().to_string();
-        let first = ["install".to_owned(), "--prefix".to_owned(), folder];
-        let rest = ["--no-audit", "--no-fund", "--ignore-scripts"];
-        let rest = rest.into_iter().chain(PACKAGES).map(str::to_owned);
-        first.into_iter().chain(rest).collect()
-    })
+    install::npm(FOLDER, &PACKAGES)
 }
 
 impl Service for Mcp {
