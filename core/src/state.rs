@@ -123,6 +123,59 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// The answer, if it did its job.
+    #[must_use]
+    pub fn output(&self) -> Option<&str> {
+        match self {
+            Self::Succeeded { output } => Some(output),
+            Self::Failed { .. } | Self::Cancelled { .. } => None,
+        }
+    }
+
+    /// Why it could not, if so.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Failed { code, message } => Some(Failure {
+                code: code.clone(),
+                message: message.clone(),
+            }),
+            Self::Succeeded { .. } | Self::Cancelled { .. } => None,
+        }
+    }
+
+    /// Who ended it, if somebody did.
+    #[must_use]
+    pub fn cancellation(&self) -> Option<Cancellation> {
+        match self {
+            Self::Cancelled { by, reason } => Some(Cancellation {
+                by: by.clone(),
+                reason: reason.clone(),
+            }),
+            Self::Succeeded { .. } | Self::Failed { .. } => None,
+        }
+    }
+}
+
+/// Why a run could not do its job, as reports tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// A stable name of the reason.
+    pub code: String,
+    /// For a person.
+    pub message: String,
+}
+
+/// Who ended a run, as reports tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cancellation {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
 /// The run's life as reports see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

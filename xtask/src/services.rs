@@ -6,6 +6,7 @@
 mod account;
 mod aimock;
 mod install;
+mod issuer;
 mod mcp;
 pub(crate) mod postgres;
 pub(crate) mod restate;
@@ -97,6 +98,8 @@ pub(crate) enum Kind {
     Rotel,
     /// The reference servers of the Model Context Protocol
     Mcp,
+    /// oidc-provider, an issuer of access tokens
+    Issuer,
 }
 
 impl Kind {
@@ -108,6 +111,7 @@ impl Kind {
             Self::Restate => "restate",
             Self::Rotel => "rotel",
             Self::Mcp => "mcp",
+            Self::Issuer => "issuer",
         }
     }
 
@@ -120,6 +124,7 @@ impl Kind {
             Self::Restate => "SEAWORTHY_TEST_RESTATE",
             Self::Rotel => "SEAWORTHY_TEST_ROTEL",
             Self::Mcp => "SEAWORTHY_TEST_MCP",
+            Self::Issuer => "SEAWORTHY_TEST_ISSUER",
         }
     }
 
@@ -148,6 +153,7 @@ impl Kind {
             Self::Restate => Box::new(restate::Restate::default()),
             Self::Rotel => Box::new(rotel::Rotel::default()),
             Self::Mcp => Box::new(mcp::Mcp::default()),
+            Self::Issuer => Box::new(issuer::Issuer::default()),
         }
     }
 
@@ -160,6 +166,7 @@ impl Kind {
             Self::Restate => restate::provide(),
             Self::Rotel => rotel::provide(),
             Self::Mcp => mcp::provide(),
+            Self::Issuer => issuer::provide(),
         }
     }
 
@@ -167,7 +174,11 @@ impl Kind {
     /// whose handlers a test registers is a test's own, and so is a tool that looks at what a test has made.
     const fn program_variable(self) -> Option<&'static str> {
         match self {
-            Self::Postgres | Self::Aimock | Self::SmallModel | Self::Rotel => None,
+            Self::Postgres
+            | Self::Aimock
+            | Self::SmallModel
+            | Self::Rotel
+            | Self::Issuer => None,
             Self::Restate => Some(restate::PROGRAM),
             Self::Mcp => Some(mcp::PROGRAM),
         }
@@ -176,7 +187,11 @@ impl Kind {
     /// What that variable says, if the program is there.
     fn program(self) -> Option<PathBuf> {
         match self {
-            Self::Postgres | Self::Aimock | Self::SmallModel | Self::Rotel => None,
+            Self::Postgres
+            | Self::Aimock
+            | Self::SmallModel
+            | Self::Rotel
+            | Self::Issuer => None,
             Self::Restate => restate::program().ok().flatten(),
             Self::Mcp => mcp::tools(),
         }

@@ -132,6 +132,13 @@ pub struct QuestionAnswer {
 }
 
 impl Call {
+    /// What its approval goes by: an id of its own once it is asked for, else the call's.
+    #[must_use]
+    pub fn approval_id(&self) -> &CallId {
+        let asked = self.approval.as_ref();
+        asked.map_or(&self.proposal.call, |asked| &asked.id)
+    }
+
     /// What an event about the call makes of it, in `attempt`.
     pub(super) fn change(&mut self, event: Event, attempt: u32) -> Result<(), String> {
         let status = match (event, &self.status) {

@@ -9,18 +9,24 @@
 
 mod asking;
 mod chance;
+mod ending;
 mod executor;
+mod outside;
 mod plan;
+mod process;
 mod replaying;
 mod simulation;
 mod world;
 
 pub use chance::Chance;
+pub use ending::{Ending, same};
 pub use executor::{Executor, Stuck};
+pub use outside::{Effects, ONCE, turn};
 pub use plan::{Plan, ProcessPlan};
+pub use process::Process;
 pub use replaying::{reproduce, run_out};
-pub use simulation::{Broken, same, simulate, simulate_in};
-pub use world::{Effects, Ending, ONCE, Process, World, turn};
+pub use simulation::{Broken, simulate, simulate_in};
+pub use world::World;
 
 /// The environment variable with the one seed to replay.
 pub const SEED_VARIABLE: &str = "SEAWORTHY_SIMULATION_SEED";

@@ -7,7 +7,7 @@ use std::time::Duration;
 use seaworthy_fakes::{Fault, Faults, Notifications, TableTurn};
 
 use crate::chance::Chance;
-use crate::world::turn;
+use crate::outside::turn;
 
 /// One schedule, all of it chosen by its seed.
 #[derive(Clone, Debug)]

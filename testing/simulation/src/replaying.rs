@@ -9,7 +9,8 @@ use seaworthy_fakes::Faults;
 use seaworthy_ports::RunId;
 use seaworthy_ports::observer::Fact;
 
-use crate::world::{Process, World};
+use crate::process::Process;
+use crate::world::World;
 
 /// How often a run may be delivered before it counts as stuck.
 const DELIVERIES: u32 = 100;

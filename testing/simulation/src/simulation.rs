@@ -21,10 +21,13 @@ use seaworthy_ports::durable_runtime::ScheduleState;
 use seaworthy_ports::model_provider::check_history;
 
 use crate::chance::Chance;
+use crate::ending::{Ending, same};
 use crate::executor::Executor;
+use crate::outside::{Effects, ONCE};
 use crate::plan::{Plan, ProcessPlan};
+use crate::process::Process;
 use crate::replaying::reproduce;
-use crate::world::{Effects, Ending, ONCE, Process, World};
+use crate::world::World;
 
 /// How long a lease lives after its worker's last sign of life.
 const LEASE: Duration = Duration::from_secs(15);
@@ -426,40 +429,4 @@ async fn conversation(process: &Process, run: &RunId) -> Result<(), String> {
 fn continues(state: &RunState) -> Result<(), String> {
     check_history(&state.messages)
         .map_err(|fault| format!("{} at record {}: {fault}", state.run(), state.link.seq))
-}
-
-/// Two ways to the same end.
-///
-/// # Errors
-///
-/// What differs.
-pub fn same(expected: &Ending, ending: &Ending) -> Result<(), String> {
-    if ending.status != expected.status {
-        return Err(format!(
-            "it is {:?}, not {:?}",
-            ending.status, expected.status
-        ));
-    }
-    if ending.once != expected.once {
-        return Err(format!(
-            "something happened twice, or not at all: {:?}, not {:?}",
-            ending.once, expected.once
-        ));
-    }
-    if ending.calls != expected.calls {
-        return Err(format!(
-            "its calls are {:?}, not {:?}",
-            ending.calls, expected.calls
-        ));
-    }
-    if ending.messages != expected.messages {
-        return Err("the conversations differ".to_owned());
-    }
-    if ending.session != expected.session {
-        return Err(format!(
-            "its session has {} records, not {}",
-            ending.session, expected.session
-        ));
-    }
-    Ok(())
 }

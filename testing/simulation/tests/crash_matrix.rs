@@ -7,37 +7,13 @@ use seaworthy_core::state::Status;
 use seaworthy_fakes::{Fault, Faults};
 use seaworthy_simulation::{Ending, World};
 
-/// How often a process may be needed before a run counts as stuck.
-const PROCESSES: u64 = 100;
-
-/// Runs the whole run in processes that each meet `plan(n)`, and the last of which meets nothing.
-async fn live(world: &World, faults: impl Fn(u64) -> Option<Faults>) -> Result<Ending, String> {
-    for number in 1..PROCESSES {
-        let Some(faults) = faults(number) else {
-            return world.finish(number).await;
-        };
-        let process = world.process(number, faults.clone())?;
-        for _round in 0..100 {
-            if process.live_once().await? {
-                return world.finish(number + 1).await;
-            }
-            if faults.dead().is_set() {
-                break;
-            }
-        }
-    }
-    Err("no process brought the run to its end".to_owned())
+fn undisturbed() -> (Ending, Vec<&'static str>) {
+    block_on(World::new().unwrap().undisturbed()).unwrap()
 }
 
-fn undisturbed() -> (Ending, Vec<&'static str>) {
-    let world = World::new().unwrap();
-    let faults = Faults::none();
-    let process = world.process(1, faults.clone()).unwrap();
-    block_on(async {
-        while !process.live_once().await.unwrap() {}
-        let calls = faults.calls();
-        (process.ending().await.unwrap(), calls)
-    })
+fn same(expected: &Ending, ending: Result<Ending, String>, place: &str) {
+    let same = ending.and_then(|ending| seaworthy_simulation::same(expected, &ending));
+    same.unwrap_or_else(|why| panic!("{place}: {why}"));
 }
 
 #[test]
@@ -92,21 +68,6 @@ fn the_undisturbed_run_does_everything_once() {
     }
 }
 
-/// Two ways to the same end may differ only in what a person said of a call in doubt.
-fn same(expected: &Ending, ending: &Ending, place: &str) {
-    assert_eq!(ending.status, expected.status, "{place}");
-    assert_eq!(
-        ending.once, expected.once,
-        "{place}: something happened twice, or not at all"
-    );
-    assert_eq!(ending.calls, expected.calls, "{place}");
-    assert!(
-        ending.messages == expected.messages,
-        "{place}: the conversations differ"
-    );
-    assert_eq!(ending.session, expected.session, "{place}");
-}
-
 #[test]
 fn a_crash_at_any_port_call_before_or_after_its_effect_changes_nothing() {
     let (expected, calls) = undisturbed();
@@ -114,14 +75,10 @@ fn a_crash_at_any_port_call_before_or_after_its_effect_changes_nothing() {
         for fault in [Fault::CrashBefore, Fault::CrashAfter] {
             let place = format!("{fault:?} at call {number} ({name})");
             let world = World::new().unwrap();
-            let ending = block_on(live(&world, |process| {
-                (process == 1).then(|| Faults::at([(number, fault)]))
-            }));
-            same(
-                &expected,
-                &ending.unwrap_or_else(|why| panic!("{place}: {why}")),
-                &place,
+            let ending = block_on(
+                world.live(|process| (process == 1).then(|| Faults::at([(number, fault)]))),
             );
+            same(&expected, ending, &place);
         }
     }
 }
@@ -133,12 +90,8 @@ fn a_crash_of_every_process_at_its_nth_call_ends_all_the_same_once_one_lives() {
         let place = format!("five crashes at call {number}");
         let world = World::new().unwrap();
         let faults = |process| (process <= 5).then(|| Faults::at([(number, Fault::CrashAfter)]));
-        let ending = block_on(live(&world, faults));
-        same(
-            &expected,
-            &ending.unwrap_or_else(|why| panic!("{place}: {why}")),
-            &place,
-        );
+        let ending = block_on(world.live(faults));
+        same(&expected, ending, &place);
     }
 }
 
@@ -164,11 +117,7 @@ fn a_failing_store_or_model_at_any_call_changes_nothing() {
                 }
                 Err("the run is stuck".to_owned())
             });
-            same(
-                &expected,
-                &ending.unwrap_or_else(|why| panic!("{place}: {why}")),
-                &place,
-            );
+            same(&expected, ending, &place);
         }
     }
 }
@@ -193,21 +142,12 @@ fn a_worker_that_was_paused_anywhere_and_goes_on_after_a_takeover_does_nothing_m
             });
             let waits = std::pin::pin!(paused.wait());
             if let Either::Right(((), _)) = select(&mut life, waits).await {
-                let ending = world
-                    .finish(2)
-                    .await
-                    .unwrap_or_else(|why| panic!("{place}: {why}"));
-                same(&expected, &ending, &place);
+                same(&expected, world.finish(2).await, &place);
                 faults.resume();
                 life.await;
             }
-            let after = world
-                .process(3, Faults::none())
-                .unwrap()
-                .ending()
-                .await
-                .unwrap();
-            same(&expected, &after, &format!("{place}, after it went on"));
+            let after = world.process(3, Faults::none()).unwrap().ending().await;
+            same(&expected, after, &format!("{place}, after it went on"));
         });
     }
 }
@@ -228,14 +168,8 @@ fn random_crashes_of_many_processes_change_nothing() {
             plans.push(Faults::at([crash]));
         }
         let world = World::new().unwrap();
-        let ending = block_on(live(&world, |process| {
-            plans.get(process as usize - 1).cloned()
-        }));
+        let ending = block_on(world.live(|process| plans.get(process as usize - 1).cloned()));
         let place = format!("seed {seed}");
-        same(
-            &expected,
-            &ending.unwrap_or_else(|why| panic!("{place}: {why}")),
-            &place,
-        );
+        same(&expected, ending, &place);
     }
 }

@@ -39,45 +39,13 @@ fn looking(times: usize) -> Vec<TableTurn> {
     turns
 }
 
-async fn live(world: &World, faults: impl Fn(u64) -> Option<Faults>) -> Result<Ending, String> {
-    for number in 1..100 {
-        let Some(faults) = faults(number) else {
-            return world.finish(number).await;
-        };
-        let process = world.process(number, faults.clone())?;
-        for _round in 0..100 {
-            if process.live_once().await? {
-                return world.finish(number + 1).await;
-            }
-            if faults.dead().is_set() {
-                break;
-            }
-        }
-    }
-    Err("no process brought the run to its end".to_owned())
-}
-
 fn undisturbed() -> (Ending, Vec<&'static str>) {
-    let world = world(turns());
-    let faults = Faults::none();
-    let process = world.process(1, faults.clone()).unwrap();
-    block_on(async {
-        while !process.live_once().await.unwrap() {}
-        (process.ending().await.unwrap(), faults.calls())
-    })
+    block_on(world(turns()).undisturbed()).unwrap()
 }
 
-fn same(expected: &Ending, ending: &Ending, place: &str) {
-    assert_eq!(ending.status, expected.status, "{place}");
-    assert_eq!(
-        ending.once, expected.once,
-        "{place}: something happened twice, or not at all"
-    );
-    assert_eq!(ending.calls, expected.calls, "{place}");
-    assert!(
-        ending.messages == expected.messages,
-        "{place}: the conversations differ"
-    );
+fn same(expected: &Ending, ending: Result<Ending, String>, place: &str) {
+    let same = ending.and_then(|ending| seaworthy_simulation::same(expected, &ending));
+    same.unwrap_or_else(|why| panic!("{place}: {why}"));
 }
 
 fn events(process: &Process, run: &RunId) -> Vec<Event> {
@@ -129,11 +97,11 @@ fn a_crash_at_any_port_call_before_or_after_its_effect_changes_nothing() {
     for (number, name) in calls.iter().enumerate() {
         for fault in [Fault::CrashBefore, Fault::CrashAfter] {
             let place = format!("{fault:?} at call {number} ({name})");
-            let ending = block_on(live(&world(turns()), |process| {
-                (process == 1).then(|| Faults::at([(number, fault)]))
-            }));
-            let ending = ending.unwrap_or_else(|why| panic!("{place}: {why}"));
-            same(&expected, &ending, &place);
+            let ending = block_on(
+                world(turns())
+                    .live(|process| (process == 1).then(|| Faults::at([(number, fault)]))),
+            );
+            same(&expected, ending, &place);
         }
     }
 }
@@ -147,9 +115,10 @@ fn a_server_that_fails_while_its_tools_are_listed_is_asked_again() {
             continue;
         }
         let place = format!("call {number} ({name})");
-        let ending = block_on(live(&world(turns()), |process| {
-            (process == 1).then(|| Faults::at([(number, Fault::FailBefore)]))
-        }));
+        let ending = block_on(
+            world(turns())
+                .live(|process| (process == 1).then(|| Faults::at([(number, Fault::FailBefore)]))),
+        );
         let ending = ending.unwrap_or_else(|why| panic!("{place}: {why}"));
         assert_eq!(ending.status, expected.status, "{place}");
         assert!(ending.once.values().all(|times| *times == 1), "{place}");

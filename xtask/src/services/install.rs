@@ -72,6 +72,31 @@ pub(super) fn packages(
     }
 }
 
+/// Whether there is a node to run packages of npm on.
+pub(super) fn node() -> Result<(), Failure> {
+    match installed("node") {
+        Some(_program) => Ok(()),
+        None => Err(Failure::new("there is no node in PATH, which it runs on")),
+    }
+}
+
+/// The folder into which npm puts packages of exactly these versions.
+pub(super) fn npm(name: &str, wanted: &[&str]) -> Result<PathBuf, Failure> {
+    packages(name, "npm", |folder| {
+        let folder = folder.display().to_string();
+        let first = ["install".to_owned(), "--prefix".to_owned(), folder];
+        // Some want a newer Node than npm runs on, which is no fault where they run on another.
+        let rest = [
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--loglevel=error",
+        ];
+        let rest = rest.into_iter().chain(wanted.iter().copied());
+        first.into_iter().chain(rest.map(str::to_owned)).collect()
+    })
+}
+
 /// Where [`packages`] puts what is called so.
 pub(super) fn packages_folder(name: &str) -> Result<PathBuf, Failure> {
     let target = workspace::metadata(&workspace::root()?)?.target_directory;

@@ -52,11 +52,7 @@ pub(super) struct Mcp {
 
 /// Makes sure that there are servers to start.
 pub(super) fn provide() -> Result<(), Failure> {
-    if install::installed("node").is_none() {
-        return Err(Failure::new(
-            "there is no node in PATH, which the reference servers run on",
-        ));
-    }
+    install::node()?;
     folder()?;
     if let Err(failure) = provide_tools() {
         eprintln!("the tests that need the protocol's tools are ignored: {failure}");
@@ -65,33 +61,14 @@ pub(super) fn provide() -> Result<(), Failure> {
 }
 
 fn folder() -> Result<PathBuf, Failure> {
-    npm(FOLDER, &PACKAGES)
-}
-
-fn npm(name: &str, packages: &[&str]) -> Result<PathBuf, Failure> {
-    install::packages(name, "npm", |folder| {
-        let folder = folder.display().to_string();
-        let first = ["install".to_owned(), "--prefix".to_owned(), folder];
-        // The tools say that they want a newer Node than npm runs on, which is no fault.
-        let rest = [
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            "--loglevel=error",
-        ];
-        let rest = rest.iter().chain(packages);
-        first
-            .into_iter()
-            .chain(rest.map(|word| (*word).to_owned()))
-            .collect()
-    })
+    install::npm(FOLDER, &PACKAGES)
 }
 
 fn provide_tools() -> Result<(), Failure> {
     if tools().is_some() {
         return Ok(());
     }
-    npm(TOOLS_FOLDER, &TOOLS)?;
+    install::npm(TOOLS_FOLDER, &TOOLS)?;
     install::packages(NODE_FOLDER, "python3", |folder| {
         let folder = folder.display().to_string();
         let before = [

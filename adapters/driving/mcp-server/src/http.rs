@@ -6,6 +6,10 @@
 
 mod answer;
 mod guard;
+mod message;
+mod oauth;
+mod pages;
+mod patience;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -30,6 +34,10 @@ use tokio::task::JoinSet;
 use answer::{Answer, plain};
 use guard::Guard;
 pub use guard::{InvalidToken, MIN_TOKEN_BYTES};
+use message::Fault;
+pub(crate) use oauth::Caller;
+pub use oauth::{InvalidOAuth, IssuerError, OAuthSettings};
+use patience::Patience;
 
 /// Where the protocol is spoken.
 pub const PATH: &str = "/mcp";
@@ -39,7 +47,7 @@ pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 pub const MAX_CONNECTIONS: usize = 256;
 /// The most requests in flight, over all connections; further ones are refused with 503.
 pub const MAX_REQUESTS: usize = 128;
-/// How long a client may take for the head of a request, and for its body.
+/// How long a client may take for the head of a request, for its body, and until it takes some more of the answer.
 pub const MAX_REQUEST_TIME: Duration = Duration::from_secs(30);
 /// How long requests in flight may take once the server is to stop.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -53,6 +61,8 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 pub struct HttpSettings {
     /// What callers must show, as a bearer token. Needed on any address that is not this machine's alone.
     pub token: Option<Secret>,
+    /// Whose access tokens let in instead.
+    pub oauth: Option<OAuthSettings>,
     /// Names that callers may use for this server besides those of the loopback interface, each with a port or for any.
     pub hosts: Vec<String>,
     /// The origins whose web pages may call, such as `https://app.example`, besides this server's own.
@@ -64,12 +74,18 @@ pub struct HttpSettings {
 pub enum HttpError {
     /// Anybody could reach it.
     #[error(
-        "{0} can be reached from other machines, and whoever reaches it could run agents: require a bearer token, or listen on 127.0.0.1"
+        "{0} can be reached from other machines, and whoever reaches it could run agents: require a bearer token or OAuth, or listen on 127.0.0.1"
     )]
     Unprotected(SocketAddr),
     /// The token is none.
     #[error(transparent)]
     Token(#[from] InvalidToken),
+    /// Access tokens cannot be checked like that.
+    #[error(transparent)]
+    OAuth(#[from] InvalidOAuth),
+    /// Callers cannot show both.
+    #[error("a server takes one token, or those of an issuer, not both")]
+    TwoLocks,
     /// An origin or host cannot be meant.
     #[error("{0:?} is no {1}")]
     Name(String, &'static str),
@@ -102,7 +118,7 @@ impl HttpServer {
     /// [`HttpError`]: it would not be safe, or cannot be meant.
     pub fn new(listener: TcpListener, settings: HttpSettings) -> Result<Self, HttpError> {
         let address = listener.local_addr().map_err(HttpError::Address)?;
-        if settings.token.is_none() && !address.ip().is_loopback() {
+        if settings.token.is_none() && settings.oauth.is_none() && !address.ip().is_loopback() {
             return Err(HttpError::Unprotected(address));
         }
         let guard = Guard::new(address, settings)?;
@@ -125,6 +141,16 @@ impl HttpServer {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}{PATH}", self.address)
+    }
+
+    /// Asks the issuer of access tokens for its keys, if there is one, so that what is wrong is said before anybody calls.
+    /// Who serves without having asked lets its first caller ask.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::Unreachable`] may be over later; with [`IssuerError::Unfit`] nobody ever comes in.
+    pub async fn check_issuer(&self) -> Result<(), IssuerError> {
+        self.guard.check_issuer().await
     }
 
     /// Serves `handler` until `stop` is set; requests in flight then have a few seconds. Runs go on.
@@ -201,7 +227,10 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(MAX_REQUEST_TIME)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(
+            TokioIo::new(Patience::new(stream, MAX_REQUEST_TIME)),
+            service,
+        );
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
@@ -224,9 +253,30 @@ struct Door<H> {
 }
 
 impl<H: ServerHandler> Door<H> {
-    async fn answer(&self, mut request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
         if let Err(refused) = self.guard.check(&request) {
             return refused;
+        }
+        let page = request.headers().get(header::ORIGIN).cloned();
+        let mut answer = match pages::asked(&request) {
+            Some(told) => told,
+            None => self.answer_to_ours(request).await,
+        };
+        if let Some(origin) = page {
+            pages::open(&mut answer, origin);
+        }
+        answer
+    }
+
+    /// The answer to whoever means this server, from nowhere that may not.
+    async fn answer_to_ours(&self, mut request: Request<Incoming>) -> Answer {
+        if let Some(told) = self.guard.metadata(&request) {
+            return told;
+        }
+        match self.guard.admit(request.headers()).await {
+            Ok(Some(caller)) => drop(request.extensions_mut().insert(caller)),
+            Ok(None) => {}
+            Err(refused) => return refused,
         }
         // Nothing behind this point needs it, and what is not there is not shown.
         request.headers_mut().remove(header::AUTHORIZATION);
@@ -261,7 +311,7 @@ impl<H: ServerHandler> Door<H> {
     }
 }
 
-/// The request with all of its body, which is JSON.
+/// The request with all of its body, which is a message.
 async fn whole(request: Request<Incoming>) -> Result<Request<Full<Bytes>>, Answer> {
     let (parts, body) = request.into_parts();
     let collected = Limited::new(body, MAX_BODY_BYTES).collect();
@@ -284,9 +334,13 @@ async fn whole(request: Request<Incoming>) -> Result<Request<Full<Bytes>>, Answe
             ));
         }
     };
-    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
-    if !is_json {
-        return Err(answer::error(-32700, "the request is no JSON"));
+    match message::fault(&body) {
+        None => {}
+        Some(Fault::NoJson) => return Err(answer::error(-32700, "the request is no JSON")),
+        Some(Fault::NoMessage) => {
+            let why = "the request is not one message of JSON-RPC 2.0";
+            return Err(answer::error(-32600, why));
+        }
     }
     Ok(Request::from_parts(parts, Full::new(body)))
 }

@@ -3,7 +3,7 @@
 use seaworthy_core::event::WaitReason;
 use seaworthy_core::harness::View;
 use seaworthy_core::servers::Wants;
-use seaworthy_core::state::{Call, CallStatus, Outcome, Status};
+use seaworthy_core::state::{Call, CallStatus, Cancellation, Failure, Outcome, Status};
 use seaworthy_core::tool::Risk;
 use seaworthy_ports::Timestamp;
 use seaworthy_ports::model_provider::Usage;
@@ -31,9 +31,9 @@ pub(crate) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Failed>,
+    error: Option<Failure>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    cancelled: Option<Cancelled>,
+    cancelled: Option<Cancellation>,
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting_for: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,19 +54,6 @@ pub(crate) struct Report {
     updated_at: Timestamp,
     /// Where the run's records are.
     records_uri: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Failed {
-    code: String,
-    message: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Cancelled {
-    by: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
 }
 
 /// An approval that the run waits for.
@@ -102,23 +89,9 @@ impl Report {
     pub(crate) fn of(view: &View) -> Self {
         let state = &view.state;
         let run = state.run();
-        let (mut answer, mut error, mut cancelled) = (None, None, None);
-        match &state.outcome {
-            Some(Outcome::Succeeded { output }) => answer = Some(cut(output, MAX_ANSWER_BYTES)),
-            Some(Outcome::Failed { code, message }) => {
-                error = Some(Failed {
-                    code: code.clone(),
-                    message: message.clone(),
-                });
-            }
-            Some(Outcome::Cancelled { by, reason }) => {
-                cancelled = Some(Cancelled {
-                    by: by.clone(),
-                    reason: reason.clone(),
-                });
-            }
-            None => {}
-        }
+        let outcome = state.outcome.as_ref();
+        let answer = outcome.and_then(Outcome::output);
+        let answer = answer.map(|output| cut(output, MAX_ANSWER_BYTES));
         let is_whole = answer
             .as_ref()
             .is_some_and(|answer| answer.len() <= MAX_ANSWER_BYTES);
@@ -129,8 +102,8 @@ impl Report {
             next: next(view),
             value: state.output_value().filter(|_| is_whole),
             answer,
-            error,
-            cancelled,
+            error: outcome.and_then(Outcome::failure),
+            cancelled: outcome.and_then(Outcome::cancellation),
             waiting_for: state.waiting.map(|waiting| waiting.reason.as_str()),
             waiting_until: state.waiting.and_then(|waiting| waiting.until),
             approvals: open(view),
@@ -172,7 +145,7 @@ impl Report {
                 "cancelled": {
                     "type": "object",
                     "required": ["by"],
-                    "properties": { "by": text, "reason": text },
+                    "properties": { "by": text, "reason": { "type": ["string", "null"] } },
                 },
                 "waiting_for": { "type": "string", "enum": ["approval", "question", "in_doubt", "model_deferred", "model_limit", "task"] },
                 "waiting_until": text,
@@ -260,12 +233,8 @@ fn open(view: &View) -> Vec<Open> {
             if arguments.is_some() {
                 room = room.saturating_sub(size);
             }
-            let id = call
-                .approval
-                .as_ref()
-                .map_or(&proposal.call, |asked| &asked.id);
             Open {
-                approval_id: id.to_string(),
+                approval_id: call.approval_id().to_string(),
                 tool: proposal.tool.clone(),
                 arguments,
                 risk: proposal.risk,

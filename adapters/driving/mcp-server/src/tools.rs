@@ -21,6 +21,7 @@ use crate::arguments::{
     MAX_REASON_BYTES, Which,
 };
 use crate::failure::Failure;
+use crate::http::Caller;
 use crate::report::{Report, cut};
 use crate::server::{AgentServer, ServerSettings};
 use crate::wait::Waiter;
@@ -369,11 +370,14 @@ fn told(view: &View, is_the_agents: bool) -> CallToolResult {
     result
 }
 
-/// Who calls, for the record: what the client says of itself.
+/// Who calls, for the record: the subject of its token, else what the client says of itself.
 fn caller(context: &RequestContext<RoleServer>) -> String {
+    let http = context.extensions.get::<http::request::Parts>();
+    if let Some(caller) = http.and_then(|parts| parts.extensions.get::<Caller>()) {
+        return caller.on_record();
+    }
     // A client over HTTP that only introduced itself in another request is not known here.
-    let is_http = context.extensions.get::<http::request::Parts>().is_some();
-    let client = if is_http {
+    let client = if http.is_some() {
         context.meta.client_info()
     } else {
         context.client_info()

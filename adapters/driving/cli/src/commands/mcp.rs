@@ -24,7 +24,7 @@ pub(crate) struct McpArgs {
 #[derive(Debug, Subcommand)]
 enum McpCommand {
     /// List the tools of an agent's servers, and how the gateway treats each
-    Tools(ToolsArgs),
+    Tools(ServersArgs),
     /// Call a tool of a server, once, without a run: no approval is asked and nothing is recorded
     Call(CallArgs),
     /// List the resources of an agent's servers, or read one
@@ -33,8 +33,9 @@ enum McpCommand {
     Serve(McpServeArgs),
 }
 
+/// Which servers of which agent.
 #[derive(Debug, Args)]
-struct ToolsArgs {
+struct ServersArgs {
     /// The agent's descriptor
     #[arg(value_name = "AGENT.yaml")]
     agent: PathBuf,
@@ -58,12 +59,8 @@ struct CallArgs {
 
 #[derive(Debug, Args)]
 struct ResourcesArgs {
-    /// The agent's descriptor
-    #[arg(value_name = "AGENT.yaml")]
-    agent: PathBuf,
-    /// Only this server; may be repeated
-    #[arg(long, value_name = "ALIAS")]
-    server: Vec<String>,
+    #[command(flatten)]
+    of: ServersArgs,
     /// Read this resource of the one server instead
     #[arg(long, value_name = "URI")]
     read: Option<String>,

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use seaworthy::harness::{DEFAULT_QUEUE, HarnessError};
 use seaworthy::ports::durable_runtime::{Scope, Worker};
 use seaworthy::ports::{Latch, QueueName, Secret};
-use seaworthy_mcp_server::http::{HttpServer, HttpSettings};
+use seaworthy_mcp_server::http::{HttpServer, HttpSettings, IssuerError, OAuthSettings};
 use seaworthy_mcp_server::{AgentServer, ServedAgent, ServerSettings, serve_stdio};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -39,6 +40,22 @@ pub(super) struct McpServeArgs {
     /// can reach the address
     #[arg(long, value_name = "VARIABLE", requires = "http")]
     token_env: Option<String>,
+    /// Let in HTTP clients with an access token of this OAuth issuer instead: a JWT (RFC 9068), signed with a key that the
+    /// issuer publishes
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "http",
+        requires = "oauth_audience",
+        conflicts_with = "token_env"
+    )]
+    oauth_issuer: Option<String>,
+    /// The address by which clients know this server, such as https://agents.example/mcp: access tokens must be for it
+    #[arg(long, value_name = "URL", requires = "oauth_issuer")]
+    oauth_audience: Option<String>,
+    /// A scope that access tokens must have; may be repeated
+    #[arg(long, value_name = "SCOPE", requires = "oauth_issuer")]
+    oauth_scope: Vec<String>,
     /// A further name that HTTP clients may use for this server, such as that of a proxy; may be repeated
     #[arg(long, value_name = "HOST[:PORT]", requires = "http")]
     allow_host: Vec<String>,
@@ -91,11 +108,13 @@ pub(super) async fn serve(context: &Context, args: McpServeArgs) -> Result<Exit,
         .map_err(|error| CliError::Usage(error.to_string()))?;
     let (halt, halted) = Latch::new();
     let worker = worker(&stack, queue, &args)?;
+    let oauth = oauth(&stack, &args);
     let speaking = async {
         let spoken = match args.http {
             Some(address) => {
                 let allowed = HttpSettings {
                     token,
+                    oauth,
                     hosts: args.allow_host,
                     origins: args.allow_origin,
                 };
@@ -134,6 +153,15 @@ fn token(variable: Option<&str>) -> Result<Option<Secret>, CliError> {
         CliError::Usage(format!(
             "--token-env: the environment has no {variable}, or nothing in it; set it to the token, not --token-env"
         ))
+    })
+}
+
+fn oauth(stack: &Stack, args: &McpServeArgs) -> Option<OAuthSettings> {
+    Some(OAuthSettings {
+        issuer: args.oauth_issuer.clone()?,
+        audience: args.oauth_audience.clone()?,
+        scopes: args.oauth_scope.clone(),
+        clock: Arc::clone(&stack.harness.ports().clock),
     })
 }
 
@@ -216,6 +244,16 @@ async fn over_http(
         .map_err(|source| CliError::io(format!("listen on {address}"), source))?;
     let http = HttpServer::new(listener, allowed)
         .map_err(|error| CliError::Usage(format!("--http: {error}")))?;
+    match http.check_issuer().await {
+        Ok(()) => {}
+        // Runs go on meanwhile, and it may be back before the first client comes.
+        Err(error @ IssuerError::Unreachable { .. }) => context.output.note(&format!(
+            "warning: {error}; it is asked again when a client comes"
+        )),
+        Err(error @ IssuerError::Unfit { .. }) => {
+            return Err(CliError::Usage(format!("--oauth-issuer: {error}")));
+        }
+    }
     let url = http.url();
     let output = context.output;
     if output.json {

@@ -9,7 +9,7 @@ use seaworthy::ports::sandbox::OutputStream;
 use seaworthy::ports::state_store::Head;
 use seaworthy::ports::{Digest, QueueName, Timestamp};
 use seaworthy::replay::Origin;
-use seaworthy::state::{Call, CallStatus, Outcome};
+use seaworthy::state::{Call, CallStatus, Cancellation, Failure, Outcome};
 use seaworthy::tool::SideEffect;
 use seaworthy::tool::code;
 use serde::Serialize;
@@ -38,7 +38,7 @@ pub(crate) struct Run {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) value: Option<Value>,
     pub(crate) error: Option<Failure>,
-    pub(crate) cancelled: Option<Cancelled>,
+    pub(crate) cancelled: Option<Cancellation>,
     pub(crate) usage: Usage,
     /// `approval`, `question`, `in_doubt`, `model_deferred`, `model_limit` or `task`.
     pub(crate) waiting_for: Option<&'static str>,
@@ -53,18 +53,6 @@ pub(crate) struct Run {
     /// Where it comes from, if it is a replay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) replay: Option<Origin>,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct Failure {
-    pub(crate) code: String,
-    pub(crate) message: String,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct Cancelled {
-    pub(crate) by: String,
-    pub(crate) reason: Option<String>,
 }
 
 /// A call.
@@ -86,23 +74,7 @@ pub(crate) struct Entry {
 impl Run {
     pub(crate) fn of(view: &View) -> Self {
         let state = &view.state;
-        let (mut output, mut error, mut cancelled) = (None, None, None);
-        match &state.outcome {
-            Some(Outcome::Succeeded { output: text }) => output = Some(text.clone()),
-            Some(Outcome::Failed { code, message }) => {
-                error = Some(Failure {
-                    code: code.clone(),
-                    message: message.clone(),
-                });
-            }
-            Some(Outcome::Cancelled { by, reason }) => {
-                cancelled = Some(Cancelled {
-                    by: by.clone(),
-                    reason: reason.clone(),
-                });
-            }
-            None => {}
-        }
+        let outcome = state.outcome.as_ref();
         Self {
             run_id: state.run().to_string(),
             status: view.status().as_str(),
@@ -121,10 +93,10 @@ impl Run {
             attempt: state.attempt,
             turns: state.turns,
             records: state.link.seq.0,
-            output,
+            output: outcome.and_then(Outcome::output).map(str::to_owned),
             value: state.output_value(),
-            error,
-            cancelled,
+            error: outcome.and_then(Outcome::failure),
+            cancelled: outcome.and_then(Outcome::cancellation),
             usage: state.usage,
             waiting_for: state.waiting.map(|waiting| waiting.reason.as_str()),
             waiting_until: state.waiting.and_then(|waiting| waiting.until),
@@ -229,11 +201,7 @@ impl Open {
     pub(crate) fn of(asked: &Asked) -> Self {
         let proposal = &asked.call.proposal;
         Self {
-            approval_id: asked
-                .call
-                .approval
-                .as_ref()
-                .map_or_else(|| proposal.call.to_string(), |open| open.id.to_string()),
+            approval_id: asked.call.approval_id().to_string(),
             run_id: asked.run.to_string(),
             tool: proposal.tool.clone(),
             arguments: proposal.arguments.clone(),

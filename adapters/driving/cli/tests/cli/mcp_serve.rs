@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{Done, Place, finish, kill, script, signal};
 
 const LONG: u64 = 50;
+const AUDIENCE: &str = "https://agents.example/mcp";
 
 /// A client that speaks lines to a server of its own.
 struct Client {
@@ -257,6 +258,48 @@ fn a_server_that_would_not_be_safe_does_not_start() {
             ],
             "NOT_SET",
         ),
+        (
+            &[
+                "mcp",
+                "serve",
+                "agent.yaml",
+                "--http",
+                "0",
+                "--oauth-issuer",
+                "http://id.example",
+                "--oauth-audience",
+                AUDIENCE,
+            ],
+            "no issuer",
+        ),
+        (
+            &[
+                "mcp",
+                "serve",
+                "agent.yaml",
+                "--http",
+                "0",
+                "--oauth-issuer",
+                "https://id.example",
+            ],
+            "--oauth-audience",
+        ),
+        (
+            &[
+                "mcp",
+                "serve",
+                "agent.yaml",
+                "--http",
+                "0",
+                "--token-env",
+                "X",
+                "--oauth-issuer",
+                "https://id.example",
+                "--oauth-audience",
+                AUDIENCE,
+            ],
+            "cannot be used with",
+        ),
         (&["mcp", "serve", "agent.yaml", "twin.yaml"], "two agents"),
         (&["mcp", "serve", "missing.yaml"], "missing.yaml"),
         (
@@ -270,4 +313,51 @@ fn a_server_that_would_not_be_safe_does_not_start() {
         assert!(done.stderr.contains(why), "{args:?} {done:?}");
         assert_eq!(done.stdout, "");
     }
+}
+
+#[test]
+fn an_issuer_that_is_down_is_waited_for_and_a_wrong_one_is_an_error() {
+    let place = Place::with_script(&script(&[]));
+    let serve = |issuer: &str| {
+        let mut args = vec!["mcp", "serve", "agent.yaml", "--http", "0"];
+        args.extend(["--oauth-issuer", issuer, "--oauth-audience", AUDIENCE]);
+        place.command(&[&args[..], &["--oauth-scope", "agents", "--json"]].concat())
+    };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // Something is there that is no issuer.
+    let answering = std::thread::spawn(move || {
+        for stream in listener.incoming().take(2) {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            let none = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            stream.write_all(none.as_bytes()).unwrap();
+        }
+    });
+    let wrong = finish(serve(&url).spawn().unwrap());
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    assert!(wrong.stderr.contains("no metadata"), "{wrong:?}");
+    answering.join().unwrap();
+    // Now nothing is.
+    let mut child = serve(&url).spawn().unwrap();
+    let mut line = String::new();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
+    let listening: Value = serde_json::from_str(&line).unwrap();
+    let address = listening["url"].as_str().unwrap();
+    let address = address.strip_prefix("http://").unwrap();
+    let address: SocketAddr = address.strip_suffix("/mcp").unwrap().parse().unwrap();
+    let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
+    let told = exchange(address, None, &ping);
+    assert!(told.starts_with("HTTP/1.1 401"), "{told}");
+    let document =
+        "resource_metadata=\"https://agents.example/.well-known/oauth-protected-resource/mcp\"";
+    assert!(
+        told.contains(document) && told.contains("scope=\"agents\""),
+        "{told}"
+    );
+    assert!(exchange(address, Some("garbage"), &ping).starts_with("HTTP/1.1 401"));
+    signal(&child, "TERM");
+    assert_eq!(finish(child).code, 0);
 }

@@ -37,6 +37,11 @@ pub(super) fn plain(status: StatusCode, words: impl Into<String>) -> Answer {
     of(status, words.into(), "text/plain; charset=utf-8")
 }
 
+/// A document.
+pub(super) fn json(status: StatusCode, document: String) -> Answer {
+    of(status, document, "application/json")
+}
+
 /// A message of the protocol that answers no request in particular.
 pub(super) fn error(code: i32, message: &str) -> Answer {
     let error =

@@ -1,14 +1,15 @@
-//! Who may call: by the name they use for the server, the page they come from, and the token they show.
+//! Who may call: by the name they use for the server, the page they come from, and what they show.
 
 use std::net::SocketAddr;
 
 use http::uri::Authority;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use seaworthy_ports::Secret;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::answer::{Answer, plain};
+use super::oauth::{Caller, IssuerError, ResourceServer};
 use super::{HttpError, HttpSettings};
 
 /// The fewest bytes of a token: fewer can be guessed.
@@ -93,8 +94,28 @@ impl Origin {
 pub(super) struct Guard {
     names: Vec<Name>,
     origins: Vec<Origin>,
-    /// The digest of the token, so that what is compared is always as long.
-    token: Option<[u8; 32]>,
+    lock: Lock,
+}
+
+/// What callers must show.
+enum Lock {
+    /// Nothing.
+    Open,
+    /// The one token, of which the digest is kept, so that what is compared is always as long.
+    Token([u8; 32]),
+    /// A token of an issuer.
+    OAuth(Box<ResourceServer>),
+}
+
+impl Lock {
+    fn new(settings: &HttpSettings) -> Result<Self, HttpError> {
+        Ok(match (&settings.token, &settings.oauth) {
+            (None, None) => Self::Open,
+            (Some(token), None) => Self::Token(digest(token)?),
+            (None, Some(oauth)) => Self::OAuth(Box::new(ResourceServer::new(oauth.clone())?)),
+            (Some(_), Some(_)) => return Err(HttpError::TwoLocks),
+        })
+    }
 }
 
 impl Guard {
@@ -109,9 +130,13 @@ impl Guard {
                 port: None,
             })
             .collect();
+        let lock = Lock::new(&settings)?;
         for host in settings.hosts {
             let name = Name::parse(&host);
             names.push(name.ok_or(HttpError::Name(host, "host name"))?);
+        }
+        if let Lock::OAuth(server) = &lock {
+            names.extend(Name::parse(server.authority()));
         }
         let mut origins: Vec<Origin> = LOOPBACK
             .iter()
@@ -128,11 +153,49 @@ impl Guard {
         Ok(Self {
             names,
             origins,
-            token: settings.token.as_ref().map(digest).transpose()?,
+            lock,
         })
     }
 
-    /// Lets the request pass, or says why not.
+    /// Asks the issuer of tokens for its keys, if there is one.
+    pub(super) async fn check_issuer(&self) -> Result<(), IssuerError> {
+        match &self.lock {
+            Lock::OAuth(server) => server.check().await,
+            Lock::Open | Lock::Token(_) => Ok(()),
+        }
+    }
+
+    /// The answer to whoever asks how to come in, which needs no token.
+    pub(super) fn metadata<B>(&self, request: &Request<B>) -> Option<Answer> {
+        match &self.lock {
+            Lock::OAuth(server) if request.method() == Method::GET => {
+                server.metadata(request.uri().path())
+            }
+            _ => None,
+        }
+    }
+
+    /// Lets the request pass whose token lets in, and says whose it is where tokens say that.
+    pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<Option<Caller>, Answer> {
+        match &self.lock {
+            Lock::Open => Ok(None),
+            Lock::Token(expected) if is_token(expected, headers) => Ok(None),
+            Lock::Token(_) => {
+                let mut refused = plain(
+                    StatusCode::UNAUTHORIZED,
+                    "show the server's token: Authorization: Bearer TOKEN\n",
+                );
+                let bearer = HeaderValue::from_static("Bearer realm=\"seaworthy\"");
+                refused
+                    .headers_mut()
+                    .insert(header::WWW_AUTHENTICATE, bearer);
+                Err(refused)
+            }
+            Lock::OAuth(server) => server.admit(headers).await.map(Some),
+        }
+    }
+
+    /// Lets the request pass that is for this server, from a page that may call it, or says why not.
     #[expect(
         clippy::result_large_err,
         reason = "the answer is what is sent, at once"
@@ -149,17 +212,6 @@ impl Guard {
                 StatusCode::FORBIDDEN,
                 "web pages of that origin may not call this server\n",
             ));
-        }
-        if !self.has_token(request) {
-            let mut refused = plain(
-                StatusCode::UNAUTHORIZED,
-                "show the server's token: Authorization: Bearer TOKEN\n",
-            );
-            let bearer = HeaderValue::from_static("Bearer realm=\"seaworthy\"");
-            refused
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, bearer);
-            return Err(refused);
         }
         Ok(())
     }
@@ -185,22 +237,25 @@ impl Guard {
                 origin.is_some_and(|origin| self.origins.contains(&origin))
             })
     }
+}
 
-    fn has_token<B>(&self, request: &Request<B>) -> bool {
-        let Some(expected) = &self.token else {
-            return true;
-        };
-        let mut shown = request.headers().get_all(header::AUTHORIZATION).iter();
-        let (Some(shown), None) = (shown.next(), shown.next()) else {
-            return false;
-        };
-        let Some((scheme, token)) = shown.to_str().ok().and_then(|shown| shown.split_once(' '))
-        else {
-            return false;
-        };
-        let shown = Sha256::digest(token.trim_start().as_bytes());
-        scheme.eq_ignore_ascii_case("bearer") && bool::from(expected.ct_eq(shown.as_slice()))
-    }
+/// The one bearer token that is shown.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut shown = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(shown), None) = (shown.next(), shown.next()) else {
+        return None;
+    };
+    let (scheme, token) = shown.to_str().ok()?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim_start())
+}
+
+fn is_token(expected: &[u8; 32], headers: &HeaderMap) -> bool {
+    bearer(headers).is_some_and(|token| {
+        let shown = Sha256::digest(token.as_bytes());
+        bool::from(expected.ct_eq(shown.as_slice()))
+    })
 }
 
 fn digest(token: &Secret) -> Result<[u8; 32], InvalidToken> {
@@ -217,6 +272,8 @@ fn digest(token: &Secret) -> Result<[u8; 32], InvalidToken> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     const TOKEN: &str = "0123456789abcdef";
@@ -231,10 +288,14 @@ mod tests {
             let name: header::HeaderName = name.parse().unwrap();
             request.headers_mut().append(name, value.parse().unwrap());
         }
-        guard
+        let passed = guard
             .check(&request)
-            .err()
-            .map(|refused| refused.status().as_u16())
+            .map(|()| None)
+            .and_then(|_none: Option<Caller>| {
+                let admitted = guard.admit(request.headers());
+                admitted.now_or_never().unwrap()
+            });
+        passed.err().map(|refused| refused.status().as_u16())
     }
 
     #[test]

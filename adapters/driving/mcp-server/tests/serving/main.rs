@@ -8,6 +8,9 @@
 )]
 
 mod http;
+mod issuer;
+mod oauth;
+mod oidc_provider;
 mod progress;
 mod resources;
 mod stage;

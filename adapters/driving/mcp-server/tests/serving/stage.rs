@@ -156,6 +156,11 @@ impl Stage {
             token: Some(Secret::new(TOKEN)),
             ..HttpSettings::default()
         };
+        self.http_with(server, settings).await
+    }
+
+    /// The same for whoever `settings` let in.
+    pub(crate) async fn http_with(&self, server: AgentServer, settings: HttpSettings) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = HttpServer::new(listener, settings).unwrap();
         let url = http.url();
@@ -179,7 +184,7 @@ impl Drop for Stage {
 
 pub(crate) type Client = RunningService<RoleClient, ClientConfig>;
 
-fn me() -> ClientConfig {
+pub(crate) fn me() -> ClientConfig {
     let mut me = ClientConfig::default();
     me.client_info.name = "tester".to_owned();
     me

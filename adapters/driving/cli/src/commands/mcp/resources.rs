@@ -32,8 +32,8 @@ struct Resource {
 }
 
 pub(super) async fn resources(context: &Context, args: &ResourcesArgs) -> Result<Exit, CliError> {
-    let servers = Servers::of(context, &args.agent).await?;
-    let named = servers.named(&args.server)?;
+    let servers = Servers::of(context, &args.of.agent).await?;
+    let named = servers.named(&args.of.server)?;
     if let Some(uri) = &args.read {
         let [(alias, _spec)] = named.as_slice() else {
             return Err(CliError::Usage(

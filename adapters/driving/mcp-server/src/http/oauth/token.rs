@@ -1,0 +1,218 @@
+//! Access tokens as RFC 9068 has them: what one says can be read only once a key of the issuer has signed it.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use seaworthy_ports::Timestamp;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::keys::{Algorithm, Keys};
+
+/// The most bytes of a token.
+pub(super) const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// The most characters of a subject.
+const MAX_SUBJECT: usize = 255;
+/// By how much the issuer's clock may differ from this one.
+pub(super) const LEEWAY: Duration = Duration::from_secs(30);
+
+/// Why a token lets nobody in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Malformed,
+    Type,
+    Algorithm,
+    UnknownKey,
+    Signature,
+    Claims,
+    Issuer,
+    Audience,
+    Expired,
+    NotYet,
+    Subject,
+    Scope,
+}
+
+impl Refusal {
+    /// What the client is told. It has no quotes, and nothing of the token.
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::Malformed => "it is no signed JWT",
+            Self::Type => "it is no access token: its type is not at+jwt",
+            Self::Algorithm => "it is not signed with RS256, PS256, ES256 or EdDSA",
+            Self::UnknownKey => "the issuer has no such key",
+            Self::Signature => "its signature is not that of the issuer",
+            Self::Claims => "it does not say what an access token says",
+            Self::Issuer => "it is from another issuer",
+            Self::Audience => "it is for another server",
+            Self::Expired => "it has expired",
+            Self::NotYet => "it is not valid yet",
+            Self::Subject => "its subject is empty or too long",
+            Self::Scope => "it has not the scope that is needed",
+        }
+    }
+}
+
+/// What a token must say.
+#[derive(Debug)]
+pub(super) struct Expected {
+    pub(super) issuer: String,
+    pub(super) audience: String,
+    pub(super) scopes: Vec<String>,
+}
+
+/// A token of which nobody knows yet who made it.
+#[derive(Debug)]
+pub(super) struct Unverified<'a> {
+    algorithm: Algorithm,
+    key: Option<String>,
+    signed: &'a str,
+    payload: &'a str,
+    signature: Vec<u8>,
+}
+
+/// The head of a token. What it names or brings as a key of its own (`jku`, `jwk`, `x5u`, `x5c`) is not looked at.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    typ: Option<String>,
+    kid: Option<String>,
+    /// What must be understood. Nothing of the kind is.
+    crit: Option<serde::de::IgnoredAny>,
+}
+
+impl<'a> Unverified<'a> {
+    /// Takes a token apart.
+    ///
+    /// # Errors
+    ///
+    /// It is none that could be checked.
+    pub(super) fn parse(token: &'a str) -> Result<Self, Refusal> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Refusal::Malformed);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(Refusal::Malformed)?;
+        let (header, payload) = signed.split_once('.').ok_or(Refusal::Malformed)?;
+        let header: Header = json(header).ok_or(Refusal::Malformed)?;
+        let algorithm = Algorithm::parse(&header.alg).ok_or(Refusal::Algorithm)?;
+        if header.crit.is_some() {
+            return Err(Refusal::Malformed);
+        }
+        let is_access_token = header.typ.is_some_and(|kind| {
+            let kind = kind.to_ascii_lowercase();
+            kind.strip_prefix("application/").unwrap_or(&kind) == "at+jwt"
+        });
+        if !is_access_token {
+            return Err(Refusal::Type);
+        }
+        let signature = URL_SAFE_NO_PAD.decode(signature);
+        Ok(Self {
+            algorithm,
+            key: header.kid,
+            signed,
+            payload,
+            signature: signature.map_err(|_error| Refusal::Malformed)?,
+        })
+    }
+
+    /// Whether `keys` have one that the token may be signed with.
+    pub(super) fn is_known_to(&self, keys: &Keys) -> bool {
+        keys.have(self.algorithm, self.key.as_deref())
+    }
+
+    /// What the token says.
+    ///
+    /// # Errors
+    ///
+    /// It is not signed with any of `keys`, or says nothing of the kind.
+    pub(super) fn verify(self, keys: &Keys) -> Result<Claims, Refusal> {
+        if !self.is_known_to(keys) {
+            return Err(Refusal::UnknownKey);
+        }
+        let key = self.key.as_deref();
+        if !keys.have_signed(self.algorithm, key, self.signed.as_bytes(), &self.signature) {
+            return Err(Refusal::Signature);
+        }
+        json(self.payload).ok_or(Refusal::Claims)
+    }
+}
+
+/// What a token says, once it is known that its issuer says it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Claims {
+    iss: String,
+    sub: String,
+    aud: Audience,
+    exp: Instant,
+    nbf: Option<Instant>,
+    scope: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Audience {
+    fn has(&self, wanted: &str) -> bool {
+        match self {
+            Self::One(one) => one == wanted,
+            Self::Many(many) => many.iter().any(|one| one == wanted),
+        }
+    }
+}
+
+/// Seconds since 1970, with or without a fraction.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Instant(f64);
+
+impl Instant {
+    /// In milliseconds, which a float holds exactly for longer than anything lasts.
+    fn millis(self) -> f64 {
+        self.0 * 1000.0
+    }
+}
+
+impl Claims {
+    /// Who shows the token, if that is as expected.
+    ///
+    /// # Errors
+    ///
+    /// What is not.
+    pub(super) fn check(self, expected: &Expected, now: Timestamp) -> Result<String, Refusal> {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "milliseconds of this age are exact"
+        )]
+        let (now, leeway) = (now.as_millis() as f64, LEEWAY.as_millis() as f64);
+        if self.iss != expected.issuer {
+            return Err(Refusal::Issuer);
+        }
+        if !self.aud.has(&expected.audience) {
+            return Err(Refusal::Audience);
+        }
+        if now >= self.exp.millis() + leeway {
+            return Err(Refusal::Expired);
+        }
+        if self.nbf.is_some_and(|from| now + leeway < from.millis()) {
+            return Err(Refusal::NotYet);
+        }
+        if self.sub.is_empty() || self.sub.chars().count() > MAX_SUBJECT {
+            return Err(Refusal::Subject);
+        }
+        let scope = self.scope.unwrap_or_default();
+        let has = |wanted: &String| scope.split(' ').any(|scope| scope == wanted);
+        if !expected.scopes.iter().all(has) {
+            return Err(Refusal::Scope);
+        }
+        Ok(self.sub)
+    }
+}
+
+fn json<T: DeserializeOwned>(part: &str) -> Option<T> {
+    let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
