@@ -9,11 +9,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect, retry};
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use seaworthy_ports::Secret;
 use seaworthy_ports::mcp::{Authorization, Endpoint, MAX_MESSAGE_BYTES};
+use seaworthy_tls::Offers;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
@@ -411,8 +409,10 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, Fault> {
 }
 
 fn client(url: &Url, headers: HeaderMap, connect_timeout: Duration) -> Result<Client, Fault> {
+    let tls = seaworthy_tls::client(url.scheme() == "https", Offers::Http2)
+        .map_err(|_unusable| Fault::Unsupported("the platform's certificates cannot be used"))?;
     Client::builder()
-        .tls_backend_preconfigured(tls(url.scheme() == "https")?)
+        .tls_backend_preconfigured(tls)
         .default_headers(headers)
         .user_agent(concat!(
             env!("CARGO_PKG_NAME"),
@@ -445,24 +445,4 @@ fn redirects() -> redirect::Policy {
             attempt.stop()
         }
     })
-}
-
-fn tls(is_needed: bool) -> Result<ClientConfig, Fault> {
-    let unusable = |_error| Fault::Unsupported("the platform's certificates cannot be used");
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?;
-    let mut config = if is_needed {
-        builder
-            .with_platform_verifier()
-            .map_err(unusable)?
-            .with_no_client_auth()
-    } else {
-        // Reading the platform's certificates takes a while, and nothing is encrypted.
-        builder
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth()
-    };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
 }
