@@ -14,6 +14,7 @@ use crate::{AdapterInfo, ErrorKind, Latch, PortError, Retry};
 mod content;
 mod host;
 mod name;
+mod oauth;
 mod server;
 
 pub use content::{
@@ -22,10 +23,11 @@ pub use content::{
 };
 pub use host::{Elicitation, Elicited, McpHost, Sampled, Sampling};
 pub use name::tool_name;
-pub use server::{
-    Authorization, Endpoint, McpServer, OAuth, OAuthGrant, OAuthTokenStore, OAuthTokens,
-    StdioCommand, Transport,
+pub use oauth::{
+    OAuth, OAuthGrant, OAuthPerson, OAuthProof, OAuthRegistration, OAuthTokenLock, OAuthTokenStore,
+    OAuthTokens,
 };
+pub use server::{Authorization, Endpoint, McpServer, StdioCommand, Transport};
 
 /// Connects to MCP servers.
 ///
@@ -45,6 +47,9 @@ pub use server::{
 ///   and the session stays usable.
 /// * **MC-7** No credential, argument or result in an error, a log or `Debug`; credentials go to the server's own origin
 ///   and its token endpoint, never along a redirect to another.
+/// * **MC-8** *(declares `oauth`)* One caller gets new tokens for all, in this process and others; they are kept before they
+///   are used. A grant that is refused is [`Kind::Authentication`] and not tried again. Metadata of another server are not
+///   believed, and a refresh token goes to the authorisation server that gave it alone.
 ///
 /// # Cancellation
 ///
@@ -108,7 +113,7 @@ flags! {
         sandboxed_stdio / with_sandboxed_stdio,
         /// It reaches servers over streamable HTTP.
         streamable_http / with_streamable_http,
-        /// It refreshes OAuth tokens.
+        /// It gets tokens of authorisation servers (MC-8).
         oauth / with_oauth,
         /// It passes elicitation requests on to the host.
         elicitation / with_elicitation,

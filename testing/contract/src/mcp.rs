@@ -19,10 +19,12 @@
 //! them in yet another way turns the script into a server itself.
 
 mod address;
+mod authority;
 mod bounds;
 mod calls;
 mod deaths;
 mod endings;
+mod grants;
 mod lists;
 mod names;
 mod questions;
@@ -31,6 +33,7 @@ mod scripts;
 mod secrets;
 mod serve;
 mod stage;
+mod tokens;
 mod wire;
 
 use std::process::Command;
@@ -46,12 +49,13 @@ pub use bounds::*;
 pub use calls::*;
 pub use deaths::*;
 pub use endings::*;
+pub use grants::*;
 pub use lists::*;
 pub use names::*;
 pub use questions::*;
 pub use script::{
-    Access, Answered, Does, Journal, NEWEST_PROTOCOL, PREVIOUS_PROTOCOL, SILENT_URI, Script, Seen,
-    Start, Stubborn, Tool,
+    Access, Answered, Does, Journal, NEWEST_PROTOCOL, PREVIOUS_PROTOCOL, RENEWED_TOKEN, SILENT_URI,
+    Script, Seen, Start, Stubborn, Tool,
 };
 pub use secrets::*;
 pub use serve::{echoed, serve, told};
@@ -156,6 +160,14 @@ macro_rules! __mcp_scenarios {
             "MC-7" a_server_that_complains_is_neither_stalled_nor_quoted
             "MC-7" an_address_with_credentials_is_rejected
             "MC-7" credentials_follow_no_redirect_to_another_origin
+            "MC-8" calls_at_once_get_new_tokens_once
+            "MC-8" a_refresh_token_that_is_replaced_is_not_used_again
+            "MC-8" tokens_that_another_process_got_are_taken
+            "MC-8" new_tokens_are_used_when_they_are_kept
+            "MC-8" a_grant_that_is_refused_is_not_tried_again
+            "MC-8" a_client_gets_tokens_for_itself
+            "MC-8" a_refresh_token_goes_to_the_server_that_gave_it
+            "MC-8" metadata_of_another_server_are_not_believed
         ] }
     };
 }

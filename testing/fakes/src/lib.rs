@@ -24,6 +24,7 @@ pub use faults::{
 };
 pub use mcp::{
     FakeMcp, FakeMcpAnswer, FakeMcpCall, FakeMcpServer, FakeMcpTool, McpFault, McpSeen, McpStart,
+    McpTokens,
 };
 pub use observer::SilentObserver;
 pub use runtime::{FakeRuntime, Notifications};

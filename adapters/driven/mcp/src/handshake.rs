@@ -14,6 +14,7 @@ use crate::connection::{Connection, Request, Wire};
 use crate::error::Fault;
 use crate::http::Link;
 use crate::inbox::Inbox;
+use crate::oauth::Keeper;
 
 pub(crate) const INITIALIZE: &str = "initialize";
 /// What is offered.
@@ -25,9 +26,10 @@ const SPOKEN: [&str; 4] = [NEWEST, "2025-06-18", "2025-03-26", "2024-11-05"];
 pub(crate) async fn connect(
     server: &McpServer,
     config: &McpConfig,
+    keeper: Option<&Arc<Keeper>>,
 ) -> Result<(Connection, McpServerInfo), Fault> {
     let until = Instant::now() + server.connect_timeout;
-    match timeout_at(until, greet(server, config, until)).await {
+    match timeout_at(until, greet(server, config, keeper, until)).await {
         Ok(connected) => connected,
         Err(_late) => Err(Fault::Timeout),
     }
@@ -36,9 +38,10 @@ pub(crate) async fn connect(
 async fn greet(
     server: &McpServer,
     config: &McpConfig,
+    keeper: Option<&Arc<Keeper>>,
     until: Instant,
 ) -> Result<(Connection, McpServerInfo), Fault> {
-    let connection = reach(server, config)?;
+    let connection = reach(server, config, keeper)?;
     let asks = if server.host.is_some() {
         json!({"elicitation": {}, "sampling": {}})
     } else {
@@ -85,7 +88,11 @@ async fn greet(
     Ok((connection, info))
 }
 
-fn reach(server: &McpServer, config: &McpConfig) -> Result<Connection, Fault> {
+fn reach(
+    server: &McpServer,
+    config: &McpConfig,
+    keeper: Option<&Arc<Keeper>>,
+) -> Result<Connection, Fault> {
     let inbox = Arc::new(Inbox::new(server.alias.clone(), server.host.clone()));
     match &server.transport {
         #[cfg(unix)]
@@ -98,7 +105,7 @@ fn reach(server: &McpServer, config: &McpConfig) -> Result<Connection, Fault> {
             "servers are started as processes on Unix systems alone",
         )),
         Transport::StreamableHttp(endpoint) => {
-            let link = Link::to(endpoint, server.connect_timeout, &inbox)?;
+            let link = Link::to(endpoint, keeper.cloned(), server.connect_timeout, &inbox)?;
             let outbox = Arc::clone(&link);
             Ok(Connection::new(inbox, outbox, Wire::Http(link)))
         }

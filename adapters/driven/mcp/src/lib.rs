@@ -48,12 +48,17 @@ mod handshake;
 mod http;
 mod inbox;
 mod lists;
+mod loopback;
+mod oauth;
 mod questions;
 mod schema;
 mod session;
 mod sse;
 #[cfg(unix)]
 mod stdio;
+mod tokens;
 
 pub use client::McpClient;
 pub use config::McpConfig;
+pub use loopback::Loopback;
+pub use tokens::{FileTokens, TokenFolder};

@@ -24,6 +24,7 @@ use crate::config::McpConfig;
 use crate::connection::{Connection, Request};
 use crate::error::Fault;
 use crate::handshake;
+use crate::oauth::Keeper;
 
 /// How long a server is left alone that failed twice in a row, and at most after it failed often.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -37,6 +38,8 @@ pub(crate) struct Session {
 struct Inner {
     server: McpServer,
     config: McpConfig,
+    /// The tokens that the server wants, if it does.
+    keeper: Option<Arc<Keeper>>,
     info: Mutex<McpServerInfo>,
     /// Held while a connection is made, so that only one is.
     current: tokio::sync::Mutex<Current>,
@@ -100,7 +103,12 @@ impl Current {
 
 impl Session {
     pub(crate) async fn begin(server: McpServer, config: McpConfig) -> Result<Self, McpError> {
-        let (connection, info) = handshake::connect(&server, &config)
+        let began = async {
+            let keeper = Keeper::of(&server)?;
+            let (connection, info) = handshake::connect(&server, &config, keeper.as_ref()).await?;
+            Ok::<_, Fault>((keeper, connection, info))
+        };
+        let (keeper, connection, info) = Box::pin(began)
             .await
             .map_err(|fault| fault.into_error("connect", false))?;
         let current = Current {
@@ -112,6 +120,7 @@ impl Session {
             inner: Arc::new(Inner {
                 server,
                 config,
+                keeper,
                 info: Mutex::new(info),
                 current: tokio::sync::Mutex::new(current),
                 closing,
@@ -251,7 +260,7 @@ impl Inner {
         if let Some(left) = left.filter(|left| !left.is_zero()) {
             return Err(Fault::TooSoon(left));
         }
-        match handshake::connect(&self.server, &self.config).await {
+        match handshake::connect(&self.server, &self.config, self.keeper.as_ref()).await {
             Ok((connection, info)) => {
                 *self.info.lock().unwrap_or_else(PoisonError::into_inner) = info;
                 let connection = Arc::new(connection);

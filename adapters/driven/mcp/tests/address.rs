@@ -26,8 +26,4 @@ impl mc::Harness for Addresses {
 
 seaworthy_contract::mcp_contract! {
     harness: Addresses,
-    not_checkable: {
-        an_expired_token_is_refreshed_once_and_the_call_made_once: "it refreshes no tokens, and declares that",
-        a_token_that_refreshing_does_not_help_is_an_authentication_error: "it refreshes no tokens, and declares that",
-    },
 }

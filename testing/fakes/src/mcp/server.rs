@@ -9,8 +9,9 @@ use seaworthy_ports::mcp::{
     McpPrompt, McpPromptResult, McpResource, McpResourceContents, McpResourceTemplate,
     McpServerInfo,
 };
-use seaworthy_ports::{Latch, LatchSetter};
+use seaworthy_ports::{Latch, LatchSetter, Secret};
 
+use super::grants::{Grants, McpTokens};
 use super::{FakeMcpTool, McpFault};
 use crate::locked;
 
@@ -29,7 +30,7 @@ pub enum McpSeen {
     Read(String),
     /// This prompt was filled in.
     Prompted(String),
-    /// It gave new tokens for an old one.
+    /// It was asked for new tokens.
     Refreshed,
     /// It was closed, let go or died.
     Ended,
@@ -72,6 +73,7 @@ struct State {
     /// How often lists have changed.
     changes: AtomicU64,
     faults: Mutex<VecDeque<McpFault>>,
+    grants: Grants,
     seen: Mutex<Vec<McpSeen>>,
     lines: Mutex<Vec<Weak<Line>>>,
 }
@@ -113,6 +115,7 @@ impl FakeMcpServer {
             }),
             changes: AtomicU64::new(0),
             faults: Mutex::default(),
+            grants: Grants::default(),
             seen: Mutex::default(),
             lines: Mutex::default(),
         }))
@@ -213,6 +216,20 @@ impl FakeMcpServer {
         self.with(|offer| offer.start = start)
     }
 
+    /// The same, with this becoming of the tokens that it is shown. Callers without OAuth are let in.
+    #[must_use]
+    pub fn with_tokens(self, tokens: McpTokens) -> Self {
+        self.0.grants.set(tokens);
+        self
+    }
+
+    /// The same, taking `token` besides those that it gave.
+    #[must_use]
+    pub fn with_good_token(self, token: Secret) -> Self {
+        self.0.grants.take(token);
+        self
+    }
+
     /// The same, telling `watch` of everything it sees, at once.
     #[must_use]
     pub fn watched_by(self, watch: impl Fn(&McpSeen) + Send + Sync + 'static) -> Self {
@@ -261,6 +278,10 @@ impl FakeMcpServer {
 
     pub(super) fn offer(&self) -> Offer {
         locked(&self.0.offer).clone()
+    }
+
+    pub(super) fn grants(&self) -> &Grants {
+        &self.0.grants
     }
 
     pub(super) fn changes(&self) -> u64 {
