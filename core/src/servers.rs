@@ -15,6 +15,6 @@ pub use catalogue::{
     ServedHints, ServedTool, ToolsListed,
 };
 pub use connections::{ConnectError, Connections, ListError};
-pub use reach::{MissingSecret, Place, Unreachable, server};
+pub use reach::{MissingLogin, MissingSecret, Place, Unreachable, check_login, server};
 pub use result::told;
 pub(crate) use tool::Served;

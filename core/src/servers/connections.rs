@@ -10,7 +10,7 @@ use seaworthy_ports::mcp::{Mcp, McpError, McpSession};
 use seaworthy_ports::{ServerAlias, ToolName};
 
 use super::catalogue::{Catalogue, LeftOut, MAX_CATALOGUE_BYTES, MAX_TOOLS, ServedTool};
-use super::reach::{Place, Unreachable, server};
+use super::reach::{MissingLogin, Place, Unreachable, check_login, refused_login, server};
 use crate::descriptor::{ServerSpec, ServerTools};
 use crate::stack::{Ports, Secrets};
 
@@ -167,9 +167,14 @@ impl Connections {
         let mcp = Arc::clone(&self.mcp);
         let alias = alias.clone();
         async move {
-            mcp.connect(known.map_err(Arc::new)?)
-                .await
-                .map_err(|error| Arc::new(ConnectError::Mcp { alias, error }))
+            let server = known.map_err(Arc::new)?;
+            let missing = |login: MissingLogin| Arc::new(Unreachable::from(login).into());
+            check_login(&server).await.map_err(missing)?;
+            let connected = mcp.connect(server.clone()).await;
+            connected.map_err(|error| match refused_login(&server, &error) {
+                Some(login) => missing(login),
+                None => Arc::new(ConnectError::Mcp { alias, error }),
+            })
         }
         .boxed()
     }

@@ -13,7 +13,6 @@ use seaworthy::servers::{Connections, Place};
 
 use crate::commands::Context;
 use crate::descriptor::load;
-use crate::environment::EnvironmentSecrets;
 use crate::error::CliError;
 
 /// The servers of a descriptor, and the connections to them.
@@ -79,7 +78,7 @@ fn connections(
     };
     Ok(Connections::new(
         Arc::new(McpClient::new(McpConfig::default())),
-        Arc::new(EnvironmentSecrets),
+        Arc::new(context.environment.secrets()),
         descriptor.mcp_servers.clone(),
         place,
     ))
