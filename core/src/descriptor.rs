@@ -16,6 +16,7 @@ mod schema;
 mod sections;
 mod server;
 mod servers;
+mod servers_oauth;
 mod suggest;
 mod task;
 mod yaml;
@@ -32,7 +33,10 @@ pub use materialised::{
 };
 pub use model::{InvalidOverride, ModelOverride, ModelSpec};
 pub use schema::{MAX_OUTPUT_SCHEMA_BYTES, MAX_OUTPUT_SCHEMA_DEPTH};
-pub use server::{Asking, EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport};
+pub use server::{
+    Asking, EnvValue, Floor, ServerAuth, ServerGrant, ServerOAuth, ServerProof, ServerSpec,
+    ServerTools, ServerTransport,
+};
 pub use task::{TASK_TIMEOUT, TaskRule};
 
 use error::{Position, Reporter};

@@ -23,6 +23,6 @@ pub use question::{
     InvalidReply, MAX_ANSWER_SCHEMA_BYTES, MAX_CONVERSATION_BYTES, MAX_MESSAGE_BYTES,
     MAX_QUESTIONS, MAX_REPLY_BYTES, Question, Reply, Said, Sample, Wants,
 };
-pub use reach::{MissingSecret, Place, Unreachable, server};
+pub use reach::{MissingLogin, MissingSecret, Place, Unreachable, check_login, server};
 pub use result::told;
 pub(crate) use tool::Served;

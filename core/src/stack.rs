@@ -8,7 +8,9 @@ use seaworthy_ports::checkpoint_store::CheckpointStore;
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::durable_runtime::DurableRuntime;
 use seaworthy_ports::entropy::Entropy;
-use seaworthy_ports::mcp::{Kind, Mcp, McpCapabilities, McpError, McpServer, McpSession};
+use seaworthy_ports::mcp::{
+    Kind, Mcp, McpCapabilities, McpError, McpServer, McpSession, OAuthTokenStore,
+};
 use seaworthy_ports::model_provider::ModelProvider;
 use seaworthy_ports::observer::Observer;
 use seaworthy_ports::sandbox::Sandbox;
@@ -59,6 +61,9 @@ pub trait Models: fmt::Debug + Send + Sync + 'static {
 pub trait Secrets: fmt::Debug + Send + Sync + 'static {
     /// The secret `name`, if there is one here. It may be another each time.
     fn find(&self, name: &str) -> Option<Secret>;
+
+    /// Where the tokens called `name` are kept, if tokens can be kept here. They are the same each time.
+    fn tokens(&self, name: &str) -> Option<Arc<dyn OAuthTokenStore>>;
 }
 
 /// No secrets.
@@ -67,6 +72,10 @@ pub struct NoSecrets;
 
 impl Secrets for NoSecrets {
     fn find(&self, _name: &str) -> Option<Secret> {
+        None
+    }
+
+    fn tokens(&self, _name: &str) -> Option<Arc<dyn OAuthTokenStore>> {
         None
     }
 }

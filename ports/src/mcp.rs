@@ -14,6 +14,7 @@ use crate::{AdapterInfo, ErrorKind, Latch, PortError, Retry};
 mod content;
 mod host;
 mod name;
+mod oauth;
 mod server;
 mod task;
 
@@ -23,10 +24,11 @@ pub use content::{
 };
 pub use host::{Elicitation, Elicited, HostTakes, McpHost, Sampled, Sampling};
 pub use name::tool_name;
-pub use server::{
-    Authorization, Endpoint, McpServer, OAuth, OAuthGrant, OAuthTokenStore, OAuthTokens,
-    StdioCommand, Transport,
+pub use oauth::{
+    OAuth, OAuthGrant, OAuthPerson, OAuthProof, OAuthRegistration, OAuthTokenLock, OAuthTokenStore,
+    OAuthTokens,
 };
+pub use server::{Authorization, Endpoint, McpServer, StdioCommand, Transport};
 pub use task::{
     InvalidTaskId, MAX_TASK_ID_BYTES, MAX_TASK_MESSAGE_BYTES, McpStarted, McpTask, McpTasks,
     TaskId, TaskStatus, TaskSupport, task_message,
@@ -55,6 +57,9 @@ pub use task::{
 /// * **MC-8** *(declares `tasks`)* A call becomes a task where it is asked to and the server can ([`TaskSupport`]); its task
 ///   is asked after, fetched and ended by its name, over any session. An unknown task is [`Kind::NotFound`]; an answer about
 ///   another task, of an unknown status, without a usable name or that nobody asked for is [`Kind::Malformed`].
+/// * **MC-9** *(declares `oauth`)* One caller gets new tokens for all, in this process and others; they are kept before they
+///   are used. A grant that is refused is [`Kind::Authentication`] and not tried again. Metadata of another server are not
+///   believed, and a refresh token goes to the authorisation server that gave it alone.
 ///
 /// # Cancellation
 ///
@@ -121,7 +126,7 @@ flags! {
         sandboxed_stdio / with_sandboxed_stdio,
         /// It reaches servers over streamable HTTP.
         streamable_http / with_streamable_http,
-        /// It refreshes OAuth tokens.
+        /// It gets tokens of authorisation servers (MC-9).
         oauth / with_oauth,
         /// It passes elicitation requests on to the host.
         elicitation / with_elicitation,

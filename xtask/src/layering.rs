@@ -66,8 +66,8 @@ impl Layer {
     const fn may_use(self) -> &'static [Self] {
         match self {
             Ports | Servers | Xtask => &[],
-            Core | Support | Decorator | Contract | Fakes => &[Ports],
-            Driven => &[Ports, Support],
+            Core | Decorator | Contract | Fakes => &[Ports],
+            Support | Driven => &[Ports, Support],
             Driving => &[Core, Ports],
             // The suites, and the clock that they move.
             Cli => &[Facade, Driving, Contract, Fakes],
@@ -485,10 +485,12 @@ mod tests {
                 &["ports"],
                 &["fakes"],
             ),
+            ("http", "adapters/support/http", &["ports", "tls"], &[]),
+            ("tls", "adapters/support/tls", &[], &[]),
             (
                 "sqlite",
                 "adapters/driven/sqlite",
-                &["ports", "polling"],
+                &["ports", "polling", "tls"],
                 &["contract", "fakes", "system"],
             ),
             ("facade", "", &["core", "ports", "sqlite", "system"], &[]),

@@ -120,6 +120,63 @@ pub enum ServerAuth {
         /// The name of the secret.
         secret: String,
     },
+    /// Whoever has a token of an authorisation server.
+    #[serde(rename = "oauth")]
+    OAuth(ServerOAuth),
+}
+
+/// How tokens for a server are got. They are in no descriptor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerOAuth {
+    /// How tokens are got.
+    pub grant: ServerGrant,
+    /// The client's id; `None`: it registers itself when a person logs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// How the client proves that it is this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ServerProof>,
+    /// The authorisation server; `None`: the one that the server names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// What is asked for; none: what the server says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+}
+
+/// How tokens are got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerGrant {
+    /// A person logs in.
+    AuthorizationCode,
+    /// For the client itself.
+    ClientCredentials,
+}
+
+/// How a client proves who it is, by the name of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerProof {
+    /// It shows the secret.
+    Secret(String),
+    /// It signs with the secret.
+    PrivateKey(String),
+}
+
+impl ServerOAuth {
+    /// What the tokens for the server at `url` are called where they are kept. Those of another server, another client or
+    /// another grant are others.
+    #[must_use]
+    pub fn tokens_name(&self, url: &str) -> String {
+        let grant = match self.grant {
+            ServerGrant::AuthorizationCode => "authorization_code",
+            ServerGrant::ClientCredentials => "client_credentials",
+        };
+        let client = self.client.as_deref().unwrap_or_default();
+        format!("{grant}\n{url}\n{client}")
+    }
 }
 
 /// How the gateway treats a server's tools, before the server has said anything of them.
@@ -240,18 +297,21 @@ impl ServerSpec {
             EnvValue::Secret(name) => Some(name.as_str()),
             EnvValue::Text(_) => None,
         });
-        of_env.chain(auth.map(ServerAuth::secret))
+        of_env.chain(auth.and_then(ServerAuth::secret))
     }
 }
 
 impl ServerAuth {
-    /// The name of the secret that proves it.
+    /// The name of the secret that proves it, if it is one.
     #[must_use]
-    pub fn secret(&self) -> &str {
+    pub fn secret(&self) -> Option<&str> {
         match self {
             Self::Bearer { secret } | Self::ApiKey { secret, .. } | Self::Basic { secret, .. } => {
-                secret
+                Some(secret)
             }
+            Self::OAuth(oauth) => oauth.proof.as_ref().map(|proof| match proof {
+                ServerProof::Secret(name) | ServerProof::PrivateKey(name) => name.as_str(),
+            }),
         }
     }
 }

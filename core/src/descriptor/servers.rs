@@ -12,6 +12,7 @@ use super::sections::{APPROVALS, Declared, RISKS, SIDE_EFFECTS, argv};
 use super::server::{
     Asking, EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport,
 };
+use super::servers_oauth;
 use super::suggest::{advice, listed};
 use super::task::TASK_TIMEOUT;
 use super::yaml::{Content, Node};
@@ -35,7 +36,7 @@ const MAX_SERVERS: usize = 32;
 /// The most bytes of a tool's name.
 const MAX_TOOL_NAME: usize = 128;
 /// The most bytes of an address.
-const MAX_URL: usize = 2048;
+pub(super) const MAX_URL: usize = 2048;
 
 const ASKINGS: [(&str, Asking); 2] = [("refuse", Asking::Refuse), ("ask", Asking::Ask)];
 
@@ -207,7 +208,17 @@ fn environment(
 
 /// The name of a secret, at the key `secret`.
 fn secret(fields: &Fields<'_>, reporter: &mut Reporter<'_>) -> Option<String> {
-    let (name, at) = fields.required_text("secret", "secret: EXAMPLE_TOKEN", reporter)?;
+    secret_at(fields, "secret", reporter)
+}
+
+/// The name of a secret, at `key`.
+pub(super) fn secret_at(
+    fields: &Fields<'_>,
+    key: &str,
+    reporter: &mut Reporter<'_>,
+) -> Option<String> {
+    let example = format!("{key}: EXAMPLE_TOKEN");
+    let (name, at) = fields.required_text(key, &example, reporter)?;
     if is_variable(name) {
         return Some(name.to_owned());
     }
@@ -215,7 +226,7 @@ fn secret(fields: &Fields<'_>, reporter: &mut Reporter<'_>) -> Option<String> {
     let message = format!(
         "`{}` must be the name of an environment variable that holds the credential, such as `EXAMPLE_TOKEN`, never the \
          credential itself",
-        fields.path("secret")
+        fields.path(key)
     );
     reporter.report(at, codes::INVALID_NAME, message);
     None
@@ -323,13 +334,15 @@ enum Auth {
     Bearer,
     ApiKey,
     Basic,
+    OAuth,
 }
 
 fn auth(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<ServerAuth> {
-    const TYPES: [(&str, Auth); 3] = [
+    const TYPES: [(&str, Auth); 4] = [
         ("bearer", Auth::Bearer),
         ("api_key", Auth::ApiKey),
         ("basic", Auth::Basic),
+        ("oauth", Auth::OAuth),
     ];
     let fields = Fields::open(node, path, reporter)?;
     fields.required("type", "type: bearer", reporter)?;
@@ -338,10 +351,16 @@ fn auth(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<ServerAu
         Auth::Bearer => &["type", "secret"],
         Auth::ApiKey => &["type", "secret", "header"],
         Auth::Basic => &["type", "secret", "user"],
+        Auth::OAuth => &servers_oauth::KEYS,
     };
     let fields = Fields::known(node, path, known, reporter)?;
+    if let Auth::OAuth = auth {
+        return servers_oauth::oauth(&fields, reporter).map(ServerAuth::OAuth);
+    }
     let secret = secret(&fields, reporter);
     Some(match auth {
+        // It may do without a secret.
+        Auth::OAuth => return None,
         Auth::Bearer => ServerAuth::Bearer { secret: secret? },
         Auth::ApiKey => {
             let (header, at) = fields.required_text("header", "header: x-api-key", reporter)?;

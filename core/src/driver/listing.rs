@@ -148,7 +148,9 @@ enum Verdict {
 fn verdict(error: &ListError) -> Verdict {
     match error {
         ListError::Connect(error) => match &**error {
-            ConnectError::Unreachable(Unreachable::Secret(_)) => Verdict::Elsewhere,
+            ConnectError::Unreachable(
+                Unreachable::Secret(_) | Unreachable::Login(_) | Unreachable::NoTokens(_),
+            ) => Verdict::Elsewhere,
             ConnectError::Mcp { error, .. } => of_server(error),
             ConnectError::Unreachable(_) | ConnectError::Unknown(_) => Verdict::Final,
         },

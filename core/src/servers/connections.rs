@@ -13,7 +13,7 @@ use seaworthy_ports::{ServerAlias, ToolName};
 use super::catalogue::{Catalogue, LeftOut, MAX_CATALOGUE_BYTES, MAX_TOOLS, ServedTool};
 use super::hearing::Desk;
 use super::media::shown;
-use super::reach::{Place, Unreachable, server};
+use super::reach::{MissingLogin, Place, Unreachable, check_login, refused_login, server};
 use super::result::answered;
 use crate::descriptor::{ServerSpec, ServerTools};
 use crate::files::{self, AttachedFile, Attachment};
@@ -219,9 +219,14 @@ impl Connections {
         let mcp = Arc::clone(&self.mcp);
         let alias = alias.clone();
         async move {
-            mcp.connect(known.map_err(Arc::new)?)
-                .await
-                .map_err(|error| Arc::new(ConnectError::Mcp { alias, error }))
+            let server = known.map_err(Arc::new)?;
+            let missing = |login: MissingLogin| Arc::new(Unreachable::from(login).into());
+            check_login(&server).await.map_err(missing)?;
+            let connected = mcp.connect(server.clone()).await;
+            connected.map_err(|error| match refused_login(&server, &error) {
+                Some(login) => missing(login),
+                None => Arc::new(ConnectError::Mcp { alias, error }),
+            })
         }
         .boxed()
     }

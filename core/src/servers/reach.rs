@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use seaworthy_ports::mcp::{Authorization, Endpoint, McpServer, StdioCommand, Transport};
+use seaworthy_ports::mcp::{
+    Authorization, Endpoint, Kind, McpError, McpServer, OAuth, OAuthGrant, OAuthProof,
+    StdioCommand, Transport,
+};
 use seaworthy_ports::sandbox::SandboxSession;
 use seaworthy_ports::{Secret, ServerAlias};
 
-use crate::descriptor::{EnvValue, ServerAuth, ServerSpec, ServerTransport};
+use crate::descriptor::{
+    EnvValue, ServerAuth, ServerGrant, ServerProof, ServerSpec, ServerTransport,
+};
 use crate::stack::Secrets;
 use crate::tool::resolve;
 
@@ -37,12 +42,31 @@ pub struct MissingSecret {
     pub name: String,
 }
 
+/// A server wants a person to log in, and nobody has, or no longer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the server {alias} wants somebody to log in{}; type: seaworthy mcp login AGENT.yaml {alias}",
+    why.as_ref().map(|why| format!(" again ({why})")).unwrap_or_default()
+)]
+pub struct MissingLogin {
+    /// The server.
+    pub alias: ServerAlias,
+    /// Why what was granted is not enough; `None`: nothing was.
+    pub why: Option<String>,
+}
+
 /// A server cannot be reached from here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreachable {
     /// Elsewhere it may be.
     #[error(transparent)]
     Secret(#[from] MissingSecret),
+    /// Elsewhere somebody may have logged in.
+    #[error(transparent)]
+    Login(#[from] MissingLogin),
+    /// Elsewhere tokens may be kept.
+    #[error("the server {0} takes tokens of an authorisation server, which cannot be kept here")]
+    NoTokens(ServerAlias),
     /// Its program cannot be named.
     #[error("the server {0} cannot be started: {1}")]
     Program(ServerAlias, String),
@@ -116,6 +140,27 @@ pub fn server(
                     user: user.clone(),
                     password: secret(name)?,
                 },
+                Some(ServerAuth::OAuth(spec)) => {
+                    let tokens = secrets.tokens(&spec.tokens_name(url));
+                    Authorization::OAuth(OAuth {
+                        client_id: spec.client.clone(),
+                        proof: match &spec.proof {
+                            None => OAuthProof::None,
+                            Some(ServerProof::Secret(name)) => OAuthProof::Secret(secret(name)?),
+                            Some(ServerProof::PrivateKey(name)) => {
+                                OAuthProof::PrivateKey(secret(name)?)
+                            }
+                        },
+                        issuer: spec.issuer.clone(),
+                        scopes: spec.scopes.clone(),
+                        grant: match spec.grant {
+                            ServerGrant::AuthorizationCode => OAuthGrant::AuthorizationCode,
+                            ServerGrant::ClientCredentials => OAuthGrant::ClientCredentials,
+                        },
+                        tokens: tokens.ok_or_else(|| Unreachable::NoTokens(alias.clone()))?,
+                        person: None,
+                    })
+                }
             };
             Transport::StreamableHttp(Endpoint {
                 url: url.clone(),
@@ -131,4 +176,47 @@ pub fn server(
         request_timeout: spec.connect_timeout,
         host: None,
     })
+}
+
+/// Whether `server` waits for a person to log in, as far as can be known without asking it.
+///
+/// # Errors
+///
+/// [`MissingLogin`]: nothing is kept of a login.
+pub async fn check_login(server: &McpServer) -> Result<(), MissingLogin> {
+    let Some(oauth) = logs_in(server) else {
+        return Ok(());
+    };
+    match oauth.tokens.load().await {
+        Ok(None) => Err(MissingLogin {
+            alias: server.alias.clone(),
+            why: None,
+        }),
+        // What cannot be read shows when it is needed.
+        Ok(Some(_)) | Err(_) => Ok(()),
+    }
+}
+
+/// What `error` means of a login to `server`, if it means anything.
+pub(super) fn refused_login(server: &McpServer, error: &McpError) -> Option<MissingLogin> {
+    logs_in(server)?;
+    (error.kind() == Kind::Authentication).then(|| MissingLogin {
+        alias: server.alias.clone(),
+        why: Some(error.to_string()),
+    })
+}
+
+/// How a person logs in to `server`, where nobody is there to be asked.
+fn logs_in(server: &McpServer) -> Option<&OAuth> {
+    let Transport::StreamableHttp(endpoint) = &server.transport else {
+        return None;
+    };
+    match &endpoint.authorization {
+        Authorization::OAuth(oauth)
+            if oauth.grant == OAuthGrant::AuthorizationCode && oauth.person.is_none() =>
+        {
+            Some(oauth)
+        }
+        _ => None,
+    }
 }

@@ -6,11 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-
-use super::{McpError, McpHost};
+use super::{McpHost, OAuth};
 use crate::sandbox::SandboxSession;
-use crate::{Secret, ServerAlias, Timestamp};
+use crate::{Secret, ServerAlias};
 
 /// A server to connect to.
 #[derive(Clone, Debug)]
@@ -109,54 +107,6 @@ pub enum Authorization {
     },
     /// Whoever has a token of an authorisation server.
     OAuth(OAuth),
-}
-
-/// How to get tokens of an authorisation server, by OAuth 2.1.
-#[derive(Clone, Debug)]
-pub struct OAuth {
-    /// The client's id.
-    pub client_id: String,
-    /// The client's secret, if it is a confidential one.
-    pub client_secret: Option<Secret>,
-    /// Where tokens are asked for; `None`: as the server's metadata says.
-    pub token_url: Option<String>,
-    /// What is asked for.
-    pub scopes: Vec<String>,
-    /// How tokens are got.
-    pub grant: OAuthGrant,
-    /// Where tokens are kept between connections and processes.
-    pub tokens: Arc<dyn OAuthTokenStore>,
-}
-
-/// How tokens are got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OAuthGrant {
-    /// A person granted them elsewhere; here they are only refreshed. With none that work, a call is
-    /// [`Kind::Authentication`](super::Kind::Authentication).
-    AuthorizationCode,
-    /// For the client itself.
-    ClientCredentials,
-}
-
-/// Keeps OAuth tokens, because a refresh token that is used may not work again.
-#[async_trait]
-pub trait OAuthTokenStore: fmt::Debug + Send + Sync + 'static {
-    /// The newest tokens, if there are any.
-    async fn load(&self) -> Result<Option<OAuthTokens>, McpError>;
-
-    /// Keeps `tokens`, durable on return; they are not used before.
-    async fn save(&self, tokens: OAuthTokens) -> Result<(), McpError>;
-}
-
-/// What an authorisation server gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OAuthTokens {
-    /// Sent with every request.
-    pub access: Secret,
-    /// Gets the next tokens.
-    pub refresh: Option<Secret>,
-    /// When the access token ends, if the server said.
-    pub expires: Option<Timestamp>,
 }
 
 #[cfg(test)]

@@ -19,11 +19,13 @@
 //! them in yet another way turns the script into a server itself.
 
 mod address;
+mod authority;
 mod bounds;
 mod calls;
 mod confined;
 mod deaths;
 mod endings;
+mod grants;
 mod lists;
 mod names;
 mod questions;
@@ -34,6 +36,7 @@ mod serve;
 mod serve_tasks;
 mod stage;
 mod tasks;
+mod tokens;
 mod wire;
 
 use std::process::Command;
@@ -51,12 +54,13 @@ pub use calls::*;
 pub use confined::*;
 pub use deaths::*;
 pub use endings::*;
+pub use grants::*;
 pub use lists::*;
 pub use names::*;
 pub use questions::*;
 pub use script::{
-    Access, Answered, Begins, Does, Journal, NEWEST_PROTOCOL, PREVIOUS_PROTOCOL, Poll, SILENT_URI,
-    Script, Seen, Start, Stubborn, Task, Tool,
+    Access, Answered, Begins, Does, Journal, NEWEST_PROTOCOL, PREVIOUS_PROTOCOL, Poll,
+    RENEWED_TOKEN, SILENT_URI, Script, Seen, Start, Stubborn, Task, Tool,
 };
 pub use secrets::*;
 pub use serve::{echoed, serve, told};
@@ -193,6 +197,14 @@ macro_rules! __mcp_scenarios {
             "MC-8" a_task_stands_where_the_server_says
             "MC-8" data_of_a_task_that_do_not_fit_are_malformed
             "MC-8" what_is_said_of_a_task_is_bounded
+            "MC-9" calls_at_once_get_new_tokens_once
+            "MC-9" a_refresh_token_that_is_replaced_is_not_used_again
+            "MC-9" tokens_that_another_process_got_are_taken
+            "MC-9" new_tokens_are_used_when_they_are_kept
+            "MC-9" a_grant_that_is_refused_is_not_tried_again
+            "MC-9" a_client_gets_tokens_for_itself
+            "MC-9" a_refresh_token_goes_to_the_server_that_gave_it
+            "MC-9" metadata_of_another_server_are_not_believed
         ] }
     };
 }

@@ -24,7 +24,7 @@ pub use faults::{
 };
 pub use mcp::{
     FakeMcp, FakeMcpAnswer, FakeMcpCall, FakeMcpServer, FakeMcpTask, FakeMcpTool, McpFault,
-    McpSeen, McpStart,
+    McpSeen, McpStart, McpTokens,
 };
 pub use observer::SilentObserver;
 pub use runtime::{FakeRuntime, Notifications};

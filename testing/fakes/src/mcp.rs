@@ -1,5 +1,6 @@
 //! Servers of the Model Context Protocol that live in the test.
 
+mod grants;
 mod server;
 mod session;
 mod task;
@@ -18,6 +19,7 @@ use seaworthy_ports::{AdapterInfo, InvalidId, ServerAlias};
 
 use crate::{ADAPTER, FakeClock, info, locked};
 
+pub use grants::McpTokens;
 pub use server::{FakeMcpServer, McpSeen, McpStart};
 pub use task::FakeMcpTask;
 pub use tool::{FakeMcpAnswer, FakeMcpCall, FakeMcpTool, McpFault};

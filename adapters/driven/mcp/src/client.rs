@@ -37,6 +37,7 @@ impl Mcp for McpClient {
     fn capabilities(&self) -> McpCapabilities {
         let capabilities = McpCapabilities::NONE
             .with_streamable_http()
+            .with_oauth()
             .with_elicitation()
             .with_sampling()
             .with_tasks();

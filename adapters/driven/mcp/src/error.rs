@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     SessionLost,
     /// The server does not know who calls.
     Unauthorized,
+    /// Who calls cannot be proven to the server.
+    Denied(&'static str),
     /// The server knows, and does not let them.
     Forbidden,
     /// The server sends its callers to another place.
@@ -58,7 +60,7 @@ impl Fault {
             | Self::Gone(_)
             | Self::SessionLost
             | Self::Redirected => Kind::Unavailable,
-            Self::Unauthorized => Kind::Authentication,
+            Self::Unauthorized | Self::Denied(_) => Kind::Authentication,
             Self::Forbidden => Kind::Permission,
             Self::Status(404 | 410) => Kind::Unavailable,
             Self::Status(429 | 500..) => Kind::Unavailable,
@@ -92,6 +94,7 @@ impl Fault {
             | Self::TooSoon(_)
             | Self::SessionLost
             | Self::Unauthorized
+            | Self::Denied(_)
             | Self::Forbidden
             | Self::Redirected
             | Self::Status(_)
@@ -105,6 +108,7 @@ impl Fault {
     fn words(self) -> String {
         match self {
             Self::Unreachable(why)
+            | Self::Denied(why)
             | Self::Gone(why)
             | Self::Malformed(why)
             | Self::NotFound(why)

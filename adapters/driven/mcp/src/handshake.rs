@@ -14,6 +14,7 @@ use crate::connection::{Connection, Request, Wire};
 use crate::error::Fault;
 use crate::http::Link;
 use crate::inbox::Inbox;
+use crate::oauth::Keeper;
 #[cfg(unix)]
 use crate::stdio::Pipe;
 use crate::tasks;
@@ -28,9 +29,10 @@ const SPOKEN: [&str; 4] = [NEWEST, "2025-06-18", "2025-03-26", "2024-11-05"];
 pub(crate) async fn connect(
     server: &McpServer,
     config: &McpConfig,
+    keeper: Option<&Arc<Keeper>>,
 ) -> Result<(Connection, McpServerInfo), Fault> {
     let until = Instant::now() + server.connect_timeout;
-    match timeout_at(until, greet(server, config, until)).await {
+    match timeout_at(until, greet(server, config, keeper, until)).await {
         Ok(connected) => connected,
         Err(_late) => Err(Fault::Timeout),
     }
@@ -39,9 +41,10 @@ pub(crate) async fn connect(
 async fn greet(
     server: &McpServer,
     config: &McpConfig,
+    keeper: Option<&Arc<Keeper>>,
     until: Instant,
 ) -> Result<(Connection, McpServerInfo), Fault> {
-    let connection = reach(server, config).await?;
+    let connection = reach(server, config, keeper).await?;
     let takes = server.host.as_ref().map(|host| host.takes());
     let mut asks = serde_json::Map::new();
     if takes.is_some_and(|takes| takes.elicitation) {
@@ -96,7 +99,11 @@ async fn greet(
     Ok((connection, info))
 }
 
-async fn reach(server: &McpServer, config: &McpConfig) -> Result<Connection, Fault> {
+async fn reach(
+    server: &McpServer,
+    config: &McpConfig,
+    keeper: Option<&Arc<Keeper>>,
+) -> Result<Connection, Fault> {
     let inbox = Arc::new(Inbox::new(server.alias.clone(), server.host.clone()));
     match &server.transport {
         #[cfg(unix)]
@@ -114,7 +121,7 @@ async fn reach(server: &McpServer, config: &McpConfig) -> Result<Connection, Fau
             "servers are started as processes on Unix systems alone",
         )),
         Transport::StreamableHttp(endpoint) => {
-            let link = Link::to(endpoint, server.connect_timeout, &inbox)?;
+            let link = Link::to(endpoint, keeper.cloned(), server.connect_timeout, &inbox)?;
             let outbox = Arc::clone(&link);
             Ok(Connection::new(inbox, outbox, Wire::Http(link)))
         }

@@ -9,17 +9,16 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect, retry};
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use seaworthy_ports::Secret;
 use seaworthy_ports::mcp::{Authorization, Endpoint, MAX_MESSAGE_BYTES};
+use seaworthy_tls::Offers;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::connection::Outbox;
 use crate::error::Fault;
 use crate::inbox::Inbox;
+use crate::oauth::{Challenge, Keeper};
 use crate::sse::Events;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -49,6 +48,7 @@ const BROKEN: Fault = Fault::Gone("the connection to the server broke before it 
 pub(crate) struct Link {
     client: Client,
     url: Url,
+    keeper: Option<Arc<Keeper>>,
     inbox: Arc<Inbox>,
     /// What the server calls the session.
     session: Mutex<Option<HeaderValue>>,
@@ -61,6 +61,7 @@ impl Link {
     /// The way to `endpoint`. No I/O.
     pub(crate) fn to(
         endpoint: &Endpoint,
+        keeper: Option<Arc<Keeper>>,
         connect_timeout: Duration,
         inbox: &Arc<Inbox>,
     ) -> Result<Arc<Self>, Fault> {
@@ -69,6 +70,7 @@ impl Link {
         Ok(Arc::new_cyclic(|me| Self {
             client,
             url,
+            keeper,
             inbox: Arc::clone(inbox),
             session: Mutex::default(),
             version: OnceLock::new(),
@@ -110,11 +112,14 @@ impl Link {
 
     /// Hears one stream to its end. Whether there was anything in it; a fault if there is no stream to be had.
     async fn hear(&self, events: &mut Events) -> Result<bool, Fault> {
-        let mut request = self.request(Method::GET, EVENTS);
-        if let Some(id) = &events.last_id {
-            request = request.header(LAST_EVENT, id);
-        }
-        let Ok(response) = request.send().await else {
+        let sent = self.send_with(|| {
+            let request = self.request(Method::GET, EVENTS);
+            match &events.last_id {
+                Some(id) => request.header(LAST_EVENT, id),
+                None => request,
+            }
+        });
+        let Ok(response) = sent.await else {
             return Ok(false);
         };
         if response.status().is_server_error() {
@@ -149,21 +154,45 @@ impl Link {
             .clone()
     }
 
-    async fn post(&self, message: Bytes) -> Result<Response, Fault> {
-        let sent = self
-            .request(Method::POST, "application/json, text/event-stream")
-            .header(CONTENT_TYPE, JSON)
-            .body(message)
-            .send()
-            .await;
-        // The error may name the address, whose query may be nobody's business.
-        let response = sent.map_err(|error| {
-            if error.is_connect() {
-                Fault::Unreachable("the server cannot be reached at its address")
-            } else {
-                BROKEN
+    /// Sends what `make` makes. Where the server does not take the token, which it says before it looks at anything, it is
+    /// sent once more with another; and once more where it wants one that is good for more.
+    async fn send_with(
+        &self,
+        make: impl Fn() -> RequestBuilder + Send + Sync,
+    ) -> Result<Response, Fault> {
+        let Some(keeper) = &self.keeper else {
+            return sent(make()).await;
+        };
+        let mut token = keeper.token().await?;
+        let (mut is_renewed, mut is_stepped) = (false, false);
+        loop {
+            let request = match &token {
+                Some(token) => make().header(AUTHORIZATION, bearer(token)?),
+                None => make(),
+            };
+            let response = sent(request).await?;
+            let challenge = || Challenge::of(response.headers());
+            match response.status() {
+                StatusCode::UNAUTHORIZED if !is_renewed => {
+                    is_renewed = true;
+                    token = Some(keeper.renew(token, challenge()).await?);
+                }
+                StatusCode::FORBIDDEN if !is_stepped && challenge().wants_more => {
+                    is_stepped = true;
+                    token = Some(keeper.step_up(token, challenge()).await?);
+                }
+                _ => return Ok(response),
             }
-        })?;
+        }
+    }
+
+    async fn post(&self, message: Bytes) -> Result<Response, Fault> {
+        let sent = self.send_with(|| {
+            self.request(Method::POST, "application/json, text/event-stream")
+                .header(CONTENT_TYPE, JSON)
+                .body(message.clone())
+        });
+        let response = sent.await?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -258,8 +287,11 @@ impl Link {
                 return Err(BROKEN);
             };
             sleep(events.delay.unwrap_or(FIRST_DELAY)).await;
-            let request = self.request(Method::GET, EVENTS).header(LAST_EVENT, id);
-            let Ok(response) = request.send().await else {
+            let sent = self.send_with(|| {
+                self.request(Method::GET, EVENTS)
+                    .header(LAST_EVENT, id.clone())
+            });
+            let Ok(response) = sent.await else {
                 continue;
             };
             if response.status() == StatusCode::OK && is_of(&response, EVENTS) {
@@ -303,7 +335,8 @@ impl Link {
         self.stop_listening();
         if self.session().is_some() {
             // A server need not understand it.
-            let _either = timeout(grace, self.request(Method::DELETE, JSON).send()).await;
+            let leave = self.send_with(|| self.request(Method::DELETE, JSON));
+            let _either = timeout(grace, leave).await;
         }
     }
 }
@@ -318,6 +351,17 @@ impl Outbox for Link {
     }
 }
 
+async fn sent(request: RequestBuilder) -> Result<Response, Fault> {
+    // The error may name the address, whose query may be nobody's business.
+    request.send().await.map_err(|error| {
+        if error.is_connect() {
+            Fault::Unreachable("the server cannot be reached at its address")
+        } else {
+            BROKEN
+        }
+    })
+}
+
 fn is_of(response: &Response, media_type: &str) -> bool {
     let said = response.headers().get(CONTENT_TYPE);
     let said = said.and_then(|said| said.to_str().ok()).unwrap_or_default();
@@ -325,7 +369,7 @@ fn is_of(response: &Response, media_type: &str) -> bool {
     essence.trim().eq_ignore_ascii_case(media_type)
 }
 
-fn address(url: &str) -> Result<Url, Fault> {
+pub(crate) fn address(url: &str) -> Result<Url, Fault> {
     let mut url =
         Url::parse(url).map_err(|_error| Fault::Rejected("the server's address is no URL"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
@@ -347,6 +391,10 @@ fn secret(text: &str) -> Result<HeaderValue, Fault> {
         .map_err(|_error| Fault::Rejected("the credentials hold what no header can carry"))?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+fn bearer(token: &Secret) -> Result<HeaderValue, Fault> {
+    secret(&format!("Bearer {}", token.expose()))
 }
 
 /// The headers of every request.
@@ -401,18 +449,21 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, Fault> {
             let pair = STANDARD.encode(format!("{user}:{}", password.expose()));
             headers.insert(AUTHORIZATION, secret(&format!("Basic {pair}"))?);
         }
+        // It changes, and is shown with each request.
         Authorization::OAuth(_) => {
-            return Err(Fault::Unsupported(
-                "OAuth is not spoken by this adapter; give a token as a bearer's",
-            ));
+            if headers.contains_key(AUTHORIZATION) {
+                return Err(Fault::Rejected("a header is given that carries the token"));
+            }
         }
     }
     Ok(headers)
 }
 
 fn client(url: &Url, headers: HeaderMap, connect_timeout: Duration) -> Result<Client, Fault> {
+    let tls = seaworthy_tls::client(url.scheme() == "https", Offers::Http2)
+        .map_err(|_unusable| Fault::Unsupported("the platform's certificates cannot be used"))?;
     Client::builder()
-        .tls_backend_preconfigured(tls(url.scheme() == "https")?)
+        .tls_backend_preconfigured(tls)
         .default_headers(headers)
         .user_agent(concat!(
             env!("CARGO_PKG_NAME"),
@@ -445,24 +496,4 @@ fn redirects() -> redirect::Policy {
             attempt.stop()
         }
     })
-}
-
-fn tls(is_needed: bool) -> Result<ClientConfig, Fault> {
-    let unusable = |_error| Fault::Unsupported("the platform's certificates cannot be used");
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?;
-    let mut config = if is_needed {
-        builder
-            .with_platform_verifier()
-            .map_err(unusable)?
-            .with_no_client_auth()
-    } else {
-        // Reading the platform's certificates takes a while, and nothing is encrypted.
-        builder
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth()
-    };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
 }

@@ -48,6 +48,8 @@ mod handshake;
 mod http;
 mod inbox;
 mod lists;
+mod loopback;
+mod oauth;
 mod questions;
 #[cfg(unix)]
 mod sandboxed;
@@ -57,6 +59,9 @@ mod sse;
 #[cfg(unix)]
 mod stdio;
 mod tasks;
+mod tokens;
 
 pub use client::McpClient;
 pub use config::McpConfig;
+pub use loopback::Loopback;
+pub use tokens::{FileTokens, TokenFolder};

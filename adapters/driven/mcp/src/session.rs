@@ -25,6 +25,7 @@ use crate::config::McpConfig;
 use crate::connection::{Connection, Request};
 use crate::error::Fault;
 use crate::handshake;
+use crate::oauth::Keeper;
 use crate::tasks;
 
 /// How long a server is left alone that failed twice in a row, and at most after it failed often.
@@ -39,6 +40,8 @@ pub(crate) struct Session {
 struct Inner {
     server: McpServer,
     config: McpConfig,
+    /// The tokens that the server wants, if it does.
+    keeper: Option<Arc<Keeper>>,
     info: Mutex<McpServerInfo>,
     /// Held while a connection is made, so that only one is.
     current: tokio::sync::Mutex<Current>,
@@ -104,7 +107,12 @@ impl Current {
 
 impl Session {
     pub(crate) async fn begin(server: McpServer, config: McpConfig) -> Result<Self, McpError> {
-        let (connection, info) = handshake::connect(&server, &config)
+        let began = async {
+            let keeper = Keeper::of(&server)?;
+            let (connection, info) = handshake::connect(&server, &config, keeper.as_ref()).await?;
+            Ok::<_, Fault>((keeper, connection, info))
+        };
+        let (keeper, connection, info) = Box::pin(began)
             .await
             .map_err(|fault| fault.into_error("connect", false))?;
         let current = Current {
@@ -116,6 +124,7 @@ impl Session {
             inner: Arc::new(Inner {
                 server,
                 config,
+                keeper,
                 info: Mutex::new(info),
                 current: tokio::sync::Mutex::new(current),
                 closing,
@@ -307,7 +316,7 @@ impl Inner {
         if let Some(left) = left.filter(|left| !left.is_zero()) {
             return Err(Fault::TooSoon(left));
         }
-        match handshake::connect(&self.server, &self.config).await {
+        match handshake::connect(&self.server, &self.config, self.keeper.as_ref()).await {
             Ok((connection, info)) => {
                 *self.info.lock().unwrap_or_else(PoisonError::into_inner) = info;
                 let connection = Arc::new(connection);

@@ -27,8 +27,6 @@ impl mc::Harness for Addresses {
 seaworthy_contract::mcp_contract! {
     harness: Addresses,
     not_checkable: {
-        an_expired_token_is_refreshed_once_and_the_call_made_once: "it refreshes no tokens, and declares that",
-        a_token_that_refreshing_does_not_help_is_an_authentication_error: "it refreshes no tokens, and declares that",
         a_confined_server_ends_with_its_sandbox_session: "servers at addresses are in no sandbox",
         a_killed_worker_leaves_no_confined_server: "servers at addresses are in no sandbox",
     },

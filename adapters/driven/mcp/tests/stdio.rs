@@ -33,8 +33,14 @@ impl mc::Harness for Processes {
 seaworthy_contract::mcp_contract! {
     harness: Processes,
     not_checkable: {
-        an_expired_token_is_refreshed_once_and_the_call_made_once: "it refreshes no tokens, and declares that",
-        a_token_that_refreshing_does_not_help_is_an_authentication_error: "it refreshes no tokens, and declares that",
+        an_expired_token_is_refreshed_once_and_the_call_made_once: "processes are shown no tokens",
+        a_token_that_refreshing_does_not_help_is_an_authentication_error: "processes are shown no tokens",
+        calls_at_once_get_new_tokens_once: "processes are shown no tokens",
+        a_refresh_token_that_is_replaced_is_not_used_again: "processes are shown no tokens",
+        tokens_that_another_process_got_are_taken: "processes are shown no tokens",
+        new_tokens_are_used_when_they_are_kept: "processes are shown no tokens",
+        a_grant_that_is_refused_is_not_tried_again: "processes are shown no tokens",
+        a_client_gets_tokens_for_itself: "processes are shown no tokens",
         a_lost_session_is_begun_again_and_the_call_made_once: "processes have no sessions to lose",
         a_session_that_is_lost_again_is_unavailable: "processes have no sessions to lose",
         a_confined_server_ends_with_its_sandbox_session: "the sandbox has the list of its own (seaworthy-process)",

@@ -1,14 +1,11 @@
 //! How batches travel: reqwest on the runtime of the thread that sends.
 
 use std::fmt;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use reqwest::{Client, redirect, retry};
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt as _;
+use seaworthy_tls::Offers;
 use tokio::runtime::Handle;
 
 use crate::config::OtlpConfig;
@@ -33,8 +30,11 @@ impl fmt::Debug for OnRuntime {
 impl OnRuntime {
     pub(crate) fn new(config: &OtlpConfig, runtime: Handle) -> Result<Self, OtlpError> {
         let is_encrypted = config.url("traces")?.scheme() == "https";
+        let tls = seaworthy_tls::client(is_encrypted, Offers::Http2).map_err(|_unusable| {
+            OtlpError::Configuration("the platform's certificates cannot be used".to_owned())
+        })?;
         let client = Client::builder()
-            .tls_backend_preconfigured(tls(is_encrypted)?)
+            .tls_backend_preconfigured(tls)
             .timeout(config.timeout)
             .user_agent(concat!(
                 env!("CARGO_PKG_NAME"),
@@ -79,25 +79,4 @@ async fn send(client: Client, request: reqwest::Request) -> Result<Response<Byte
     *whole.status_mut() = answer.status();
     *whole.headers_mut() = std::mem::take(answer.headers_mut());
     Ok(whole)
-}
-
-/// TLS by rustls with ring. Without `is_needed` nothing is read from the platform, which may have no certificates.
-fn tls(is_needed: bool) -> Result<ClientConfig, OtlpError> {
-    let unusable =
-        |_error| OtlpError::Configuration("the platform's certificates cannot be used".to_owned());
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?;
-    let mut config = if is_needed {
-        builder
-            .with_platform_verifier()
-            .map_err(unusable)?
-            .with_no_client_auth()
-    } else {
-        builder
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth()
-    };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
 }

@@ -1,16 +1,13 @@
 //! Calls of handlers from outside.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, Url, redirect, retry};
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use seaworthy_ports::Secret;
 use seaworthy_ports::durable_runtime::{Kind, RuntimeError};
+use seaworthy_tls::Offers;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -177,8 +174,16 @@ pub(crate) fn client(base: &Url, token: Option<&Secret>) -> Result<Client, Runti
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }
+    let tls =
+        seaworthy_tls::client(base.scheme() == "https", Offers::Nothing).map_err(|_unusable| {
+            refusal(
+                Kind::Rejected,
+                "connect",
+                "the platform's certificates cannot be used",
+            )
+        })?;
     Client::builder()
-        .tls_backend_preconfigured(tls(base.scheme() == "https")?)
+        .tls_backend_preconfigured(tls)
         .user_agent(concat!("seaworthy-restate/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers)
         .connect_timeout(CONNECT_TIMEOUT)
@@ -188,30 +193,6 @@ pub(crate) fn client(base: &Url, token: Option<&Secret>) -> Result<Client, Runti
         .retry(retry::never())
         .build()
         .map_err(|_error| refusal(Kind::Rejected, "connect", "the HTTP client cannot be built"))
-}
-
-/// TLS by rustls with ring. Without `is_needed` nothing is read from the platform, which may have no certificates.
-fn tls(is_needed: bool) -> Result<ClientConfig, RuntimeError> {
-    let unusable = |_error| {
-        refusal(
-            Kind::Rejected,
-            "connect",
-            "the platform's certificates cannot be used",
-        )
-    };
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?;
-    Ok(if is_needed {
-        builder
-            .with_platform_verifier()
-            .map_err(unusable)?
-            .with_no_client_auth()
-    } else {
-        builder
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth()
-    })
 }
 
 #[cfg(test)]

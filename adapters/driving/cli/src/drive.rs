@@ -1,15 +1,18 @@
 //! Advances one run, or follows whoever does, until it ends or waits for a person; then says how it stands.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use seaworthy::Secrets;
 use seaworthy::agent::Agent;
 use seaworthy::descriptor::{Materialised, ServerSpec};
 use seaworthy::event::WaitReason;
 use seaworthy::harness::{HarnessError, View};
 use seaworthy::ports::durable_runtime::Scope;
-use seaworthy::ports::{Latch, RunId};
+use seaworthy::ports::{Latch, RunId, ServerAlias};
 use seaworthy::replay::{DEVIATED, Mode};
-use seaworthy::servers::MissingSecret;
+use seaworthy::servers::{MissingLogin, MissingSecret, Place, check_login};
 use seaworthy::state::{Call, CallStatus, Outcome, RunState, Status};
 use serde::Deserialize as _;
 
@@ -50,7 +53,10 @@ enum Need {
 
 /// Refuses to advance a run whose model this installation cannot ask, because the run would fail for good, or whose servers
 /// take a secret that is not here.
-pub(crate) fn check_agent(stack: &Stack, descriptor: &Materialised) -> Result<Agent, CliError> {
+pub(crate) async fn check_agent(
+    stack: &Stack,
+    descriptor: &Materialised,
+) -> Result<Agent, CliError> {
     let ports = stack.harness.ports();
     let agent = Agent::new(descriptor, &*ports.models)
         .map_err(|error| CliError::Usage(error.to_string()))?;
@@ -64,19 +70,38 @@ pub(crate) fn check_agent(stack: &Stack, descriptor: &Materialised) -> Result<Ag
             };
             return Err(CliError::Usage(missing.to_string()));
         }
+        if let Some(missing) = missing_login(&pick.server, server, &*ports.secrets).await {
+            return Err(CliError::Usage(missing.to_string()));
+        }
     }
     Ok(agent)
 }
 
+/// The login to a server that nobody has made here.
+async fn missing_login(
+    alias: &ServerAlias,
+    spec: Option<&ServerSpec>,
+    secrets: &dyn Secrets,
+) -> Option<MissingLogin> {
+    // Nothing is started for it.
+    let place = Place {
+        workspace: PathBuf::new(),
+        base_dir: PathBuf::new(),
+        environment: BTreeMap::new(),
+    };
+    let server = seaworthy::servers::server(alias, spec?, &place, secrets).ok()?;
+    check_login(&server).await.err()
+}
+
 /// The same for a run that exists. A strict replay asks no model, so it needs none.
-pub(crate) fn check_run(stack: &Stack, state: &RunState) -> Result<(), CliError> {
+pub(crate) async fn check_run(stack: &Stack, state: &RunState) -> Result<(), CliError> {
     let replay = state.submitted.replay.as_ref();
     if replay.is_some_and(|origin| origin.mode == Mode::Strict) {
         return Ok(());
     }
     // A descriptor that this version cannot read ends the run with an error that says so.
     match Materialised::deserialize(&state.submitted.descriptor) {
-        Ok(descriptor) => check_agent(stack, &descriptor).map(|_agent| ()),
+        Ok(descriptor) => check_agent(stack, &descriptor).await.map(|_agent| ()),
         Err(_unreadable) => Ok(()),
     }
 }

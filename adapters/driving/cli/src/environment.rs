@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use seaworthy::Secrets;
+use seaworthy::mcp::TokenFolder;
+use seaworthy::ports::mcp::OAuthTokenStore;
 use seaworthy::ports::{Secret, TraceContext};
 
 /// What commands of tools get of it: never a key.
@@ -53,17 +56,38 @@ pub(crate) struct Environment {
 }
 
 /// Credentials that a descriptor names are variables of the environment, looked up when they are needed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct EnvironmentSecrets;
+#[derive(Clone, Debug)]
+pub(crate) struct EnvironmentSecrets {
+    /// Where tokens of authorisation servers are kept; `None`: this user has no home.
+    tokens: Option<TokenFolder>,
+}
 
 impl Secrets for EnvironmentSecrets {
     fn find(&self, name: &str) -> Option<Secret> {
         let value = std::env::var(name).ok();
         value.filter(|value| !value.is_empty()).map(Secret::new)
     }
+
+    fn tokens(&self, name: &str) -> Option<Arc<dyn OAuthTokenStore>> {
+        let tokens = self.tokens.as_ref()?.tokens(name);
+        Some(Arc::new(tokens))
+    }
 }
 
 impl Environment {
+    /// What is kept for descriptors that name it.
+    pub(crate) fn secrets(&self) -> EnvironmentSecrets {
+        EnvironmentSecrets {
+            tokens: self.token_folder(),
+        }
+    }
+
+    /// Where tokens of authorisation servers are kept.
+    pub(crate) fn token_folder(&self) -> Option<TokenFolder> {
+        let home = self.data_home.as_ref()?;
+        Some(TokenFolder::new(home.join("seaworthy").join("mcp-tokens")))
+    }
+
     pub(crate) fn read() -> Self {
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {

@@ -14,7 +14,7 @@ use seaworthy::process::{ProcessConfig, ProcessSandbox, Supervisor};
 use seaworthy::system::{SystemClock, SystemEntropy};
 use seaworthy::{Harness, Ports};
 
-use crate::environment::{Environment, EnvironmentSecrets};
+use crate::environment::Environment;
 use crate::error::CliError;
 use crate::kept::{Database, Kept};
 use crate::models::CliModels;
@@ -74,7 +74,7 @@ impl Stack {
             sandbox: Arc::new(sandbox(&kept.sandbox_dir).await?),
             models: Arc::new(CliModels::new(Arc::clone(&clock), environment)),
             mcp: Arc::new(McpClient::new(McpConfig::default())),
-            secrets: Arc::new(EnvironmentSecrets),
+            secrets: Arc::new(environment.secrets()),
             clock,
             entropy,
             observer: Arc::<CliObserver>::clone(&observer),

@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Url, redirect, retry};
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use seaworthy_ports::model_provider::{Kind, ModelError};
 use seaworthy_ports::{AdapterInfo, Secret};
+use seaworthy_tls::Offers;
 
 use crate::failure::refused;
 use crate::frames::{Caps, Form};
@@ -136,8 +134,12 @@ impl Unmade {
             package,
             version,
         } = self.about;
+        let tls = seaworthy_tls::client(is_encrypted, Offers::Http2).map_err(|_unusable| {
+            let why = "the platform's certificates cannot be used";
+            refused(id, Kind::Unsupported, "connect", why)
+        })?;
         Client::builder()
-            .tls_backend_preconfigured(tls(id, is_encrypted)?)
+            .tls_backend_preconfigured(tls)
             .default_headers(self.headers.clone())
             .user_agent(format!("{package}/{version}"))
             .connect_timeout(self.connect_timeout)
@@ -191,29 +193,6 @@ fn secret_value(
         HeaderValue::from_str(&format!("{before}{}", key.expose())).map_err(|_error| unusable())?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// TLS by rustls with ring. Without `is_needed` nothing is read from the platform, which may have no certificates.
-fn tls(adapter: &'static str, is_needed: bool) -> Result<ClientConfig, ModelError> {
-    let unusable = |_error| {
-        let why = "the platform's certificates cannot be used";
-        refused(adapter, Kind::Unsupported, "connect", why)
-    };
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?;
-    let mut config = if is_needed {
-        builder
-            .with_platform_verifier()
-            .map_err(unusable)?
-            .with_no_client_auth()
-    } else {
-        builder
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth()
-    };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 #[cfg(test)]

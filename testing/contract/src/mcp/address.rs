@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use super::authority::Authority;
 use super::script::{Access, Journal, Script, Seen, Start};
 use super::serve::{Server, Stop};
 use crate::outcome::{Halt, broken};
@@ -26,6 +27,7 @@ pub async fn listen(script: &Script, journal: &Journal) -> Result<Transport, Hal
     let address = listener.local_addr().map_err(failed)?;
     let site = Arc::new(Site {
         script: script.clone(),
+        authority: Authority::new(script.access, &format!("http://{address}")),
         journal: journal.clone(),
         sessions: Mutex::default(),
         begun: AtomicUsize::new(0),
@@ -91,6 +93,7 @@ type Session = Arc<Mutex<Server<Router>>>;
 struct Site {
     script: Script,
     journal: Journal,
+    authority: Authority,
     sessions: Mutex<BTreeMap<String, Session>>,
     begun: AtomicUsize,
     forgotten: AtomicUsize,
@@ -99,6 +102,7 @@ struct Site {
 /// A request of HTTP's.
 struct Asked {
     method: String,
+    path: String,
     headers: BTreeMap<String, String>,
     body: String,
 }
@@ -119,6 +123,12 @@ impl Site {
     }
 
     async fn respond(&self, connection: &mut TcpStream, asked: &Asked) -> io::Result<()> {
+        if let Some((status, body)) = self.authority.answer(&asked.path, &asked.body) {
+            if asked.method == "POST" {
+                self.note(&Seen::Refreshed)?;
+            }
+            return document(connection, status, &body).await;
+        }
         let named = asked.headers.get("mcp-session-id").cloned();
         match asked.method.as_str() {
             "POST" => {}
@@ -147,6 +157,10 @@ impl Site {
             };
             if !asked.headers.contains_key("mcp-protocol-version") {
                 return status(connection, "400 Bad Request").await;
+            }
+            let shown = asked.headers.get("authorization");
+            if is_request && !self.authority.lets_in(shown.map(String::as_str)) {
+                return status(connection, "401 Unauthorized").await;
             }
             if is_request && self.forgets() {
                 locked(&self.sessions).remove(&name);
@@ -198,7 +212,11 @@ impl Site {
         match self.script.access {
             Access::ForgetsOnce => self.forgotten.fetch_add(1, Ordering::Relaxed) == 0,
             Access::AlwaysForgets => true,
-            Access::Open | Access::ExpiredOnce | Access::NeverAllowed => false,
+            Access::Open
+            | Access::Expired
+            | Access::ShortLived
+            | Access::Revoked
+            | Access::NeverAllowed => false,
         }
     }
 }
@@ -226,6 +244,15 @@ fn take(
 async fn status(connection: &mut TcpStream, status: &str) -> io::Result<()> {
     let head = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
     connection.write_all(head.as_bytes()).await
+}
+
+async fn document(connection: &mut TcpStream, status: &str, body: &str) -> io::Result<()> {
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    );
+    connection.write_all(head.as_bytes()).await?;
+    connection.write_all(body.as_bytes()).await
 }
 
 /// Writes what a request's caller is told: one message as it is, more as a stream.
@@ -290,7 +317,9 @@ async fn request(connection: &mut TcpStream, read: &mut Vec<u8>) -> Option<Asked
         }
     };
     let mut lines = head.lines();
-    let method = lines.next()?.split(' ').next()?.to_owned();
+    let mut words = lines.next()?.split(' ');
+    let method = words.next()?.to_owned();
+    let path = words.next()?.to_owned();
     let headers: BTreeMap<String, String> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
@@ -306,6 +335,7 @@ async fn request(connection: &mut TcpStream, read: &mut Vec<u8>) -> Option<Asked
     read.drain(..end);
     Some(Asked {
         method,
+        path,
         headers,
         body,
     })

@@ -77,14 +77,22 @@ pub enum Stubborn {
     Complains,
 }
 
-/// Whom a server lets in after `initialize`.
+/// A token that a server takes which another process got.
+pub const RENEWED_TOKEN: &str = "renewed-elsewhere";
+
+/// Whom a server lets in after `initialize`. New tokens are given for the refresh token that was given last, and to clients
+/// for themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
     /// Everybody.
     #[default]
     Open,
-    /// Its next request is answered with 401, as if the token had expired.
-    ExpiredOnce,
+    /// Whoever shows the last token that was given, or [`RENEWED_TOKEN`].
+    Expired,
+    /// Whoever shows the last token that was given, once.
+    ShortLived,
+    /// Nobody, and no tokens are given either.
+    Revoked,
     /// Every request is answered with 401.
     NeverAllowed,
     /// Its next request is told that there is no such session.
@@ -273,7 +281,7 @@ pub enum Seen {
     Cancelled(String),
     /// A task of this tool was to end.
     CalledOff(String),
-    /// It gave new tokens for old ones.
+    /// It was asked for new tokens.
     Refreshed,
     /// It was let go. A process that is killed cannot tell.
     Ended,

@@ -55,7 +55,9 @@ pub(crate) fn script(name: &str) -> Option<Script> {
             ..of_tasks()
         },
         "undeclared" => of_tasks(),
-        "expired" => guarded(Access::ExpiredOnce),
+        "expired" => guarded(Access::Expired),
+        "short_lived" => guarded(Access::ShortLived),
+        "revoked" => guarded(Access::Revoked),
         "forbidden" => guarded(Access::NeverAllowed),
         "forgets" => guarded(Access::ForgetsOnce),
         "always_forgets" => guarded(Access::AlwaysForgets),

@@ -14,7 +14,7 @@ use crate::http::{Act, listen};
 use crate::outcome::{Halt, Outcome, broken, holds, id, refused, within};
 
 /// Everything that an error says, its causes included.
-fn words(error: &McpError) -> String {
+pub(super) fn words(error: &McpError) -> String {
     let mut words = format!("{error} {error:?}");
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -24,7 +24,7 @@ fn words(error: &McpError) -> String {
     words
 }
 
-fn says_nothing(did: &str, words: &str) -> Outcome {
+pub(super) fn says_nothing(did: &str, words: &str) -> Outcome {
     holds(
         !words.contains(CANARY),
         did,

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use seaworthy_ports::mcp::{
-    Authorization, Kind, McpCall, McpCallResult, McpError, McpServer, McpSession, OAuth,
-    OAuthGrant, OAuthTokenStore, OAuthTokens, StdioCommand, Transport,
+    Authorization, Kind, McpCall, McpCallResult, McpError, McpServer, McpSession, OAuthGrant,
+    StdioCommand, Transport,
 };
 use seaworthy_ports::sandbox::SandboxSession;
 use seaworthy_ports::{Effect, Latch, Secret, ServerAlias};
@@ -20,6 +19,7 @@ use tokio::time::Instant;
 
 use super::script::{Access, Journal, Script, Seen, Stubborn};
 use super::serve::{OUTPUT, echoed};
+use super::tokens::{Tokens, first_tokens, oauth};
 use super::{ALIAS, Harness, scripts};
 use crate::outcome::{Halt, Outcome, broken, holds, id, ok, patience, same, within};
 use crate::process::{self, Crew};
@@ -61,7 +61,10 @@ impl<H: Harness> Stage<H> {
             .ok_or_else(|| broken("looked for a script", "one of this name", name))?;
         let journal = Journal(kept.clone());
         let tokens = Arc::<Tokens>::default();
-        let is_guarded = matches!(script.access, Access::ExpiredOnce | Access::NeverAllowed);
+        let is_guarded = !matches!(
+            script.access,
+            Access::Open | Access::ForgetsOnce | Access::AlwaysForgets
+        );
         if is_guarded && !harness.mcp().capabilities().oauth {
             return Err(Halt::NotDeclared {
                 capability: "oauth",
@@ -81,14 +84,10 @@ impl<H: Harness> Stage<H> {
             }
         };
         if let (Transport::StreamableHttp(endpoint), true) = (&mut transport, is_guarded) {
-            endpoint.authorization = Authorization::OAuth(OAuth {
-                client_id: "contract".to_owned(),
-                client_secret: Some(Secret::new(CANARY)),
-                token_url: None,
-                scopes: Vec::new(),
-                grant: OAuthGrant::AuthorizationCode,
-                tokens: Arc::<Tokens>::clone(&tokens),
-            });
+            let origin = endpoint.url.trim_end_matches("/mcp");
+            tokens.put(first_tokens(origin));
+            endpoint.authorization =
+                Authorization::OAuth(oauth(&tokens, OAuthGrant::AuthorizationCode));
         }
         Ok(Self {
             harness,
@@ -105,6 +104,15 @@ impl<H: Harness> Stage<H> {
         let crew = self.crew.as_ref();
         let crew = crew.ok_or(Halt::NotCheckable("it is a process of another stage"))?;
         crew.start(command, &self.script.name)
+    }
+
+    /// From now on the client gets its tokens for itself, and has none.
+    pub(super) fn gets_tokens_for_itself(&mut self) {
+        if let Transport::StreamableHttp(endpoint) = &mut self.transport {
+            self.tokens = Arc::default();
+            endpoint.authorization =
+                Authorization::OAuth(oauth(&self.tokens, OAuthGrant::ClientCredentials));
+        }
     }
 
     pub(super) fn server(&self) -> Result<McpServer, Halt> {
@@ -373,43 +381,4 @@ pub(super) fn fails(
         format!("an error of {kinds:?} with {effect:?} effect"),
         seen,
     )
-}
-
-/// Tokens of an authorisation server, as a host keeps them.
-#[derive(Debug)]
-pub(super) struct Tokens(Mutex<(OAuthTokens, usize)>);
-
-impl Default for Tokens {
-    fn default() -> Self {
-        let old = OAuthTokens {
-            access: Secret::new(CANARY),
-            refresh: Some(Secret::new(CANARY)),
-            expires: None,
-        };
-        Self(Mutex::new((old, 0)))
-    }
-}
-
-impl Tokens {
-    fn kept(&self) -> std::sync::MutexGuard<'_, (OAuthTokens, usize)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How often new ones were saved.
-    pub(super) fn saved(&self) -> usize {
-        self.kept().1
-    }
-}
-
-#[async_trait]
-impl OAuthTokenStore for Tokens {
-    async fn load(&self) -> Result<Option<OAuthTokens>, McpError> {
-        Ok(Some(self.kept().0.clone()))
-    }
-
-    async fn save(&self, tokens: OAuthTokens) -> Result<(), McpError> {
-        let mut kept = self.kept();
-        *kept = (tokens, kept.1 + 1);
-        Ok(())
-    }
 }

@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use seaworthy_contract::mcp::{
-    ALIAS, Access, Answered, Begins, Does, Journal, NEWEST_PROTOCOL, Poll, SILENT_URI, Script,
-    Seen, Start, Stubborn, Task, Tool, VERSION, echoed, told,
+    ALIAS, Access, Answered, Begins, Does, Journal, NEWEST_PROTOCOL, Poll, RENEWED_TOKEN,
+    SILENT_URI, Script, Seen, Start, Stubborn, Task, Tool, VERSION, echoed, told,
 };
 use seaworthy_fakes::{
     FakeMcp, FakeMcpAnswer, FakeMcpCall, FakeMcpServer, FakeMcpTask, FakeMcpTool, McpFault,
-    McpSeen, McpStart,
+    McpSeen, McpStart, McpTokens,
 };
+use seaworthy_ports::Secret;
 use seaworthy_ports::mcp::{Elicited, McpCallResult, McpContent, Sampled, Transport};
 use seaworthy_ports::model_provider::Role;
 use seaworthy_system::SystemClock;
@@ -85,10 +86,18 @@ fn server(script: &Script, journal: Journal) -> FakeMcpServer {
     }
     let faults = match script.access {
         Access::Open => vec![],
-        Access::ExpiredOnce => vec![McpFault::Unauthorized],
+        Access::Expired | Access::ShortLived | Access::Revoked => vec![],
         Access::NeverAllowed => vec![McpFault::Unauthorized; 100],
         Access::ForgetsOnce => vec![McpFault::LostSession],
         Access::AlwaysForgets => vec![McpFault::LostSession; 100],
+    };
+    server = match script.access {
+        Access::Expired => server
+            .with_tokens(McpTokens::Expired)
+            .with_good_token(Secret::new(RENEWED_TOKEN)),
+        Access::ShortLived => server.with_tokens(McpTokens::ShortLived),
+        Access::Revoked => server.with_tokens(McpTokens::Revoked),
+        _ => server,
     };
     for fault in faults {
         server.fail_next(fault);

@@ -9,8 +9,9 @@ use seaworthy_ports::mcp::{
     McpPrompt, McpPromptResult, McpResource, McpResourceContents, McpResourceTemplate,
     McpServerInfo,
 };
-use seaworthy_ports::{Latch, LatchSetter};
+use seaworthy_ports::{Latch, LatchSetter, Secret};
 
+use super::grants::{Grants, McpTokens};
 use super::task::Tasks;
 use super::{FakeMcpTool, McpFault};
 use crate::locked;
@@ -36,7 +37,7 @@ pub enum McpSeen {
     Fetched(String),
     /// A task of this tool was to end.
     CalledOff(String),
-    /// It gave new tokens for an old one.
+    /// It was asked for new tokens.
     Refreshed,
     /// It was closed, let go or died.
     Ended,
@@ -79,6 +80,7 @@ struct State {
     /// How often lists have changed.
     changes: AtomicU64,
     faults: Mutex<VecDeque<McpFault>>,
+    grants: Grants,
     seen: Mutex<Vec<McpSeen>>,
     tasks: Mutex<Tasks>,
     lines: Mutex<Vec<Weak<Line>>>,
@@ -121,6 +123,7 @@ impl FakeMcpServer {
             }),
             changes: AtomicU64::new(0),
             faults: Mutex::default(),
+            grants: Grants::default(),
             seen: Mutex::default(),
             tasks: Mutex::default(),
             lines: Mutex::default(),
@@ -222,6 +225,20 @@ impl FakeMcpServer {
         self.with(|offer| offer.start = start)
     }
 
+    /// The same, with this becoming of the tokens that it is shown. Callers without OAuth are let in.
+    #[must_use]
+    pub fn with_tokens(self, tokens: McpTokens) -> Self {
+        self.0.grants.set(tokens);
+        self
+    }
+
+    /// The same, taking `token` besides those that it gave.
+    #[must_use]
+    pub fn with_good_token(self, token: Secret) -> Self {
+        self.0.grants.take(token);
+        self
+    }
+
     /// The same, telling `watch` of everything it sees, at once.
     #[must_use]
     pub fn watched_by(self, watch: impl Fn(&McpSeen) + Send + Sync + 'static) -> Self {
@@ -279,6 +296,10 @@ impl FakeMcpServer {
 
     pub(super) fn offer(&self) -> Offer {
         locked(&self.0.offer).clone()
+    }
+
+    pub(super) fn grants(&self) -> &Grants {
+        &self.0.grants
     }
 
     pub(super) fn changes(&self) -> u64 {

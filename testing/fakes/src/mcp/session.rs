@@ -14,10 +14,10 @@ use seaworthy_ports::clock::Clock;
 use seaworthy_ports::mcp::{
     Authorization, Kind, MAX_LISTED, MAX_MESSAGE_BYTES, McpCall, McpCallResult, McpCapabilities,
     McpContent, McpError, McpPrompt, McpPromptResult, McpResource, McpResourceContents,
-    McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpTasks, McpTool, OAuthTokens,
-    ResourceData, TaskSupport, Transport, tool_name,
+    McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpTasks, McpTool, OAuth,
+    OAuthTokens, ResourceData, TaskSupport, Transport, tool_name,
 };
-use seaworthy_ports::{Latch, LatchSetter, Secret};
+use seaworthy_ports::{Latch, LatchSetter};
 use serde_json::Value;
 
 use super::server::{Line, Offer};
@@ -54,6 +54,13 @@ struct Current {
     number: u64,
 }
 
+/// Tokens, if they were looked for, and those for which no others are given.
+#[derive(Default)]
+struct Tokens {
+    known: Option<Option<OAuthTokens>>,
+    refused: Option<Option<OAuthTokens>>,
+}
+
 pub(super) struct Session {
     pub(super) server: FakeMcpServer,
     config: McpServer,
@@ -61,6 +68,7 @@ pub(super) struct Session {
     capabilities: McpCapabilities,
     current: Mutex<Current>,
     cache: Mutex<Cache>,
+    tokens: Mutex<Tokens>,
     close: LatchSetter,
 }
 
@@ -143,6 +151,7 @@ impl Session {
             capabilities: mcp.capabilities,
             current: Mutex::new(current),
             cache: Mutex::default(),
+            tokens: Mutex::default(),
             close: Latch::new().0,
         })
     }
@@ -198,11 +207,22 @@ impl Session {
     /// Gets past the server's door: refreshes tokens once and begins a new session once, if it is asked to.
     pub(super) async fn enter(&self, request: &Request) -> Result<(Arc<Line>, u64), McpError> {
         let (mut refreshed, mut renewed) = (false, false);
+        let oauth = self.oauth();
         loop {
             let line = self.line(request.operation).await?;
-            match self.server.fault_at_the_door() {
+            let shown = match oauth {
+                Some(oauth) => self.shown(oauth).await?,
+                None => None,
+            };
+            let is_known = oauth.is_none() || self.server.grants().lets_in(shown.as_ref());
+            let fault = if is_known {
+                self.server.fault_at_the_door()
+            } else {
+                Some(McpFault::Unauthorized)
+            };
+            match fault {
                 None => return Ok(line),
-                Some(McpFault::Unauthorized) if !refreshed && self.refresh().await? => {
+                Some(McpFault::Unauthorized) if !refreshed && self.refresh(shown).await? => {
                     refreshed = true;
                 }
                 Some(McpFault::LostSession) if !renewed => {
@@ -214,21 +234,46 @@ impl Session {
         }
     }
 
-    /// Gets new tokens. `false`: these credentials cannot be renewed.
-    async fn refresh(&self) -> Result<bool, McpError> {
+    fn oauth(&self) -> Option<&OAuth> {
         let Transport::StreamableHttp(endpoint) = &self.config.transport else {
+            return None;
+        };
+        match &endpoint.authorization {
+            Authorization::OAuth(oauth) => Some(oauth),
+            _ => None,
+        }
+    }
+
+    /// The tokens that requests are made with.
+    async fn shown(&self, oauth: &OAuth) -> Result<Option<OAuthTokens>, McpError> {
+        if let Some(known) = &locked(&self.tokens).known {
+            return Ok(known.clone());
+        }
+        let kept = oauth.tokens.load().await?;
+        Ok(locked(&self.tokens).known.get_or_insert(kept).clone())
+    }
+
+    /// Gets other tokens than those that were `shown`. `false`: there are none to be had.
+    async fn refresh(&self, shown: Option<OAuthTokens>) -> Result<bool, McpError> {
+        let Some(oauth) = self.oauth() else {
             return Ok(false);
         };
-        let Authorization::OAuth(oauth) = &endpoint.authorization else {
+        if locked(&self.tokens).refused.as_ref() == Some(&shown) {
             return Ok(false);
-        };
+        }
+        let _alone = oauth.tokens.lock().await?;
+        let kept = oauth.tokens.load().await?;
+        if kept != shown {
+            locked(&self.tokens).known = Some(kept);
+            return Ok(true);
+        }
         self.server.note(McpSeen::Refreshed);
-        let fresh = OAuthTokens {
-            access: Secret::new("a token of a fake server"),
-            refresh: Some(Secret::new("a refresh token of a fake server")),
-            expires: None,
+        let Some(fresh) = self.server.grants().give(kept.as_ref()) else {
+            locked(&self.tokens).refused = Some(shown);
+            return Ok(false);
         };
-        oauth.tokens.save(fresh).await?;
+        oauth.tokens.save(fresh.clone()).await?;
+        locked(&self.tokens).known = Some(Some(fresh));
         Ok(true)
     }
 

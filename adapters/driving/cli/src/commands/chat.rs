@@ -74,7 +74,7 @@ async fn begin(
     args: &ChatArgs,
     mut start: Start,
 ) -> Result<Exit, CliError> {
-    let agent = check_agent(stack, &start.descriptor)?;
+    let agent = check_agent(stack, &start.descriptor).await?;
     let session = match &start.session {
         Some(session) => session.clone(),
         None => {

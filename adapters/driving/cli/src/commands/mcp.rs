@@ -1,6 +1,7 @@
 //! `mcp`: looks at the servers of a descriptor without a run, and serves agents to others.
 
 mod call;
+mod login;
 mod resources;
 mod servers;
 mod tools;
@@ -29,6 +30,10 @@ enum McpCommand {
     Call(CallArgs),
     /// List the resources of an agent's servers, or read one
     Resources(ResourcesArgs),
+    /// Log in to a server that wants a person to: shows an address to open in a browser, and keeps what is granted
+    Login(LoginArgs),
+    /// Throw away what a login to a server was granted
+    Logout(LogoutArgs),
     /// Serve agents as tools, to one client on standard input and output or to many over HTTP, and advance their runs
     Serve(McpServeArgs),
 }
@@ -66,11 +71,45 @@ struct ResourcesArgs {
     read: Option<String>,
 }
 
+#[derive(Debug, Args)]
+struct LoginArgs {
+    /// The agent's descriptor
+    #[arg(value_name = "AGENT.yaml")]
+    agent: PathBuf,
+    /// The server, as the descriptor calls it
+    #[arg(value_name = "SERVER")]
+    server: String,
+    /// Open the address in this machine's browser
+    #[arg(long)]
+    open: bool,
+    /// The port of 127.0.0.1 that the browser is sent back to; any that is free unless said
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    port: u16,
+    /// Ask for this besides what the descriptor says; may be repeated
+    #[arg(long, value_name = "SCOPE")]
+    scope: Vec<String>,
+    /// How many seconds to wait for the person
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+#[derive(Debug, Args)]
+struct LogoutArgs {
+    /// The agent's descriptor
+    #[arg(value_name = "AGENT.yaml")]
+    agent: PathBuf,
+    /// The server, as the descriptor calls it
+    #[arg(value_name = "SERVER")]
+    server: String,
+}
+
 pub(super) async fn mcp(context: &Context, args: McpArgs) -> Result<Exit, CliError> {
     match args.command {
         McpCommand::Tools(args) => tools::tools(context, &args).await,
         McpCommand::Call(args) => call::call(context, &args).await,
         McpCommand::Resources(args) => resources::resources(context, &args).await,
+        McpCommand::Login(args) => Box::pin(login::login(context, &args)).await,
+        McpCommand::Logout(args) => login::logout(context, &args).await,
         McpCommand::Serve(args) => Box::pin(serve(context, args)).await,
     }
 }

@@ -92,7 +92,7 @@ pub(super) async fn serve(context: &Context, args: McpServeArgs) -> Result<Exit,
     let stack = context.create_lasting().await?;
     // What is wrong with an agent is said now, not by each of its runs.
     for agent in &agents {
-        check_agent(&stack, &agent.descriptor)?;
+        check_agent(&stack, &agent.descriptor).await?;
     }
     stack.observer.warn();
     let served: Vec<&str> = agents

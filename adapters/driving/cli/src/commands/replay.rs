@@ -93,7 +93,7 @@ async fn start(
         output.note(&format!("queued; a worker runs it: seaworthy worker{flag}"));
         return Ok(Exit::Succeeded);
     }
-    check_run(stack, &view.state)?;
+    check_run(stack, &view.state).await?;
     if existing.is_some() {
         // After a crash between the log's end and the runtime's note of it.
         stack.harness.requeue(&run).await?;

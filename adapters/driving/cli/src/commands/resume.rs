@@ -34,7 +34,7 @@ async fn advance(
             .note(&format!("run {run} has ended before; this is its outcome"));
         return conclude(stack, context.output, &view, &Shown::default());
     }
-    check_run(stack, &view.state)?;
+    check_run(stack, &view.state).await?;
     // After a crash between the log's end and the runtime's note of it.
     stack.harness.requeue(run).await?;
     let how = Drive {

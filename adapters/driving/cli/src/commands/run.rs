@@ -53,7 +53,7 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, CliErr
         .as_ref()
         .is_none_or(|view| view.state.outcome.is_none())
     {
-        attach::check(&check_agent(&stack, &descriptor)?, &files)?;
+        attach::check(&check_agent(&stack, &descriptor).await?, &files)?;
     }
     let start = Start {
         run,

@@ -16,7 +16,6 @@ use seaworthy::system::SystemEntropy;
 
 use crate::commands::Context;
 use crate::descriptor::load;
-use crate::environment::EnvironmentSecrets;
 use crate::error::CliError;
 use crate::stack::sandbox;
 
@@ -66,7 +65,7 @@ impl Servers {
         };
         let connections = Connections::new(
             Arc::new(McpClient::new(McpConfig::default())),
-            Arc::new(EnvironmentSecrets),
+            Arc::new(context.environment.secrets()),
             descriptor.mcp_servers.clone(),
             place,
         );
