@@ -88,6 +88,7 @@ async fn missing_login(
         workspace: PathBuf::new(),
         base_dir: PathBuf::new(),
         environment: BTreeMap::new(),
+        sandbox: None,
     };
     let server = seaworthy::servers::server(alias, spec?, &place, secrets).ok()?;
     check_login(&server).await.err()

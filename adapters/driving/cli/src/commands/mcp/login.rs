@@ -50,7 +50,7 @@ impl OAuthTokenStore for Anew {
 }
 
 pub(super) async fn login(context: &Context, args: &LoginArgs) -> Result<Exit, CliError> {
-    let servers = Servers::of(context, &args.agent)?;
+    let servers = Servers::of(context, &args.agent).await?;
     let (alias, spec) = servers.server(&args.server)?;
     let (spec_oauth, url) = oauth(alias, spec)?;
     let anew = Arc::new(Anew {
@@ -66,6 +66,7 @@ pub(super) async fn login(context: &Context, args: &LoginArgs) -> Result<Exit, C
         workspace: context.workspace()?,
         base_dir: context.workspace()?,
         environment: context.environment.for_commands.clone(),
+        sandbox: None,
     };
     let secrets = context.environment.secrets();
     let mut server = seaworthy::servers::server(alias, spec, &place, &secrets)
@@ -105,7 +106,7 @@ async fn connect(server: McpServer) -> Result<usize, McpError> {
 }
 
 pub(super) async fn logout(context: &Context, args: &LogoutArgs) -> Result<Exit, CliError> {
-    let servers = Servers::of(context, &args.agent)?;
+    let servers = Servers::of(context, &args.agent).await?;
     let (alias, spec) = servers.server(&args.server)?;
     let (oauth, url) = oauth(alias, spec)?;
     let forgotten = kept(context, oauth, url)?
