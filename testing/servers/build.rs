@@ -6,6 +6,8 @@ fn main() {
         ("SEAWORTHY_TEST_AIMOCK", "has_aimock"),
         ("SEAWORTHY_TEST_SMALL_MODEL", "has_small_model"),
         ("SEAWORTHY_TEST_MCP", "has_mcp"),
+        ("SEAWORTHY_TEST_LITELLM", "has_litellm"),
+        ("SEAWORTHY_TEST_PHOENIX", "has_phoenix"),
     ] {
         println!("cargo::rustc-check-cfg=cfg({flag})");
         println!("cargo::rerun-if-env-changed={variable}");
