@@ -18,7 +18,7 @@ use super::standing::Standing;
 use crate::failure::Failure;
 
 /// The supervisor keeps to bounds of its own; this is longer than them.
-const PATIENCE: Duration = Duration::from_secs(360);
+const PATIENCE: Duration = Duration::from_secs(480);
 const RESTART: &str = "restart";
 
 /// Holds a server until standard input ends.
