@@ -7,6 +7,8 @@ fn main() {
         ("SEAWORTHY_TEST_SMALL_MODEL", "has_small_model"),
         ("SEAWORTHY_TEST_MCP", "has_mcp"),
         ("SEAWORTHY_TEST_MCP_TOOLS", "has_mcp_tools"),
+        ("SEAWORTHY_TEST_LITELLM", "has_litellm"),
+        ("SEAWORTHY_TEST_PHOENIX", "has_phoenix"),
     ] {
         println!("cargo::rustc-check-cfg=cfg({flag})");
         println!("cargo::rerun-if-env-changed={variable}");

@@ -7,7 +7,9 @@ mod account;
 mod aimock;
 mod install;
 mod issuer;
+mod litellm;
 mod mcp;
+mod phoenix;
 pub(crate) mod postgres;
 pub(crate) mod restate;
 mod rotel;
@@ -43,7 +45,7 @@ pub(crate) struct Args {
 enum Subcommand {
     /// Starts servers, runs a command that finds them in its environment, and stops them however it ends
     Run {
-        /// Only this server; may be repeated [default: all]
+        /// Only this server; may be repeated [default: all but litellm and phoenix]
         #[arg(long, value_enum, value_name = "KIND")]
         only: Vec<Kind>,
         /// The command and its arguments
@@ -75,7 +77,7 @@ enum Subcommand {
 /// What `up`, `down` and `status` are about.
 #[derive(clap::Args, Debug)]
 struct Which {
-    /// Only this server; may be repeated [default: all]
+    /// Only this server; may be repeated [default: all but litellm and phoenix]
     #[arg(long, value_enum, value_name = "KIND")]
     only: Vec<Kind>,
     /// Print JSON for programs
@@ -100,6 +102,10 @@ pub(crate) enum Kind {
     Mcp,
     /// oidc-provider, an issuer of access tokens
     Issuer,
+    /// LiteLLM, a proxy that translates providers' formats, before aimock; only where it is named: 576 MB are installed
+    Litellm,
+    /// Phoenix, which keeps and shows traces; only where it is named: 625 MB are installed
+    Phoenix,
 }
 
 impl Kind {
@@ -112,6 +118,8 @@ impl Kind {
             Self::Rotel => "rotel",
             Self::Mcp => "mcp",
             Self::Issuer => "issuer",
+            Self::Litellm => "litellm",
+            Self::Phoenix => "phoenix",
         }
     }
 
@@ -125,6 +133,21 @@ impl Kind {
             Self::Rotel => "SEAWORTHY_TEST_ROTEL",
             Self::Mcp => "SEAWORTHY_TEST_MCP",
             Self::Issuer => "SEAWORTHY_TEST_ISSUER",
+            Self::Litellm => "SEAWORTHY_TEST_LITELLM",
+            Self::Phoenix => "SEAWORTHY_TEST_PHOENIX",
+        }
+    }
+
+    /// Whether it is started only where somebody names it: it takes more than every test run can be asked for.
+    const fn is_on_request(self) -> bool {
+        matches!(self, Self::Litellm | Self::Phoenix)
+    }
+
+    /// The server that it stands before, which is started first.
+    const fn needs(self) -> Option<Self> {
+        match self {
+            Self::Litellm => Some(Self::Aimock),
+            _ => None,
         }
     }
 
@@ -142,7 +165,7 @@ impl Kind {
     /// A server of its own on fresh data, whatever the environment names: one that may be made to crash.
     pub(crate) fn of_its_own(self) -> Result<Supervised, Failure> {
         self.provide()?;
-        Supervised::start(self, &Standing::nowhere())
+        Supervised::start(self, &Standing::nowhere(), &[])
     }
 
     fn service(self) -> Box<dyn server::Service> {
@@ -154,6 +177,8 @@ impl Kind {
             Self::Rotel => Box::new(rotel::Rotel::default()),
             Self::Mcp => Box::new(mcp::Mcp::default()),
             Self::Issuer => Box::new(issuer::Issuer::default()),
+            Self::Litellm => Box::new(litellm::Litellm::default()),
+            Self::Phoenix => Box::new(phoenix::Phoenix::default()),
         }
     }
 
@@ -167,6 +192,8 @@ impl Kind {
             Self::Rotel => rotel::provide(),
             Self::Mcp => mcp::provide(),
             Self::Issuer => issuer::provide(),
+            Self::Litellm => litellm::provide(),
+            Self::Phoenix => phoenix::provide(),
         }
     }
 
@@ -174,26 +201,18 @@ impl Kind {
     /// whose handlers a test registers is a test's own, and so is a tool that looks at what a test has made.
     const fn program_variable(self) -> Option<&'static str> {
         match self {
-            Self::Postgres
-            | Self::Aimock
-            | Self::SmallModel
-            | Self::Rotel
-            | Self::Issuer => None,
             Self::Restate => Some(restate::PROGRAM),
             Self::Mcp => Some(mcp::PROGRAM),
+            _ => None,
         }
     }
 
     /// What that variable says, if the program is there.
     fn program(self) -> Option<PathBuf> {
         match self {
-            Self::Postgres
-            | Self::Aimock
-            | Self::SmallModel
-            | Self::Rotel
-            | Self::Issuer => None,
             Self::Restate => restate::program().ok().flatten(),
             Self::Mcp => mcp::tools(),
+            _ => None,
         }
     }
 
@@ -206,12 +225,29 @@ impl Kind {
 }
 
 /// All kinds, or those that were named.
-fn chosen(only: &[Kind]) -> Vec<Kind> {
+fn named(only: &[Kind]) -> Vec<Kind> {
     if only.is_empty() {
         Kind::value_variants().to_vec()
     } else {
         only.to_vec()
     }
+}
+
+/// All kinds but those on request, or those that were named, each behind the one that it needs.
+fn chosen(only: &[Kind]) -> Vec<Kind> {
+    if only.is_empty() {
+        let kinds = Kind::value_variants().iter().copied();
+        return kinds.filter(|kind| !kind.is_on_request()).collect();
+    }
+    let mut kinds = Vec::new();
+    for kind in only {
+        for kind in kind.needs().into_iter().chain([*kind]) {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+    }
+    kinds
 }
 
 /// Carries the subcommand out.
@@ -272,7 +308,7 @@ fn up(which: &Which) -> Result<(), Failure> {
 fn down(which: &Which) -> Result<(), Failure> {
     let standing = Standing::of_workspace()?;
     let mut told = Vec::new();
-    for kind in chosen(&which.only) {
+    for kind in named(&which.only) {
         let was = standing.stop(kind)?;
         if !which.json {
             let word = if was { "is stopped" } else { "was not up" };
@@ -290,8 +326,11 @@ fn down(which: &Which) -> Result<(), Failure> {
 fn status(which: &Which) -> Result<ExitCode, Failure> {
     let standing = Standing::of_workspace()?;
     let (mut told, mut all) = (Vec::new(), true);
-    for kind in chosen(&which.only) {
+    for kind in named(&which.only) {
         let known = standing.alive(kind)?;
+        if known.is_none() && kind.is_on_request() && which.only.is_empty() {
+            continue;
+        }
         all &= known.is_some();
         if !which.json {
             match &known {
@@ -334,7 +373,7 @@ impl Session {
                 session.found.push((kind, known.url));
             } else {
                 kind.provide()?;
-                let supervised = Supervised::start(kind, &standing)?;
+                let supervised = Supervised::start(kind, &standing, &session.found)?;
                 eprintln!("{}: started at {}", kind.name(), supervised.url());
                 session.found.push((kind, supervised.url().to_owned()));
                 session.supervised.push(supervised);
@@ -355,7 +394,12 @@ impl Session {
     pub(crate) fn start_what_there_is() -> Result<(Self, Vec<Kind>), Failure> {
         let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
         let (mut session, mut missing) = (Self::default(), Vec::new());
+        let standing = Standing::of_workspace()?;
         for kind in Kind::value_variants().iter().copied() {
+            let is_there = || Ok(kind.given().is_some() || standing.alive(kind)?.is_some());
+            if kind.is_on_request() && !is_there()? {
+                continue;
+            }
             match Self::start(&[kind]) {
                 Ok(one) => {
                     session.found.extend(one.found);
@@ -420,6 +464,21 @@ mod tests {
             assert_eq!(kind.to_possible_value().unwrap().get_name(), kind.name());
             assert_eq!(Kind::from_str(kind.name(), false), Ok(*kind));
         }
+    }
+
+    #[test]
+    fn what_takes_much_is_started_only_where_it_is_named() {
+        let all = chosen(&[]);
+        assert!(all.contains(&Kind::Aimock) && all.contains(&Kind::Rotel));
+        assert!(!all.iter().any(|kind| kind.is_on_request()));
+        assert_eq!(chosen(&[Kind::Phoenix]), [Kind::Phoenix]);
+    }
+
+    #[test]
+    fn a_server_that_stands_before_another_is_started_behind_it() {
+        let both = [Kind::Aimock, Kind::Litellm];
+        assert_eq!(chosen(&[Kind::Litellm]), both);
+        assert_eq!(chosen(&[Kind::Aimock, Kind::Litellm]), both);
     }
 
     #[test]

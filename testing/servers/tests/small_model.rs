@@ -6,7 +6,7 @@ mod asking;
 
 use std::sync::Arc;
 
-use asking::{anthropic, openai, request};
+use asking::{anthropic, key, openai, request};
 use seaworthy_openai::Api;
 use seaworthy_ports::model_provider::{
     FinishReason, ModelProvider, ModelProviderExt as _, ModelReply, ModelRequest,
@@ -39,7 +39,7 @@ async fn an_answer_has_the_shape_of_its_schema() {
         "required": ["legs"],
         "additionalProperties": false,
     });
-    let reply = asked(openai(&url(), Api::ChatCompletions), |request| {
+    let reply = asked(openai(&url(), &key(), Api::ChatCompletions), |request| {
         request.output_schema = Some(Arc::new(schema));
         request.max_output_tokens = Some(64);
     })
@@ -58,9 +58,9 @@ async fn an_answer_has_the_shape_of_its_schema() {
 )]
 async fn every_format_that_the_server_speaks_brings_text() {
     for (format, provider) in [
-        ("chat", openai(&url(), Api::ChatCompletions)),
-        ("responses", openai(&url(), Api::Responses)),
-        ("messages", anthropic(&url())),
+        ("chat", openai(&url(), &key(), Api::ChatCompletions)),
+        ("responses", openai(&url(), &key(), Api::Responses)),
+        ("messages", anthropic(&url(), &key())),
     ] {
         let reply = asked(provider, |_request| {}).await;
         assert!(!reply.message.text().trim().is_empty(), "{format}");

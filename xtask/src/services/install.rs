@@ -97,6 +97,26 @@ pub(super) fn npm(name: &str, wanted: &[&str]) -> Result<PathBuf, Failure> {
     })
 }
 
+/// Packages of Python, of exactly the versions that the file `list` has, with nothing that is not in it.
+pub(super) fn pinned(name: &str, list: &Path) -> Result<PathBuf, Failure> {
+    packages(name, "python3", |folder| {
+        let (folder, list) = (folder.display().to_string(), list.display().to_string());
+        let before = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-compile",
+            "--requirement",
+        ];
+        let before = before.map(str::to_owned).into_iter();
+        before
+            .chain([list, "--target".to_owned(), folder])
+            .collect()
+    })
+}
+
 /// Where [`packages`] puts what is called so.
 pub(super) fn packages_folder(name: &str) -> Result<PathBuf, Failure> {
     let target = workspace::metadata(&workspace::root()?)?.target_directory;

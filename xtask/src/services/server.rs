@@ -18,8 +18,9 @@ use crate::failure::Failure;
 
 /// The most that making a server's data may take, on a machine that does much else.
 const PREPARING: Duration = Duration::from_secs(120);
-/// The most that a server may take until it answers; after a crash it reads its log first.
-const STARTING: Duration = Duration::from_secs(60);
+/// The most that a server may take until it answers; after a crash it reads its log first, and some read a lot of code
+/// before.
+const STARTING: Duration = Duration::from_secs(300);
 /// The most that a server may take to answer whether it is there.
 const ANSWERING: Duration = Duration::from_secs(1);
 /// How often another port is tried: between finding a free one and using it, somebody else may take it.

@@ -18,7 +18,7 @@ use super::standing::Standing;
 use crate::failure::Failure;
 
 /// The supervisor keeps to bounds of its own; this is longer than them.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(480);
 const RESTART: &str = "restart";
 
 /// Holds a server until standard input ends.
@@ -63,13 +63,18 @@ pub(crate) struct Supervised {
 }
 
 impl Supervised {
-    /// Starts a server, whose programs must be there.
-    pub(super) fn start(kind: Kind, standing: &Standing) -> Result<Self, Failure> {
+    /// Starts a server, whose programs must be there. It is told where the servers are that were `found` before.
+    pub(super) fn start(
+        kind: Kind,
+        standing: &Standing,
+        found: &[(Kind, String)],
+    ) -> Result<Self, Failure> {
         let failed = |error| Failure::new(format!("no supervisor can be started: {error}"));
         let program = std::env::current_exe().map_err(failed)?;
         let mut child = Command::new(program)
             .args(["services", "supervise", kind.name(), "--standing"])
             .arg(standing.folder())
+            .envs(found.iter().map(|(kind, url)| (kind.variable(), url)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Ctrl-C ends this process, and with it the pipe.

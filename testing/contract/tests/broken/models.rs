@@ -85,7 +85,8 @@ pub(crate) const FORCES_ANY: u8 = 60;
 pub(crate) const REFUSES_TO_FORCE: u8 = 61;
 pub(crate) const FORCES_SECRETLY: u8 = 62;
 
-const ADAPTER: &str = "broken";
+/// Played, not broken: decorators are tried around it without a bug, and pages of conformance tell of it by this name.
+const ADAPTER: &str = "played";
 const KEY: &str = "key-0123456789";
 /// The most bytes of an answer.
 const CAP: usize = 1 << 20;

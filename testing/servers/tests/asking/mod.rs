@@ -8,20 +8,20 @@ use seaworthy_openai::{Api, OpenAi, OpenAiConfig};
 use seaworthy_ports::model_provider::{Message, ModelProvider, ModelRequest};
 use seaworthy_ports::{Latch, Secret};
 
-/// A key like any other: these servers take every one.
+/// A key like any other: LiteLLM takes this one, the other servers every one.
 pub(crate) fn key() -> Secret {
     Secret::new("sk-test-0123456789")
 }
 
-pub(crate) fn openai(url: &str, api: Api) -> Arc<dyn ModelProvider> {
-    let config = OpenAiConfig::new(Some(key()))
+pub(crate) fn openai(url: &str, key: &Secret, api: Api) -> Arc<dyn ModelProvider> {
+    let config = OpenAiConfig::new(Some(key.clone()))
         .with_api(api)
         .with_base_url(format!("{url}/v1"));
     Arc::new(OpenAi::connect(config).unwrap())
 }
 
-pub(crate) fn anthropic(url: &str) -> Arc<dyn ModelProvider> {
-    let config = AnthropicConfig::new(key()).with_base_url(url);
+pub(crate) fn anthropic(url: &str, key: &Secret) -> Arc<dyn ModelProvider> {
+    let config = AnthropicConfig::new(key.clone()).with_base_url(url);
     Arc::new(Anthropic::connect(config).unwrap())
 }
 
