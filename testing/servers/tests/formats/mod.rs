@@ -84,6 +84,7 @@ pub(crate) async fn calls_are_made_and_their_results_are_taken(
                 name: call.name.clone(),
                 content: "sunny".to_owned(),
                 is_error: false,
+                media: Vec::new(),
             })
         };
         let results = Message {
