@@ -10,7 +10,7 @@ use seaworthy_fakes::{FakeModel, Faults, Step};
 use seaworthy_simulation::{World, reproduce, run_out, turn};
 use std::sync::Arc;
 
-use crate::stage::{by_other, deviation, ended, events, id, replay, run, state, with_other};
+use crate::stage::{by_other, deviation, ended, events, id, replay, run, state};
 
 #[test]
 fn a_strict_replay_comes_to_the_same_end_and_does_nothing() {
