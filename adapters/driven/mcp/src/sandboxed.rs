@@ -8,11 +8,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use seaworthy_ports::Latch;
 use seaworthy_ports::mcp::StdioCommand;
 use seaworthy_ports::sandbox::{
     Exec, Kind, OutputStream, SandboxError, SandboxProcess, SandboxSession,
 };
-use seaworthy_ports::{Latch, Secret};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
@@ -38,7 +38,7 @@ impl Pipe {
         grace: Duration,
     ) -> Result<(Self, Arc<dyn Outbox>), Fault> {
         let process = sandbox.spawn(exec(command)?).await.map_err(fault)?;
-        let (pipe, outbox, queued, ended, is_gone) = Self::new();
+        let (pipe, outbox, ends) = Self::new();
         let server = Server {
             process,
             inbox: Arc::clone(inbox),
@@ -46,8 +46,8 @@ impl Pipe {
             splitter: Splitter::new(),
         };
         tokio::spawn(async move {
-            server.live(queued, ended, grace).await;
-            drop(is_gone);
+            server.live(ends.queued, ends.ended, grace).await;
+            drop(ends.is_gone);
         });
         Ok((pipe, outbox))
     }
@@ -64,7 +64,7 @@ fn exec(command: &StdioCommand) -> Result<Exec, Fault> {
             ))?
             .to_owned(),
         env: env
-            .map(|(name, value)| (name.clone(), Secret::expose(value).to_owned()))
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
             .collect(),
         stdin: Bytes::new(),
         timeout: LIFE,

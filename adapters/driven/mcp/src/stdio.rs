@@ -41,6 +41,16 @@ pub(crate) struct Pipe {
     gone: watch::Receiver<()>,
 }
 
+/// What the tasks of a process go by.
+pub(crate) struct Ends {
+    /// Messages that wait to be written.
+    pub(crate) queued: mpsc::Receiver<Bytes>,
+    /// The order to bring the end about.
+    pub(crate) ended: watch::Receiver<bool>,
+    /// Is dropped when the process is gone.
+    pub(crate) is_gone: watch::Sender<()>,
+}
+
 #[derive(Debug)]
 struct Queue(mpsc::Sender<Bytes>);
 
@@ -65,7 +75,12 @@ impl Pipe {
                 .and_then(|id| i32::try_from(id).ok())
                 .and_then(Pid::from_raw),
         );
-        let (pipe, outbox, queued, ended, is_gone) = Self::new();
+        let (pipe, outbox, ends) = Self::new();
+        let Ends {
+            queued,
+            ended,
+            is_gone,
+        } = ends;
         tokio::spawn(write(input, queued, ended.clone()));
         let (read_all, all_read) = watch::channel(());
         let reader = tokio::spawn(read(
@@ -87,20 +102,18 @@ impl Pipe {
         Ok((pipe, outbox))
     }
 
-    /// The way to a process that does not run yet, and what its tasks go by: messages, the order to bring its end about, and
-    /// what is dropped when it is gone.
-    pub(crate) fn new() -> (
-        Self,
-        Arc<dyn Outbox>,
-        mpsc::Receiver<Bytes>,
-        watch::Receiver<bool>,
-        watch::Sender<()>,
-    ) {
+    /// The way to a process that does not run yet, and its other ends.
+    pub(crate) fn new() -> (Self, Arc<dyn Outbox>, Ends) {
         let (queue, queued) = mpsc::channel(QUEUE);
         let (end, ended) = watch::channel(false);
         let (is_gone, gone) = watch::channel(());
         let outbox: Arc<dyn Outbox> = Arc::new(Queue(queue.clone()));
-        (Self { queue, end, gone }, outbox, queued, ended, is_gone)
+        let ends = Ends {
+            queued,
+            ended,
+            is_gone,
+        };
+        (Self { queue, end, gone }, outbox, ends)
     }
 
     /// Waits for room in the queue.
