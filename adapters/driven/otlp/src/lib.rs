@@ -3,7 +3,8 @@
 //!
 //! A run is a span `invoke_agent AGENT`; its model calls are `chat MODEL`, its tool calls `execute_tool TOOL`. Attempts and
 //! questions about calls, which the conventions have no word for, are `attempt`, `verify_tool TOOL` and `poll_tool TOOL`.
-//! What the conventions have no attribute for is named `seaworthy.…`. Ids come from the run, so a batch that is sent twice is one trace.
+//! What the conventions have no attribute for is named `seaworthy.…`. Ids come from the run, so a batch that is sent twice
+//! is one trace.
 //!
 //! Facts wait in a bounded queue for a thread of their own; what does not fit is dropped and counted. Content stays out
 //! unless [`Content`] says otherwise.

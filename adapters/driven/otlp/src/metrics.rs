@@ -164,12 +164,12 @@ impl Metrics {
             Fact::ModelCallEnded { .. } => self.model_call(fact),
             Fact::ToolCallEnded {
                 tool,
-                execution,
+                execution: Execution::First | Execution::Again,
                 outcome,
                 error,
                 duration,
                 ..
-            } if matches!(execution, Execution::First | Execution::Again) => {
+            } => {
                 let mut attributes = vec![
                     text("gen_ai.tool.name", tool.as_str()),
                     text("gen_ai.tool.type", "function"),

@@ -224,7 +224,7 @@ fn the_reference_server_does_its_research_as_a_task() {
     place.write(
         "script.yaml",
         "turns:
-  - calls: [{ tool: slow__simulate-research-query, arguments: { topic: ships } }]
+  - calls: [{ tool: slow__simulate_research_query_b3243ea3, arguments: { topic: ships } }]
   - text: \"{{ last[0].text }}\"
 ",
     );
