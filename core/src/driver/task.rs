@@ -18,8 +18,8 @@ use super::{Driver, Held, Stop};
 use crate::agent::Agent;
 use crate::descriptor::ServerTransport;
 use crate::event::{Event, WaitReason};
-use crate::machine::Work;
 use crate::files::AttachedFile;
+use crate::machine::Work;
 use crate::servers::{Connections, Place, ServedTool};
 use crate::state::{
     Call, CallStatus, Deferred, MAX_LOST_TASKS, Outcome, RunState, ToolDeferred, next_poll,
