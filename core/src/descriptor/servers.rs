@@ -330,7 +330,7 @@ fn is_header(name: &str) -> bool {
 }
 
 #[derive(Clone, Copy)]
-enum Auth {
+enum AuthType {
     Bearer,
     ApiKey,
     Basic,
@@ -338,31 +338,31 @@ enum Auth {
 }
 
 fn auth(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<ServerAuth> {
-    const TYPES: [(&str, Auth); 4] = [
-        ("bearer", Auth::Bearer),
-        ("api_key", Auth::ApiKey),
-        ("basic", Auth::Basic),
-        ("oauth", Auth::OAuth),
+    const TYPES: [(&str, AuthType); 4] = [
+        ("bearer", AuthType::Bearer),
+        ("api_key", AuthType::ApiKey),
+        ("basic", AuthType::Basic),
+        ("oauth", AuthType::OAuth),
     ];
     let fields = Fields::open(node, path, reporter)?;
     fields.required("type", "type: bearer", reporter)?;
     let auth = fields.word("type", &TYPES, reporter)??;
     let known: &[&str] = match auth {
-        Auth::Bearer => &["type", "secret"],
-        Auth::ApiKey => &["type", "secret", "header"],
-        Auth::Basic => &["type", "secret", "user"],
-        Auth::OAuth => &servers_oauth::KEYS,
+        AuthType::Bearer => &["type", "secret"],
+        AuthType::ApiKey => &["type", "secret", "header"],
+        AuthType::Basic => &["type", "secret", "user"],
+        AuthType::OAuth => &servers_oauth::KEYS,
     };
     let fields = Fields::known(node, path, known, reporter)?;
-    if let Auth::OAuth = auth {
+    if let AuthType::OAuth = auth {
         return servers_oauth::oauth(&fields, reporter).map(ServerAuth::OAuth);
     }
     let secret = secret(&fields, reporter);
     Some(match auth {
         // It may do without a secret.
-        Auth::OAuth => return None,
-        Auth::Bearer => ServerAuth::Bearer { secret: secret? },
-        Auth::ApiKey => {
+        AuthType::OAuth => return None,
+        AuthType::Bearer => ServerAuth::Bearer { secret: secret? },
+        AuthType::ApiKey => {
             let (header, at) = fields.required_text("header", "header: x-api-key", reporter)?;
             if !is_header(header) {
                 let message = format!(
@@ -378,7 +378,7 @@ fn auth(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<ServerAu
                 secret: secret?,
             }
         }
-        Auth::Basic => {
+        AuthType::Basic => {
             let (user, _at) = fields.required_text("user", "user: me", reporter)?;
             ServerAuth::Basic {
                 user: user.to_owned(),
