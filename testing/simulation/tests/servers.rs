@@ -2,18 +2,22 @@
 
 #![expect(clippy::unwrap_used, reason = "what cannot be built is a failed test")]
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
 use futures_executor::block_on;
 use futures_util::StreamExt as _;
 use seaworthy_core::event::Event;
 use seaworthy_core::record::Link;
 use seaworthy_core::replay::{Mode, Replay};
 use seaworthy_core::state::{CallStatus, Outcome, RunState, Status};
-use seaworthy_fakes::{Fault, Faults, McpFault, McpSeen, McpStart, TableTurn};
-use seaworthy_ports::RunId;
+use seaworthy_fakes::{FakeMcpTool, Fault, Faults, McpFault, McpSeen, McpStart, TableTurn};
 use seaworthy_ports::mcp::Hints;
+use seaworthy_ports::observer::Fact;
 use seaworthy_ports::state_store::Seq;
+use seaworthy_ports::{RunId, TraceContext};
 use seaworthy_simulation::{Ending, Process, World, reproduce, run_out, turn};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn turns() -> Vec<TableTurn> {
     vec![
@@ -369,7 +373,7 @@ fn a_run_that_waits_holds_no_connection() {
 #[test]
 fn what_a_tool_says_of_its_failure_the_model_is_told() {
     let world = world(looking(1));
-    let refuses = seaworthy_fakes::FakeMcpTool::new("look", |_call| async {
+    let refuses = FakeMcpTool::new("look", |_call| async {
         Err::<String, _>(McpFault::Refused(-32000))
     })
     .with_description("Does it.");
@@ -382,4 +386,38 @@ fn what_a_tool_says_of_its_failure_the_model_is_told() {
         call.status
     );
     assert_eq!(state.status(), Status::Succeeded);
+}
+
+#[test]
+fn a_server_is_told_the_span_of_each_call_in_the_trace_that_the_run_belongs_to() {
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let parent = TraceContext::parse(parent, Some("vendor=1")).unwrap();
+    let sent = Arc::<Mutex<Vec<BTreeMap<String, Value>>>>::default();
+    let keeping = Arc::clone(&sent);
+    let world = world(looking(2)).within(parent.clone());
+    let look = FakeMcpTool::new("look", move |call| {
+        keeping.lock().unwrap().push(call.meta);
+        std::future::ready(Ok::<_, McpFault>("seen"))
+    });
+    world
+        .desk()
+        .set_tools(vec![look.with_description("Does it.")]);
+    block_on(world.finish(1)).unwrap();
+    let told = world.told();
+    let spans: Vec<_> = told
+        .iter()
+        .filter_map(|fact| match fact {
+            Fact::ToolCallEnded { span, .. } => Some(span.context.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(spans.len(), 2);
+    let sent = sent.lock().unwrap();
+    assert_eq!(sent.len(), spans.len());
+    for (meta, span) in sent.iter().zip(&spans) {
+        assert_eq!(span.trace(), parent.trace());
+        assert_eq!(meta["traceparent"], json!(span.traceparent()));
+        assert_eq!(meta["tracestate"], "vendor=1");
+    }
+    assert_ne!(sent[0]["traceparent"], sent[1]["traceparent"]);
 }
