@@ -288,14 +288,11 @@ mod tests {
             let name: header::HeaderName = name.parse().unwrap();
             request.headers_mut().append(name, value.parse().unwrap());
         }
-        let passed = guard
-            .check(&request)
-            .map(|()| None)
-            .and_then(|_none: Option<Caller>| {
-                let admitted = guard.admit(request.headers());
-                admitted.now_or_never().unwrap()
-            });
-        passed.err().map(|refused| refused.status().as_u16())
+        if let Err(refused) = guard.check(&request) {
+            return Some(refused.status().as_u16());
+        }
+        let admitted = guard.admit(request.headers()).now_or_never().unwrap();
+        admitted.err().map(|refused| refused.status().as_u16())
     }
 
     #[test]
