@@ -12,7 +12,7 @@ use seaworthy::ports::{Latch, WorkerId};
 
 use crate::Failure;
 use crate::meter::{PROFILED, memory};
-use crate::model::Steady;
+use crate::model::{Steady, Wish};
 use crate::report::{Goal, Report, Row, median, millis};
 use crate::runtime;
 use crate::stack::{Files, Stack};
@@ -24,6 +24,8 @@ pub(crate) enum Part {
     Cold,
     /// Serves with nothing to do, and says what that takes.
     Idle,
+    /// Is a server of the Model Context Protocol until its input ends.
+    McpServer,
     /// Runs in memory and nothing else, for a profiler.
     Volatile,
     /// Runs on SQLite and nothing else, for a profiler.
@@ -40,7 +42,11 @@ pub(crate) async fn run(part: Part, folder: &Path) -> Result<(), Failure> {
     let mut out = std::io::stdout();
     match part {
         Part::Cold => {
-            let model = Steady { turns: 2, calls: 1 };
+            let model = Steady {
+                turns: 2,
+                calls: 1,
+                wish: Wish::LIST,
+            };
             let stack = Stack::open(folder, model, Files::OnDisk).await?;
             let run = stack.start("cold".to_owned()).await?;
             let me = worker(WorkerId::new("cold")?, Scope::Run(run), 1);
@@ -60,13 +66,18 @@ pub(crate) async fn run(part: Part, folder: &Path) -> Result<(), Failure> {
             let memory = memory().map_or_else(String::new, |memory| memory.to_string());
             writeln!(out, "{looks} {memory}")?;
         }
+        Part::McpServer => crate::mcp::server::serve()?,
         Part::Volatile => {
             PROFILED.store(true, Ordering::Relaxed);
             crate::many::volatile(256, 64).await?;
         }
         Part::Many => {
             PROFILED.store(true, Ordering::Relaxed);
-            let model = Steady { turns: 5, calls: 3 };
+            let model = Steady {
+                turns: 5,
+                calls: 3,
+                wish: Wish::LIST,
+            };
             let stack = Stack::open(folder, model, Files::None).await?;
             stack.serve_all(256, 64).await?;
             stack.close().await;
@@ -75,6 +86,7 @@ pub(crate) async fn run(part: Part, folder: &Path) -> Result<(), Failure> {
             let model = Steady {
                 turns: 2_220,
                 calls: 1,
+                wish: Wish::LIST,
             };
             let stack = Stack::open(folder, model, Files::None).await?;
             let run = seaworthy::ports::RunId::new("long")?;

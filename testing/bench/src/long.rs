@@ -7,7 +7,7 @@ use seaworthy::log;
 
 use crate::Failure;
 use crate::counting::Seen;
-use crate::model::Steady;
+use crate::model::{Steady, Wish};
 use crate::raw;
 use crate::report::{Goal, Raw, Report, Row, median, micros, millis};
 use crate::stack::{Files, Stack, database};
@@ -28,6 +28,7 @@ async fn appends(folder: &Path, report: &mut Report) -> Result<(), Failure> {
     let model = Steady {
         turns: TURNS as usize,
         calls: 3,
+        wish: Wish::LIST,
     };
     let stack = Stack::open(folder, model, Files::OnDisk).await?;
     let began = Instant::now();
@@ -55,7 +56,11 @@ async fn appends(folder: &Path, report: &mut Report) -> Result<(), Failure> {
 /// A run of more than 10,000 events.
 async fn long(folder: &Path, quick: bool, report: &mut Report) -> Result<(), Failure> {
     let (late, turns) = if quick { (2_000, 520) } else { (10_000, 2_220) };
-    let model = Steady { turns, calls: 1 };
+    let model = Steady {
+        turns,
+        calls: 1,
+        wish: Wish::LIST,
+    };
     let stack = Stack::open(folder, model, Files::None).await?;
     stack.store.measure_cpu();
     let run = stack.start("long".to_owned()).await?;

@@ -15,6 +15,7 @@ mod clock;
 mod counting;
 mod long;
 mod many;
+mod mcp;
 mod meter;
 mod model;
 mod postgres;
@@ -77,6 +78,8 @@ enum Group {
     Cold,
     /// Answers that stream in
     Streamed,
+    /// Calls of a server's tools
+    Mcp,
     /// Everything on Postgres
     Postgres,
 }
@@ -155,6 +158,10 @@ async fn measure(args: &Args) -> Result<Report, Failure> {
     if wanted(Group::Streamed) {
         begin("answers that stream in", began);
         streamed::measure(quick, report_in)?;
+    }
+    if wanted(Group::Mcp) {
+        begin("calls of a server's tools", began);
+        mcp::measure(quick, report_in).await?;
     }
     if wanted(Group::Postgres) {
         begin("PostgreSQL", began);

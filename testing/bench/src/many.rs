@@ -4,14 +4,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::Failure;
-use crate::model::Steady;
+use crate::model::{Steady, Wish};
 use crate::raw::{self, Shape};
 use crate::report::{Cost, Goal, Raw, Report, Row, micros};
 use crate::stack::{Files, Served, Stack};
 use crate::store;
 
 pub(crate) const AT_ONCE: usize = 64;
-pub(crate) const AGENT: Steady = Steady { turns: 5, calls: 3 };
+pub(crate) const AGENT: Steady = Steady {
+    turns: 5,
+    calls: 3,
+    wish: Wish::LIST,
+};
 
 /// So many runs, the store alone, and SQLite by hand, with the same transactions.
 struct Round {
@@ -134,7 +138,11 @@ impl Served {
 /// What reaches the device: long runs with one call a turn, so that little else than steps is written.
 async fn no_op_steps(folder: &Path, quick: bool, report: &mut Report) -> Result<(), Failure> {
     let turns = if quick { 40 } else { 200 };
-    let model = Steady { turns, calls: 1 };
+    let model = Steady {
+        turns,
+        calls: 1,
+        wish: Wish::LIST,
+    };
     let stack = Stack::open(&folder.join("no-op"), model, Files::None).await?;
     let served = stack.serve_all(AT_ONCE, AT_ONCE).await?;
     let cost = served.cost()?;
@@ -171,7 +179,11 @@ async fn no_op_steps(folder: &Path, quick: bool, report: &mut Report) -> Result<
     }
     // Tools on real files, in the process sandbox, for comparison.
     let turns = if quick { 10 } else { 40 };
-    let model = Steady { turns, calls: 1 };
+    let model = Steady {
+        turns,
+        calls: 1,
+        wish: Wish::LIST,
+    };
     let stack = Stack::open(&folder.join("on-disk"), model, Files::OnDisk).await?;
     let served = stack.serve_all(AT_ONCE, AT_ONCE).await?;
     let cost = served.cost()?;

@@ -12,11 +12,27 @@ use seaworthy::ports::model_provider::{
 };
 use seaworthy::{Model, Models, NoModel};
 
-/// Calls `list` so many times in each of its turns but the last.
+/// Calls one tool so many times in each of its turns but the last.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Steady {
     pub(crate) turns: usize,
     pub(crate) calls: u32,
+    pub(crate) wish: Wish,
+}
+
+/// Which tool, and with what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    pub(crate) tool: &'static str,
+    pub(crate) arguments: &'static str,
+}
+
+impl Wish {
+    /// The built-in tool that looks into a folder.
+    pub(crate) const LIST: Self = Self {
+        tool: "list",
+        arguments: r#"{"path":"."}"#,
+    };
 }
 
 impl Models for Steady {
@@ -66,9 +82,9 @@ impl ModelProvider for Steady {
             for call in 1..=self.calls {
                 let kind = BlockKind::ToolCall {
                     id: format!("call_{turn}_{call}"),
-                    name: "list".to_owned(),
+                    name: self.wish.tool.to_owned(),
                 };
-                block(call, kind, r#"{"path":"."}"#);
+                block(call, kind, self.wish.arguments);
             }
         }
         let reason = if is_last {

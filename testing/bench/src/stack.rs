@@ -13,6 +13,7 @@ use seaworthy::ports::blob_store::BlobStore;
 use seaworthy::ports::checkpoint_store::CheckpointStore;
 use seaworthy::ports::clock::Clock;
 use seaworthy::ports::durable_runtime::{DurableRuntime, Scope};
+use seaworthy::ports::mcp::Mcp;
 use seaworthy::ports::observer::{Fact, Observer};
 use seaworthy::ports::sandbox::Sandbox;
 use seaworthy::ports::state_store::StateStore;
@@ -78,6 +79,24 @@ impl Observer for Silent {
     fn observe(&self, _fact: &Fact) {}
 }
 
+/// What is run.
+struct Agent<'a> {
+    yaml: &'a str,
+    model: Steady,
+    mcp: Arc<dyn Mcp>,
+}
+
+impl Agent<'_> {
+    /// The one without servers.
+    fn plain(model: Steady) -> Self {
+        Self {
+            yaml: AGENT,
+            model,
+            mcp: Arc::new(NoMcp),
+        }
+    }
+}
+
 /// Everything but the harness that keeps something.
 struct Stores {
     state: Arc<dyn StateStore>,
@@ -124,7 +143,7 @@ impl Stack {
             checkpoints: sqlite.checkpoint_store(),
             blobs: blobs.blob_store(),
         };
-        let mut stack = Self::on(stores, sandbox, clock, model, workspace)?;
+        let mut stack = Self::on(stores, sandbox, clock, Agent::plain(model), workspace)?;
         stack.sqlite = Some((sqlite, database(folder)));
         Ok(stack)
     }
@@ -145,13 +164,26 @@ impl Stack {
             checkpoints: postgres.checkpoint_store(),
             blobs: blobs.blob_store(),
         };
-        let mut stack = Self::on(stores, no_files(), clock, model, workspace)?;
+        let mut stack = Self::on(stores, no_files(), clock, Agent::plain(model), workspace)?;
         stack.postgres = Some(postgres);
         Ok(stack)
     }
 
     /// A stack without anything durable.
     pub(crate) fn in_memory(model: Steady) -> Result<Self, Failure> {
+        Self::volatile(Agent::plain(model))
+    }
+
+    /// The same for an agent with servers.
+    pub(crate) fn in_memory_with_servers(
+        model: Steady,
+        yaml: &str,
+        mcp: Arc<dyn Mcp>,
+    ) -> Result<Self, Failure> {
+        Self::volatile(Agent { yaml, model, mcp })
+    }
+
+    fn volatile(agent: Agent<'_>) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let stores = Stores {
             state: Arc::new(MemoryStateStore::default()),
@@ -159,16 +191,17 @@ impl Stack {
             checkpoints: Arc::new(MemoryCheckpointStore::default()),
             blobs: Arc::new(MemoryBlobStore::default()),
         };
-        Self::on(stores, no_files(), clock, model, PathBuf::from("/"))
+        Self::on(stores, no_files(), clock, agent, PathBuf::from("/"))
     }
 
     fn on(
         stores: Stores,
         sandbox: Arc<dyn Sandbox>,
         clock: Arc<dyn Clock>,
-        model: Steady,
+        agent: Agent<'_>,
         workspace: PathBuf,
     ) -> Result<Self, Failure> {
+        let model = agent.model;
         let store = Counting::new(stores.state);
         let ports = Ports {
             state_store: Arc::<Counting>::clone(&store),
@@ -177,13 +210,13 @@ impl Stack {
             blob_store: stores.blobs,
             sandbox,
             models: Arc::new(model),
-            mcp: Arc::new(NoMcp),
+            mcp: agent.mcp,
             secrets: Arc::new(NoSecrets),
             clock,
             entropy: Arc::new(SystemEntropy::new()?),
             observer: Arc::new(Silent),
         };
-        let parsed = Descriptor::parse(AGENT, "steady.yaml")?;
+        let parsed = Descriptor::parse(agent.yaml, "steady.yaml")?;
         let mut descriptor = parsed.materialise(|_file| Err("there is no script".to_owned()))?;
         // More than a descriptor may ask for: runs are made as long as the measurement needs.
         descriptor.runtime.max_turns = u32::try_from(model.turns)?;
