@@ -8,12 +8,7 @@
 //! `tests/mcp.rs` talks to the reference servers of the Model Context Protocol, over both transports.
 //! `tests/mcp_conformance.rs` has the protocol's public suite try the client; the program's tests have it try the server.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::missing_panics_doc,
-    reason = "what fails in a helper fails its test"
-)]
+#![expect(clippy::unwrap_used, reason = "what fails in a helper fails its test")]
 
 pub mod conformance;
 mod tools;

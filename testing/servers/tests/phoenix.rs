@@ -36,7 +36,7 @@ fn spans(url: &str, project: &str, wanted: usize) -> Vec<Value> {
     let began = Instant::now();
     loop {
         let found = get(url, &format!("/v1/projects/{project}/spans?limit=1000"));
-        let found = found.map(|found| found["data"].as_array().unwrap().clone());
+        let found = found.map(|found| found.get("data").and_then(Value::as_array).unwrap().clone());
         let found = found.unwrap_or_default();
         if found.len() >= wanted {
             return found;
