@@ -10,12 +10,13 @@ use seaworthy_fakes::FakeMcp;
 use seaworthy_ports::mcp::{
     Authorization, Hints, Kind, Mcp, McpCall, McpCallResult, McpCapabilities, McpError, McpPrompt,
     McpPromptResult, McpResource, McpResourceContents, McpResourceTemplate, McpServer,
-    McpServerInfo, McpSession, McpTool, Transport, tool_name,
+    McpServerInfo, McpSession, McpTool, OAuthGrant, Transport, tool_name,
 };
 use seaworthy_ports::{AdapterInfo, Effect, Latch, ServerAlias, async_trait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::tokens;
 use crate::in_process;
 
 pub(crate) const NONE: u8 = 0;
@@ -45,6 +46,13 @@ pub(crate) const REFRESHES_NOTHING: u8 = 24;
 pub(crate) const FOLLOWS_REDIRECTS: u8 = 25;
 pub(crate) const FORGIVES_SCHEMAS: u8 = 26;
 pub(crate) const DIES_OF_HUGE: u8 = 27;
+pub(crate) const EVERYBODY_REFRESHES: u8 = 28;
+pub(crate) const KEEPS_OLD_REFRESH: u8 = 29;
+pub(crate) const KNOWS_NO_OTHERS: u8 = 30;
+pub(crate) const KEEPS_LATER: u8 = 31;
+pub(crate) const TRIES_AGAIN: u8 = 32;
+pub(crate) const BELIEVES_METADATA: u8 = 33;
+pub(crate) const NOT_FOR_ITSELF: u8 = 34;
 
 pub(crate) struct Broken {
     inner: FakeMcp,
@@ -107,7 +115,21 @@ impl Mcp for Adapter {
                     follow(&endpoint.url, token.expose()).await;
                 }
             }
-            _ => {}
+            Transport::StreamableHttp(endpoint) if self.bug == BELIEVES_METADATA => {
+                if let Authorization::OAuth(oauth) = &endpoint.authorization {
+                    tokens::believe(&endpoint.url, oauth).await;
+                }
+            }
+            Transport::StreamableHttp(endpoint) => {
+                if let Authorization::OAuth(oauth) = &mut endpoint.authorization {
+                    let is_for_itself = oauth.grant == OAuthGrant::ClientCredentials;
+                    oauth.tokens = tokens::broken(self.bug, Arc::clone(&oauth.tokens));
+                    if self.bug == NOT_FOR_ITSELF && is_for_itself {
+                        endpoint.authorization = Authorization::None;
+                    }
+                }
+            }
+            Transport::Stdio(_) => {}
         }
         if self.bug == NO_HOST {
             server.host = None;
@@ -255,6 +277,10 @@ impl McpSession for Session {
             }
             Ok(answer) => Ok(answer),
             Err(failed) => match self.bug {
+                TRIES_AGAIN if failed.kind() == Kind::Authentication => {
+                    let again = self.mcp.connect(self.config.clone()).await?;
+                    again.call(call).await
+                }
                 CERTAIN_DEATH if self.is_open_after(&failed).await => {
                     Err(error(Kind::Unavailable, "the server died"))
                 }
