@@ -246,7 +246,7 @@ breaks! { mcp, servers;
     a_death_that_had_no_effect: CERTAIN_DEATH => ["MC-2"];
     a_call_that_is_made_again: CALLS_TWICE => ["MC-2"];
     a_server_that_stays_dead: STAYS_DEAD => ["MC-2"];
-    a_token_that_is_never_refreshed: REFRESHES_NOTHING => ["MC-2"];
+    a_token_that_is_never_refreshed: REFRESHES_NOTHING => ["MC-2", "MC-8"];
     a_timeout_that_never_strikes: NO_TIMEOUT => ["MC-3", "MC-5"];
     a_cancellation_that_nobody_hears: DEAF_TO_CANCEL => ["MC-3"];
     progress_that_nobody_sees: NO_PROGRESS => ["MC-3"];
@@ -283,6 +283,13 @@ breaks! { mcp, servers;
     a_question_that_is_work: ASKING_IS_WORK => ["MC-8"];
     data_of_a_task_of_any_shape: ANY_TASK_DATA => ["MC-8"];
     a_message_without_a_bound: LONG_MESSAGES => ["MC-8"];
+    a_refresh_for_every_call: EVERYBODY_REFRESHES => ["MC-9"];
+    a_refresh_token_that_is_used_twice: KEEPS_OLD_REFRESH => ["MC-9"];
+    tokens_that_are_never_read_again: KNOWS_NO_OTHERS => ["MC-9"];
+    tokens_that_are_used_before_they_are_kept: KEEPS_LATER => ["MC-9"];
+    a_grant_that_is_asked_for_again: TRIES_AGAIN => ["MC-2", "MC-9"];
+    metadata_that_are_believed: BELIEVES_METADATA => ["MC-9"];
+    a_client_without_tokens_of_its_own: NOT_FOR_ITSELF => ["MC-9"];
 }
 
 breaks! { clock, clocks;

@@ -14,6 +14,7 @@ pub(crate) mod runs;
 pub(crate) mod sandboxes;
 pub(crate) mod servers;
 pub(crate) mod sources;
+mod tokens;
 mod vectors;
 
 use std::cell::Cell;

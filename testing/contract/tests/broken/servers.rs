@@ -11,13 +11,14 @@ use seaworthy_ports::mcp::{
     Authorization, Elicitation, Elicited, Hints, Kind, Mcp, McpCall, McpCallResult,
     McpCapabilities, McpError, McpHost, McpPrompt, McpPromptResult, McpResource,
     McpResourceContents, McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpStarted,
-    McpTask, McpTasks, McpTool, Sampled, Sampling, TaskId, TaskStatus, TaskSupport, Transport,
-    tool_name,
+    McpTask, McpTasks, McpTool, OAuthGrant, Sampled, Sampling, TaskId, TaskStatus, TaskSupport,
+    Transport, tool_name,
 };
 use seaworthy_ports::{AdapterInfo, Effect, Latch, ServerAlias, async_trait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::tokens;
 use crate::in_process;
 
 pub(crate) const NONE: u8 = 0;
@@ -65,6 +66,13 @@ pub(crate) const ASKING_IS_WORK: u8 = 42;
 pub(crate) const ANY_TASK_DATA: u8 = 43;
 pub(crate) const LONG_MESSAGES: u8 = 44;
 pub(crate) const TAKES_ALL: u8 = 46;
+pub(crate) const EVERYBODY_REFRESHES: u8 = 47;
+pub(crate) const KEEPS_OLD_REFRESH: u8 = 48;
+pub(crate) const KNOWS_NO_OTHERS: u8 = 49;
+pub(crate) const KEEPS_LATER: u8 = 50;
+pub(crate) const TRIES_AGAIN: u8 = 51;
+pub(crate) const BELIEVES_METADATA: u8 = 52;
+pub(crate) const NOT_FOR_ITSELF: u8 = 53;
 
 pub(crate) struct Broken {
     inner: FakeMcp,
@@ -130,7 +138,21 @@ impl Mcp for Adapter {
                     follow(&endpoint.url, token.expose()).await;
                 }
             }
-            _ => {}
+            Transport::StreamableHttp(endpoint) if self.bug == BELIEVES_METADATA => {
+                if let Authorization::OAuth(oauth) = &endpoint.authorization {
+                    tokens::believe(&endpoint.url, oauth).await;
+                }
+            }
+            Transport::StreamableHttp(endpoint) => {
+                if let Authorization::OAuth(oauth) = &mut endpoint.authorization {
+                    let is_for_itself = oauth.grant == OAuthGrant::ClientCredentials;
+                    oauth.tokens = tokens::broken(self.bug, Arc::clone(&oauth.tokens));
+                    if self.bug == NOT_FOR_ITSELF && is_for_itself {
+                        endpoint.authorization = Authorization::None;
+                    }
+                }
+            }
+            Transport::Stdio(_) => {}
         }
         if self.bug == NO_HOST {
             server.host = None;
@@ -414,6 +436,10 @@ impl McpSession for Session {
             Err(failed) => match self.bug {
                 TASK_AS_ANSWER if call.tool == "unasked" => Ok(nothing()),
                 WAITS_FOR_TASKS if call.tool == "research" => Ok(nothing()),
+                TRIES_AGAIN if failed.kind() == Kind::Authentication => {
+                    let again = self.mcp.connect(self.config.clone()).await?;
+                    again.call(call).await
+                }
                 CERTAIN_DEATH if self.is_open_after(&failed).await => {
                     Err(error(Kind::Unavailable, "the server died"))
                 }
