@@ -246,7 +246,7 @@ breaks! { mcp, servers;
     a_death_that_had_no_effect: CERTAIN_DEATH => ["MC-2"];
     a_call_that_is_made_again: CALLS_TWICE => ["MC-2"];
     a_server_that_stays_dead: STAYS_DEAD => ["MC-2"];
-    a_token_that_is_never_refreshed: REFRESHES_NOTHING => ["MC-2", "MC-8"];
+    a_token_that_is_never_refreshed: REFRESHES_NOTHING => ["MC-2", "MC-9"];
     a_timeout_that_never_strikes: NO_TIMEOUT => ["MC-3", "MC-5"];
     a_cancellation_that_nobody_hears: DEAF_TO_CANCEL => ["MC-3"];
     progress_that_nobody_sees: NO_PROGRESS => ["MC-3"];
@@ -471,10 +471,10 @@ fn the_lists_are_as_long_as_they_are_known_to_be() {
     assert_eq!(seaworthy_contract::durable_runtime::SCENARIOS.len(), 46);
     assert_eq!(seaworthy_contract::blob_store::SCENARIOS.len(), 12);
     assert_eq!(seaworthy_contract::checkpoint_store::SCENARIOS.len(), 11);
-    assert_eq!(seaworthy_contract::model_provider::SCENARIOS.len(), 78);
+    assert_eq!(seaworthy_contract::model_provider::SCENARIOS.len(), 79);
     assert_eq!(seaworthy_contract::clock::SCENARIOS.len(), 6);
     assert_eq!(seaworthy_contract::entropy::SCENARIOS.len(), 4);
     assert_eq!(seaworthy_contract::sandbox::SCENARIOS.len(), 44);
-    assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 80);
+    assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 89);
     assert_eq!(seaworthy_contract::observer::SCENARIOS.len(), 14);
 }
