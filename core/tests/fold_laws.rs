@@ -340,6 +340,7 @@ fn work_on(run: &mut Run, work: &Work, choices: &mut Choices) {
             call,
             output: json!("the task's"),
             duration_ms: 1,
+            media: Vec::new(),
         },
         // The one that began it may have heard of a task just before it died.
         (Work::Repeat(_) | Work::Verify(_), 2) => support::deferred(call, "task"),

@@ -20,7 +20,7 @@ use seaworthy_core::record::Link;
 use seaworthy_core::servers::{Catalogue, ServedTool, ToolsListed};
 use seaworthy_core::state::{FoldError, RunState, Stamp, ToolDeferred};
 use seaworthy_core::tool::{Risk, SideEffect};
-use seaworthy_ports::mcp::{Hints, McpTool, TaskId};
+use seaworthy_ports::mcp::{Hints, McpTool, TaskId, TaskSupport};
 use seaworthy_ports::model_provider::{
     Block, Finish, FinishReason, Message, Role, ToolCallBlock, Usage,
 };
@@ -99,6 +99,7 @@ pub fn served(description: &str) -> ServedTool {
         description: description.to_owned(),
         input_schema: json!({ "type": "object" }),
         output_schema: None,
+        task_support: TaskSupport::Forbidden,
         hints: Hints::default(),
     };
     ServedTool::of(&ServerAlias::new("desk").unwrap(), &tool)

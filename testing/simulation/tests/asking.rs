@@ -1,6 +1,11 @@
 //! Servers that ask something while they work on a call: the run waits for a person, and nobody else does.
 
-#![expect(clippy::unwrap_used, reason = "what cannot be built is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::unreachable,
+    reason = "what cannot be built is a failed test"
+)]
 
 use futures_executor::block_on;
 use futures_util::StreamExt as _;
@@ -47,7 +52,7 @@ fn id(state: &RunState) -> CallId {
 
 fn output(state: &RunState) -> &serde_json::Value {
     match &only_call(state).status {
-        CallStatus::Succeeded { output } => output,
+        CallStatus::Succeeded { output, .. } => output,
         other => panic!("{other:?}"),
     }
 }

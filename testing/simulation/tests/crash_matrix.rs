@@ -1,6 +1,10 @@
 //! Cases 41 to 46: a fault at every port call of a whole run, one after the other.
 
-#![expect(clippy::unwrap_used, reason = "what cannot be built is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what cannot be built is a failed test"
+)]
 
 use futures_executor::block_on;
 use seaworthy_core::state::Status;

@@ -1,6 +1,10 @@
 //! Runs whose tools are those of a server: what is pinned, what is refused, and what a crash leaves.
 
-#![expect(clippy::unwrap_used, reason = "what cannot be built is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what cannot be built is a failed test"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -251,7 +255,7 @@ fn a_tool_that_its_server_changed_is_not_called_before_a_person_agreed_to_just_t
 }
 
 /// The one call of a tool whose server offers these instead as soon as the run has seen it.
-fn offered_instead(tools: Vec<seaworthy_fakes::FakeMcpTool>) -> RunState {
+fn offered_instead(tools: Vec<FakeMcpTool>) -> RunState {
     let world = world(looking(1));
     let desk = world.desk().clone();
     let faults = Faults::by(move |_number, name| {
@@ -284,7 +288,7 @@ fn a_tool_that_its_server_took_away_is_not_found() {
 #[test]
 fn a_tool_that_became_one_that_nobody_can_have_is_not_asked_about() {
     let odd = json!({"$ref": "https://elsewhere.invalid/schema.json"});
-    let odd = seaworthy_fakes::FakeMcpTool::answering("look", "done")
+    let odd = FakeMcpTool::answering("look", "done")
         .with_description("Does it.")
         .with_input_schema(odd);
     let state = offered_instead(vec![odd]);

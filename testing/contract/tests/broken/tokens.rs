@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use seaworthy_ports::async_trait;
 use seaworthy_ports::mcp::{McpError, OAuth, OAuthTokenLock, OAuthTokenStore, OAuthTokens};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -84,8 +85,10 @@ pub(crate) async fn believe(url: &str, oauth: &OAuth) {
         return;
     };
     let body = described.split("\r\n\r\n").nth(1).unwrap_or_default();
-    let described: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-    let named = described["authorization_servers"][0].as_str();
+    let described: Value = serde_json::from_str(body).unwrap_or_default();
+    let named = described
+        .pointer("/authorization_servers/0")
+        .and_then(Value::as_str);
     let kept = oauth.tokens.load().await.ok().flatten();
     let refresh = kept.and_then(|tokens| tokens.refresh);
     if let (Some(named), Some(refresh)) = (named, refresh) {
