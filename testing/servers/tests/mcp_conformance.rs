@@ -4,20 +4,26 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use seaworthy_mcp::{McpClient, McpConfig};
+use seaworthy_mcp::{McpClient, McpConfig, TokenFolder};
 use seaworthy_ports::mcp::{
-    Authorization, Elicitation, Elicited, Endpoint, Mcp as _, McpCall, McpHost, McpServer, Sampled,
-    Sampling, Transport,
+    Authorization, Elicitation, Elicited, Endpoint, Mcp as _, McpCall, McpError, McpHost,
+    McpServer, OAuth, OAuthGrant, OAuthPerson, OAuthProof, Sampled, Sampling, Transport,
 };
-use seaworthy_ports::{Latch, ServerAlias, async_trait};
+use seaworthy_ports::{Latch, Secret, ServerAlias, async_trait};
 use seaworthy_servers::conformance::{self, Expected, Side};
 use serde_json::{Map, Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// The suite itself ends a client after thirty seconds.
 const LONG: Duration = Duration::from_secs(25);
+
+/// What a client is called that describes itself in a document. The suite takes this one for it.
+const DOCUMENT: &str = "https://conformance-test.local/client-metadata.json";
 
 /// One test for each scenario.
 macro_rules! scenarios {
@@ -34,34 +40,33 @@ macro_rules! scenarios {
     };
 }
 
-// Those of OAuth are missing until the adapter speaks it: then each becomes `Passes`, here and on the page.
 scenarios! {
     initialize: "initialize" => Passes;
     tools_call: "tools_call" => Passes;
     elicitation_sep1034_client_defaults: "elicitation-sep1034-client-defaults" => Passes;
     sse_retry: "sse-retry" => Passes;
-    auth_metadata_default: "auth/metadata-default" => Missing;
-    auth_metadata_var1: "auth/metadata-var1" => Missing;
-    auth_metadata_var2: "auth/metadata-var2" => Missing;
-    auth_metadata_var3: "auth/metadata-var3" => Missing;
-    auth_basic_cimd: "auth/basic-cimd" => Missing;
-    auth_scope_from_www_authenticate: "auth/scope-from-www-authenticate" => Missing;
-    auth_scope_from_scopes_supported: "auth/scope-from-scopes-supported" => Missing;
-    auth_scope_omitted_when_undefined: "auth/scope-omitted-when-undefined" => Missing;
-    auth_scope_step_up: "auth/scope-step-up" => Missing;
-    auth_scope_retry_limit: "auth/scope-retry-limit" => Missing;
-    auth_token_endpoint_auth_basic: "auth/token-endpoint-auth-basic" => Missing;
-    auth_token_endpoint_auth_post: "auth/token-endpoint-auth-post" => Missing;
-    auth_token_endpoint_auth_none: "auth/token-endpoint-auth-none" => Missing;
-    auth_pre_registration: "auth/pre-registration" => Missing;
-    auth_2025_03_26_oauth_metadata_backcompat: "auth/2025-03-26-oauth-metadata-backcompat" => Missing;
-    auth_2025_03_26_oauth_endpoint_fallback: "auth/2025-03-26-oauth-endpoint-fallback" => Missing;
-    auth_resource_mismatch: "auth/resource-mismatch" => Vacuous;
-    auth_offline_access_scope: "auth/offline-access-scope" => Missing;
-    auth_offline_access_not_supported: "auth/offline-access-not-supported" => Missing;
-    auth_client_credentials_jwt: "auth/client-credentials-jwt" => Missing;
-    auth_client_credentials_basic: "auth/client-credentials-basic" => Missing;
-    auth_cross_app_access_complete_flow: "auth/cross-app-access-complete-flow" => Missing;
+    auth_metadata_default: "auth/metadata-default" => Passes;
+    auth_metadata_var1: "auth/metadata-var1" => Passes;
+    auth_metadata_var2: "auth/metadata-var2" => Passes;
+    auth_metadata_var3: "auth/metadata-var3" => Passes;
+    auth_basic_cimd: "auth/basic-cimd" => Passes;
+    auth_scope_from_www_authenticate: "auth/scope-from-www-authenticate" => Passes;
+    auth_scope_from_scopes_supported: "auth/scope-from-scopes-supported" => Passes;
+    auth_scope_omitted_when_undefined: "auth/scope-omitted-when-undefined" => Passes;
+    auth_scope_step_up: "auth/scope-step-up" => Passes;
+    auth_scope_retry_limit: "auth/scope-retry-limit" => Passes;
+    auth_token_endpoint_auth_basic: "auth/token-endpoint-auth-basic" => Passes;
+    auth_token_endpoint_auth_post: "auth/token-endpoint-auth-post" => Passes;
+    auth_token_endpoint_auth_none: "auth/token-endpoint-auth-none" => Passes;
+    auth_pre_registration: "auth/pre-registration" => Passes;
+    auth_2025_03_26_oauth_metadata_backcompat: "auth/2025-03-26-oauth-metadata-backcompat" => Passes;
+    auth_2025_03_26_oauth_endpoint_fallback: "auth/2025-03-26-oauth-endpoint-fallback" => NotApplicable;
+    auth_resource_mismatch: "auth/resource-mismatch" => Passes;
+    auth_offline_access_scope: "auth/offline-access-scope" => Passes;
+    auth_offline_access_not_supported: "auth/offline-access-not-supported" => Passes;
+    auth_client_credentials_jwt: "auth/client-credentials-jwt" => Passes;
+    auth_client_credentials_basic: "auth/client-credentials-basic" => Passes;
+    auth_cross_app_access_complete_flow: "auth/cross-app-access-complete-flow" => NotApplicable;
 }
 
 #[test]
@@ -84,12 +89,13 @@ async fn a_client_of_a_scenario() {
         return;
     };
     let url = std::env::args().next_back().unwrap();
+    let folder = tempfile::tempdir().unwrap();
     let session = McpClient::new(McpConfig::default())
         .connect(McpServer {
             alias: ServerAlias::new("suite").unwrap(),
             transport: Transport::StreamableHttp(Endpoint {
                 url,
-                authorization: authorization(&scenario),
+                authorization: authorization(&scenario, folder.path()),
                 headers: BTreeMap::new(),
             }),
             connect_timeout: LONG,
@@ -114,8 +120,32 @@ async fn a_client_of_a_scenario() {
 }
 
 /// Who calls. The suite tells what a client has to know beforehand in `MCP_CONFORMANCE_CONTEXT`.
-fn authorization(_scenario: &str) -> Authorization {
-    Authorization::None
+fn authorization(scenario: &str, folder: &Path) -> Authorization {
+    if !scenario.starts_with("auth/") {
+        return Authorization::None;
+    }
+    let context = std::env::var("MCP_CONFORMANCE_CONTEXT").unwrap_or_default();
+    let context: Value = serde_json::from_str(&context).unwrap_or_default();
+    let told = |key: &str| context.get(key)?.as_str().map(str::to_owned);
+    let proof = match (told("client_secret"), told("private_key_pem")) {
+        (Some(secret), _) => OAuthProof::Secret(Secret::new(secret)),
+        (None, Some(key)) => OAuthProof::PrivateKey(Secret::new(key)),
+        (None, None) => OAuthProof::None,
+    };
+    let grant = if scenario.contains("client-credentials") {
+        OAuthGrant::ClientCredentials
+    } else {
+        OAuthGrant::AuthorizationCode
+    };
+    Authorization::OAuth(OAuth {
+        client_id: told("client_id").or_else(|| Some(DOCUMENT.to_owned())),
+        proof,
+        issuer: None,
+        scopes: Vec::new(),
+        grant,
+        tokens: Arc::new(TokenFolder::new(folder).tokens(scenario)),
+        person: Some(Arc::new(Agrees)),
+    })
 }
 
 /// Arguments that fit the schemas of the suite: a number for each property.
@@ -125,7 +155,7 @@ fn arguments(schema: &Value) -> Value {
     names.map(|name| (name.clone(), json!(2))).collect()
 }
 
-/// Accepts each form as it stands.
+/// Accepts each form as it stands, and lets every client in.
 #[derive(Debug)]
 struct Agrees;
 
@@ -142,5 +172,30 @@ impl McpHost for Agrees {
 
     async fn sample(&self, _question: Sampling) -> Sampled {
         Sampled::Refused
+    }
+}
+
+#[async_trait]
+impl OAuthPerson for Agrees {
+    fn redirect(&self) -> String {
+        "http://127.0.0.1:8099/callback".to_owned()
+    }
+
+    /// Opens the address as a browser would, which is sent back at once.
+    async fn ask(&self, address: &str) -> Result<Secret, McpError> {
+        let rest = address.strip_prefix("http://").unwrap();
+        let (host, path) = rest.split_once('/').unwrap();
+        let mut server = TcpStream::connect(host).await.unwrap();
+        let request = format!("GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        server.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        server.read_to_string(&mut answer).await.unwrap();
+        let sent_back = answer.lines().find_map(|line| {
+            let (name, location) = line.split_once(": ")?;
+            let (_callback, query) = location.split_once('?')?;
+            name.eq_ignore_ascii_case("location")
+                .then(|| Secret::new(query))
+        });
+        Ok(sent_back.unwrap())
     }
 }

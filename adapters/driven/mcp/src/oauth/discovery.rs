@@ -64,6 +64,8 @@ pub(super) async fn discover(
     issuer: Option<&str>,
 ) -> Result<Authority, Fault> {
     let described = described(web, server, challenge).await?;
+    // What such a server has to say of its authorisation server it says itself, whatever that is called.
+    let says_it_itself = described.is_none() && issuer.is_none();
     let (resource, named, wanted) = match described {
         Some(described) => {
             let resource = described.resource;
@@ -91,7 +93,7 @@ pub(super) async fn discover(
         ),
     };
     let issuer = issuer.map_or(named, str::to_owned);
-    let metadata = metadata(web, &issuer).await?;
+    let metadata = metadata(web, &issuer, says_it_itself).await?;
     let address = |text: Option<String>| text.map(|text| web.address(&text)).transpose();
     Ok(Authority {
         issuer,
@@ -144,8 +146,9 @@ async fn described(
     Ok(None)
 }
 
-/// What an authorisation server says of itself: the first of the known places where there is something.
-async fn metadata(web: &Web, issuer: &str) -> Result<Metadata, Fault> {
+/// What an authorisation server says of itself: the first of the known places where there is something. It must call
+/// itself `issuer`, unless it `may_say_otherwise`.
+async fn metadata(web: &Web, issuer: &str, may_say_otherwise: bool) -> Result<Metadata, Fault> {
     const OAUTH: &str = "/.well-known/oauth-authorization-server";
     const OPENID: &str = "/.well-known/openid-configuration";
     let url = web.address(issuer)?;
@@ -162,7 +165,8 @@ async fn metadata(web: &Web, issuer: &str) -> Result<Metadata, Fault> {
             continue;
         };
         // Whoever describes themselves as somebody else may be used to reach them.
-        if found.issuer.trim_end_matches('/') != issuer.trim_end_matches('/') {
+        let is_itself = found.issuer.trim_end_matches('/') == issuer.trim_end_matches('/');
+        if !is_itself && !may_say_otherwise {
             return Err(Fault::Denied(
                 "the authorisation server's metadata are those of another",
             ));
