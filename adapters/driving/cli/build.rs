@@ -20,8 +20,19 @@ fn main() {
         let is_set = std::env::var_os(variable).is_some_and(|url| !url.is_empty());
         tell(variable, cfg, is_set);
     }
+    let is_linux = std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux");
+    println!("cargo::rustc-check-cfg=cfg(has_script)");
+    if is_linux && is_in_path("script") {
+        println!("cargo::rustc-cfg=has_script");
+    }
     let is_there = std::env::var_os(RESTATE).is_some_and(|program| Path::new(&program).is_file());
     tell(RESTATE, "has_restate", is_there);
+}
+
+/// Whether the search path has this program.
+fn is_in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 fn tell(variable: &str, cfg: &str, is_there: bool) {

@@ -55,7 +55,7 @@ const SCRIPT: &str = "turns:
   - text: \"Done: {{ last[0].text }}\"
 ";
 
-fn place() -> Place {
+pub(crate) fn place() -> Place {
     let place = Place::new();
     place.write("agent.yaml", AGENT);
     place.write("script.yaml", SCRIPT);

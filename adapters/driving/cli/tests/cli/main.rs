@@ -8,6 +8,7 @@
 
 mod answers;
 mod asking;
+mod at_terminal;
 mod attached;
 mod bad_input;
 mod chat;
