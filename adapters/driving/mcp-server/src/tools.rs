@@ -12,7 +12,7 @@ use seaworthy_core::Start;
 use seaworthy_core::harness::View;
 use seaworthy_core::servers::Reply;
 use seaworthy_core::state::{Outcome, call_run};
-use seaworthy_ports::TraceContext;
+use seaworthy_ports::{CallId, RunId, TraceContext};
 use serde_json::{Value, json};
 
 use crate::agents::{Agents, ServedAgent};
@@ -289,11 +289,7 @@ impl AgentServer {
         let approval = arguments::approval_id(&decide.approval_id)?;
         let reason = arguments::reason(decide.reason)?;
         let longest = self.wait_time(decide.wait_seconds)?;
-        let run = call_run(&approval).ok_or_else(|| {
-            InvalidArguments(format!(
-                "{approval} is no approval; `run_status` lists those that a run waits for"
-            ))
-        })?;
+        let run = run_of(&approval, "approval")?;
         self.view(&run).await?;
         let by = caller(context);
         self.harness()
@@ -321,11 +317,7 @@ impl AgentServer {
             }
         };
         let longest = self.wait_time(answer.wait_seconds)?;
-        let run = call_run(&call).ok_or_else(|| {
-            InvalidArguments(format!(
-                "{call} is no question; `run_status` lists those that a run waits for"
-            ))
-        })?;
+        let run = run_of(&call, "question")?;
         self.view(&run).await?;
         self.harness()
             .answer(&call, reply, &caller(context))
@@ -355,6 +347,15 @@ impl AgentServer {
         }
         Ok(Duration::from_secs(seconds.into()))
     }
+}
+
+/// The run of what a person is asked.
+fn run_of(id: &CallId, what: &str) -> Result<RunId, InvalidArguments> {
+    call_run(id).ok_or_else(|| {
+        InvalidArguments(format!(
+            "{id} is no {what}; `run_status` lists those that a run waits for"
+        ))
+    })
 }
 
 /// The result of a tool. Whoever had an agent do something was failed where the run was; whoever only asked got an answer.

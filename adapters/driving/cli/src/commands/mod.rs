@@ -26,6 +26,7 @@ mod run;
 mod runs;
 mod show;
 mod verify;
+mod waiting;
 mod worker;
 
 use std::path::PathBuf;

@@ -1,51 +1,23 @@
 //! `questions`: what the servers of waiting runs ask; `answer`: what they are told.
 
-use std::num::NonZeroU32;
-
 use seaworthy::ports::CallId;
 use seaworthy::servers::Reply;
 use serde_json::{Value, json};
 
-use super::{Context, id};
+use super::{Context, id, waiting};
 use crate::args::AnswerArgs;
 use crate::error::{CliError, Exit};
 use crate::output::question::{self, OpenQuestion};
-use crate::stack::Stack;
-
-/// How many waiting runs are read at once.
-const PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
-/// How many questions are listed.
-const MAX_LISTED: usize = 10_000;
 
 pub(super) async fn questions(context: &Context) -> Result<Exit, CliError> {
     let open = match context.open_if_any().await? {
-        Some(stack) => list(&stack).await?,
+        Some(stack) => {
+            let page_of = async |limit, page| stack.harness.questions(limit, page).await;
+            waiting::all(page_of, |asked| OpenQuestion::of(&asked.run, &asked.call)).await?
+        }
         None => Vec::new(),
     };
-    if context.output.json {
-        context.output.json(&open)?;
-        return Ok(Exit::Succeeded);
-    }
-    for asked in &open {
-        context.output.line(&question::open(asked))?;
-    }
-    if open.is_empty() {
-        context.output.note("no run waits for an answer");
-    }
-    Ok(Exit::Succeeded)
-}
-
-async fn list(stack: &Stack) -> Result<Vec<OpenQuestion>, CliError> {
-    let (mut open, mut page) = (Vec::new(), None);
-    loop {
-        let asked = stack.harness.questions(PAGE, page).await?;
-        let items = asked.items.iter();
-        open.extend(items.filter_map(|asked| OpenQuestion::of(&asked.run, &asked.call)));
-        page = asked.next;
-        if page.is_none() || open.len() >= MAX_LISTED {
-            return Ok(open);
-        }
-    }
+    waiting::show(context, &open, question::open, "no run waits for an answer")
 }
 
 pub(super) async fn answer(context: &Context, args: AnswerArgs) -> Result<Exit, CliError> {
