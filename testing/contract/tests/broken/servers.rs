@@ -147,6 +147,9 @@ impl Mcp for Adapter {
                 if let Authorization::OAuth(oauth) = &mut endpoint.authorization {
                     let is_for_itself = oauth.grant == OAuthGrant::ClientCredentials;
                     oauth.tokens = tokens::broken(self.bug, Arc::clone(&oauth.tokens));
+                    if self.bug == KNOWS_NO_OTHERS {
+                        oauth.tokens.load().await?;
+                    }
                     if self.bug == NOT_FOR_ITSELF && is_for_itself {
                         endpoint.authorization = Authorization::None;
                     }

@@ -1,12 +1,15 @@
 //! Bugs in dealing with tokens: a store that an adapter looks at the wrong way, and metadata that it believes.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use seaworthy_ports::async_trait;
 use seaworthy_ports::mcp::{McpError, OAuth, OAuthTokenLock, OAuthTokenStore, OAuthTokens};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::servers::{EVERYBODY_REFRESHES, KEEPS_LATER, KEEPS_OLD_REFRESH, KNOWS_NO_OTHERS};
 
@@ -15,7 +18,12 @@ struct Store {
     bug: u8,
     inner: Arc<dyn OAuthTokenStore>,
     known: Mutex<Option<OAuthTokens>>,
+    /// Somebody has read tokens.
+    read: Notify,
 }
+
+/// How long whoever wants new tokens waits for others who want some too.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The store as an adapter with this bug uses it.
 pub(crate) fn broken(bug: u8, inner: Arc<dyn OAuthTokenStore>) -> Arc<dyn OAuthTokenStore> {
@@ -23,6 +31,7 @@ pub(crate) fn broken(bug: u8, inner: Arc<dyn OAuthTokenStore>) -> Arc<dyn OAuthT
         bug,
         inner,
         known: Mutex::default(),
+        read: Notify::new(),
     })
 }
 
@@ -31,10 +40,9 @@ impl OAuthTokenStore for Store {
     async fn load(&self) -> Result<Option<OAuthTokens>, McpError> {
         let kept = self.inner.load().await?;
         if self.bug == EVERYBODY_REFRESHES {
-            // Whoever else wants new tokens has read these meanwhile.
-            for _turn in 0..20 {
-                tokio::task::yield_now().await;
-            }
+            // Whoever else wants new tokens reads these meanwhile; nobody may.
+            self.read.notify_waiters();
+            let _alone = timeout(PATIENCE, self.read.notified()).await;
         }
         if self.bug == KNOWS_NO_OTHERS {
             let mut known = self.known.lock().unwrap();
