@@ -1,7 +1,9 @@
 //! Tools of a server that ask something before they act.
 
+use std::future::ready;
 use std::sync::Arc;
 
+use futures_util::future::select;
 use seaworthy_core::servers::{Reply, Wants};
 use seaworthy_core::state::Call;
 use seaworthy_fakes::{FakeMcpTool, McpFault};
@@ -10,7 +12,7 @@ use seaworthy_ports::model_provider::Role;
 use serde_json::{Value, json};
 
 /// The tools, as the server names them.
-pub(crate) const TOOLS: [&str; 3] = ["survey", "vote", "phrase"];
+pub(crate) const TOOLS: [&str; 4] = ["survey", "vote", "phrase", "hurry"];
 
 /// The server and its agent in a descriptor.
 pub(crate) const SECTIONS: &str = r#"mcp_servers:
@@ -26,7 +28,8 @@ agents:
   worker: { instructions: Work., model: main, tools: ["desk.*"] }
 "#;
 
-/// The tool `name`: asks, then has its key counted by `acts`, then says what it heard.
+/// The tool `name`: asks, then has its key counted by `acts`, then says what it heard. `hurry` does not wait for an
+/// answer.
 pub(crate) fn tool(
     name: &'static str,
     acts: impl Fn(String) + Send + Sync + 'static,
@@ -48,7 +51,16 @@ pub(crate) fn tool(
                 let schema = json!({
                     "type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"],
                 });
-                match call.elicit(format!("Who is it for {name}?"), schema).await {
+                let asked = call.elicit(format!("Who is it for {name}?"), schema);
+                let asked = std::pin::pin!(asked);
+                let heard = if name == "hurry" {
+                    // It is asked, all the same.
+                    select(asked, ready(())).await;
+                    None
+                } else {
+                    asked.await
+                };
+                match heard {
                     Some(Elicited::Accepted(answer)) => answer,
                     Some(Elicited::Declined) => json!("declined"),
                     Some(Elicited::Cancelled) | None => json!("cancelled"),

@@ -14,9 +14,10 @@ use seaworthy_core::event::{Event, WaitReason};
 use seaworthy_core::harness::HarnessError;
 use seaworthy_core::record::Link;
 use seaworthy_core::servers::{Reply, Wants};
+use seaworthy_core::signal::Told;
 use seaworthy_core::state::{Call, CallStatus, RunState, Status};
 use seaworthy_fakes::{FakeClock, Fault, Faults, McpSeen, TableTurn};
-use seaworthy_ports::CallId;
+use seaworthy_ports::{CallId, Digest};
 use seaworthy_simulation::{Ending, Process, World, reproduce, run_out, turn};
 use serde_json::json;
 
@@ -236,6 +237,53 @@ fn a_call_that_must_not_be_repeated_is_held_until_somebody_answers() {
         .iter()
         .filter(|seen| matches!(seen, McpSeen::Called(_)));
     assert_eq!(calls.count(), 1, "it was never called again");
+}
+
+#[test]
+fn a_question_of_a_call_that_has_ended_is_nobodys() {
+    let world = world(&["desk__hurry"]);
+    let process = process(&world, 1);
+    let state = to_rest(&process);
+    assert_eq!(output(&state), &json!({"heard": "cancelled"}));
+    assert!(only_call(&state).questions.is_empty());
+}
+
+#[test]
+fn an_answer_to_another_question_or_that_does_not_fit_changes_nothing() {
+    let world = world(&["desk__survey"]);
+    let process = process(&world, 1);
+    let state = to_rest(&process);
+    let open = only_call(&state).open_question().unwrap().digest;
+    let unfit = Reply::Given {
+        content: json!({ "name": 7 }),
+    };
+    let wrong = [
+        (Digest::of(b"another"), given("Eve")),
+        (open, unfit),
+        (open, Reply::Granted),
+    ];
+    for (round, (question, reply)) in (90..).zip(wrong) {
+        let told = Told::Answer {
+            call: id(&state),
+            question,
+            reply,
+            by: "stranger".to_owned(),
+        };
+        let runtime = &process.harness().ports().durable_runtime;
+        block_on(runtime.signal(world.run(), told.signal(round).unwrap())).unwrap();
+        let state = to_rest(&process);
+        assert_eq!(only_call(&state).status, CallStatus::AwaitingAnswer);
+    }
+    block_on(
+        process
+            .harness()
+            .answer(&id(&state), given("Ada"), "tester"),
+    )
+    .unwrap();
+    assert_eq!(
+        output(&to_rest(&process)),
+        &json!({"heard": {"name": "Ada"}})
+    );
 }
 
 async fn yield_once() {

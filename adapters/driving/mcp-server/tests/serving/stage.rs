@@ -15,10 +15,14 @@ use seaworthy::harness::worker;
 use seaworthy::memory::{MemoryBlobStore, MemoryCheckpointStore, MemoryRuntime, MemoryStateStore};
 use seaworthy::ports::clock::Clock;
 use seaworthy::ports::durable_runtime::Scope;
+use seaworthy::ports::mcp::Elicited;
 use seaworthy::ports::{Latch, LatchSetter, Secret, WorkerId};
 use seaworthy::system::{SystemClock, SystemEntropy};
-use seaworthy::{Harness, Model, Models, NoMcp, NoModel, NoSecrets, Ports};
-use seaworthy_fakes::{FakeModel, FakeSandbox, RanCommand, SilentObserver, Step};
+use seaworthy::{Harness, Model, Models, NoModel, NoSecrets, Ports};
+use seaworthy_fakes::{
+    FakeMcp, FakeMcpServer, FakeMcpTool, FakeModel, FakeSandbox, McpFault, RanCommand,
+    SilentObserver, Step,
+};
 use seaworthy_mcp_server::http::{HttpServer, HttpSettings};
 use seaworthy_mcp_server::{AgentServer, ServedAgent, ServerSettings, serve_stdio};
 use serde_json::{Value, json};
@@ -51,8 +55,41 @@ agents:
     )
 }
 
+/// An agent whose only tool is a server's, which asks for whom before it books.
+const BOOKER: &str = "
+version: seaworthy.agent_graph.v1
+metadata: { name: booker }
+runtime: { entry_agent: booker }
+models:
+  main: { provider: openai, model: any }
+mcp_servers:
+  desk: { url: https://desk.invalid/mcp, side_effect: idempotent, risk: low, elicitation: ask }
+agents:
+  booker: { instructions: Book what booker is told., model: main, tools: [\"desk.*\"] }
+";
+
+/// The server of that tool.
+fn desk() -> FakeMcp {
+    let book = FakeMcpTool::new("book", |call| async move {
+        let schema = json!({
+            "type": "object", "properties": { "name": { "type": "string" } }, "required": ["name"],
+        });
+        let heard = match call.elicit("For whom?", schema).await {
+            Some(Elicited::Accepted(answer)) => answer,
+            Some(Elicited::Declined | Elicited::Cancelled) | None => json!("nobody"),
+        };
+        Ok::<_, McpFault>(json!({ "booked_for": heard }))
+    });
+    let server = FakeMcpServer::new("desk").with_tool(book.with_description("Books."));
+    FakeMcp::new().with_server("desk", server).unwrap()
+}
+
 pub(crate) fn agent(name: &str) -> ServedAgent {
-    let descriptor = Descriptor::parse(&descriptor(name), "agent.yaml")
+    let text = match name {
+        "booker" => BOOKER.to_owned(),
+        name => descriptor(name),
+    };
+    let descriptor = Descriptor::parse(&text, "agent.yaml")
         .unwrap()
         .materialise(|_path| Err("there are no files".to_owned()))
         .unwrap();
@@ -111,7 +148,7 @@ impl Stage {
             checkpoint_store: Arc::new(MemoryCheckpointStore::default()),
             sandbox: Arc::new(sandbox),
             models: Arc::new(Only(model)),
-            mcp: Arc::new(NoMcp),
+            mcp: Arc::new(desk()),
             secrets: Arc::new(NoSecrets),
             clock,
             entropy: Arc::new(SystemEntropy::new().unwrap()),

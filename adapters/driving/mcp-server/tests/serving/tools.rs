@@ -3,6 +3,7 @@
 use rmcp::ServiceError;
 use rmcp::model::{CallToolRequestParams, ErrorCode};
 use seaworthy::ports::RunId;
+use seaworthy_fakes::Step;
 use seaworthy_mcp_server::{AgentServer, InvalidAgents, ServerSettings};
 use serde_json::json;
 
@@ -31,6 +32,7 @@ async fn each_agent_is_a_tool_beside_those_about_runs() {
             "run_cancel",
             "run_approve",
             "run_deny",
+            "run_answer",
         ];
         assert_eq!(names, [&["clerk", "porter"], &runs[..]].concat());
         let about = tools[0].description.as_deref().unwrap();
@@ -98,6 +100,49 @@ async fn a_call_returns_while_its_run_goes_on() {
     assert_eq!(report(&done)["answer"], "Late.");
     let status = call(&lines, "run_status", json!({ "run_id": "slow" })).await;
     assert_eq!(report(&status), report(&done));
+}
+
+#[tokio::test]
+async fn a_question_of_a_server_waits_for_a_person_and_is_answered_once() {
+    let books = || Step::calls("desk__book", &json!({}));
+    for (reply, heard) in [
+        (
+            json!({ "action": "accept", "content": { "name": "Ada" } }),
+            "Ada",
+        ),
+        (json!({ "action": "decline" }), "nobody"),
+        (json!({ "action": "dismiss" }), "nobody"),
+    ] {
+        let stage = Stage::new([books(), says("Done.")]);
+        let [lines, http] = both(&stage, &["booker"]).await;
+        let ask = json!({ "input": "?", "run_id": "r", "wait_seconds": LONG });
+        let waits = report(&call(&lines, "booker", ask).await);
+        assert_eq!(waits["waiting_for"], "question", "{waits}");
+        let asked = &waits["questions"][0];
+        assert_eq!(asked["server"], "desk");
+        assert_eq!(asked["wants"]["message"], "For whom?");
+
+        let answer = |reply: &serde_json::Value| {
+            let mut answer = reply.clone();
+            answer["question_id"] = asked["question_id"].clone();
+            answer["wait_seconds"] = LONG.into();
+            answer
+        };
+        for wrong in [
+            json!({ "action": "accept" }),
+            json!({ "action": "accept", "content": { "name": 7 } }),
+            json!({ "action": "decline", "content": {} }),
+            json!({ "action": "shrug" }),
+        ] {
+            refusal(&call(&http, "run_answer", answer(&wrong)).await);
+        }
+        let done = report(&call(&http, "run_answer", answer(&reply)).await);
+        assert_eq!(done["answer"], "Done.");
+        refusal(&call(&lines, "run_answer", answer(&reply)).await);
+        let view = stage.harness.view(&RunId::new("r").unwrap()).await.unwrap();
+        let messages = serde_json::to_string(&*view.state.messages).unwrap();
+        assert!(messages.contains(heard), "{messages}");
+    }
 }
 
 #[tokio::test]
