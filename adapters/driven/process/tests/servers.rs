@@ -75,6 +75,12 @@ seaworthy_contract::mcp_contract! {
     not_checkable: {
         an_expired_token_is_refreshed_once_and_the_call_made_once: "processes take no tokens",
         a_token_that_refreshing_does_not_help_is_an_authentication_error: "processes take no tokens",
+        calls_at_once_get_new_tokens_once: "processes take no tokens",
+        a_refresh_token_that_is_replaced_is_not_used_again: "processes take no tokens",
+        tokens_that_another_process_got_are_taken: "processes take no tokens",
+        new_tokens_are_used_when_they_are_kept: "processes take no tokens",
+        a_grant_that_is_refused_is_not_tried_again: "processes take no tokens",
+        a_client_gets_tokens_for_itself: "processes take no tokens",
         a_lost_session_is_begun_again_and_the_call_made_once: "processes have no sessions to lose",
         a_session_that_is_lost_again_is_unavailable: "processes have no sessions to lose",
     }
