@@ -255,6 +255,7 @@ fn a_question_of_a_call_that_has_ended_is_nobodys() {
         .map(|call| call.questions.len())
         .collect();
     assert_eq!(asked, [0, 1]);
+    assert_eq!(state.attempt, 2, "it only waited for its answer");
     assert_eq!(output(&state), &json!({"heard": "cancelled"}));
 }
 
