@@ -63,24 +63,12 @@ impl Service for Aimock {
         node
     }
 
-    fn refuses_root(&self) -> bool {
-        false
-    }
-
     fn is_ready(&self, _place: &Place, port: u16) -> bool {
         answers(port, "/health")
     }
 
-    fn url(&self, port: u16) -> String {
-        format!("http://127.0.0.1:{port}")
-    }
-
     fn stop(&self) -> &'static [(Signal, Duration)] {
         const { &[(Signal::TERM, Duration::from_secs(5))] }
-    }
-
-    fn crash(&self) -> Signal {
-        Signal::KILL
     }
 }
 

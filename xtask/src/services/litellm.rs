@@ -100,24 +100,12 @@ impl Service for Litellm {
         python
     }
 
-    fn refuses_root(&self) -> bool {
-        false
-    }
-
     fn is_ready(&self, _place: &Place, port: u16) -> bool {
         answers(port, "/health/liveliness")
     }
 
-    fn url(&self, port: u16) -> String {
-        format!("http://127.0.0.1:{port}")
-    }
-
     fn stop(&self) -> &'static [(Signal, Duration)] {
         const { &[(Signal::TERM, Duration::from_secs(10))] }
-    }
-
-    fn crash(&self) -> Signal {
-        Signal::KILL
     }
 }
 

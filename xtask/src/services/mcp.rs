@@ -123,10 +123,6 @@ impl Service for Mcp {
         node
     }
 
-    fn refuses_root(&self) -> bool {
-        false
-    }
-
     fn is_ready(&self, _place: &Place, port: u16) -> bool {
         is_taken(port)
     }
@@ -140,10 +136,6 @@ impl Service for Mcp {
 
     fn stop(&self) -> &'static [(Signal, Duration)] {
         const { &[(Signal::TERM, Duration::from_secs(5))] }
-    }
-
-    fn crash(&self) -> Signal {
-        Signal::KILL
     }
 }
 

@@ -142,10 +142,6 @@ impl Service for Restate {
     fn stop(&self) -> &'static [(Signal, Duration)] {
         const { &[(Signal::TERM, Duration::from_secs(5))] }
     }
-
-    fn crash(&self) -> Signal {
-        Signal::KILL
-    }
 }
 
 #[cfg(test)]

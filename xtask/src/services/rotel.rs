@@ -70,10 +70,6 @@ impl Service for Rotel {
         Ok(Vec::new())
     }
 
-    fn refuses_root(&self) -> bool {
-        false
-    }
-
     fn command(&self, place: &Place, port: u16) -> Command {
         let mut rotel = Command::new(place.folder().join(PROGRAM));
         rotel
@@ -104,10 +100,6 @@ impl Service for Rotel {
 
     fn stop(&self) -> &'static [(Signal, Duration)] {
         const { &[(Signal::TERM, Duration::from_secs(10))] }
-    }
-
-    fn crash(&self) -> Signal {
-        Signal::KILL
     }
 }
 

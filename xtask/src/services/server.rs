@@ -40,20 +40,26 @@ pub(super) trait Service: Debug + Send {
     /// The command that is the server: it stays in the foreground and writes its log to its outputs.
     fn command(&self, place: &Place, port: u16) -> Command;
 
-    /// Whether it refuses to run as root.
-    fn refuses_root(&self) -> bool;
+    /// Whether it refuses to run as root; most do not.
+    fn refuses_root(&self) -> bool {
+        false
+    }
 
     /// Whether it answers.
     fn is_ready(&self, place: &Place, port: u16) -> bool;
 
-    /// Where clients find it.
-    fn url(&self, port: u16) -> String;
+    /// Where clients find it: at the port, unless it says more.
+    fn url(&self, port: u16) -> String {
+        format!("http://127.0.0.1:{port}")
+    }
 
     /// The signals that stop it, with how long each may take. SIGKILL comes last by itself.
     fn stop(&self) -> &'static [(Signal, Duration)];
 
     /// The signal that ends it at once, as a crash would, with its children.
-    fn crash(&self) -> Signal;
+    fn crash(&self) -> Signal {
+        Signal::KILL
+    }
 }
 
 /// The folder of a server.

@@ -81,25 +81,13 @@ impl Service for SmallModel {
         python
     }
 
-    fn refuses_root(&self) -> bool {
-        false
-    }
-
     /// It says 503 while it reads the model.
     fn is_ready(&self, _place: &Place, port: u16) -> bool {
         answers(port, "/health")
     }
 
-    fn url(&self, port: u16) -> String {
-        format!("http://127.0.0.1:{port}")
-    }
-
     fn stop(&self) -> &'static [(Signal, Duration)] {
         const { &[(Signal::TERM, Duration::from_secs(5))] }
-    }
-
-    fn crash(&self) -> Signal {
-        Signal::KILL
     }
 }
 
