@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use seaworthy_ports::{Durability, ErrorKind, InvalidId, PortError};
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 /// In milliseconds.
@@ -213,7 +215,19 @@ pub(crate) fn limit(count: u32) -> std::num::NonZeroU32 {
 pub(crate) async fn at_once<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
     futures: impl IntoIterator<Item = F>,
 ) -> Result<Vec<T>, Halt> {
-    let mut tasks: JoinSet<T> = futures.into_iter().collect();
+    let futures: Vec<F> = futures.into_iter().collect();
+    // Or the first has ended before the last is there.
+    let start = Arc::new(Barrier::new(futures.len()));
+    let mut tasks: JoinSet<T> = futures
+        .into_iter()
+        .map(|future| {
+            let start = Arc::clone(&start);
+            async move {
+                start.wait().await;
+                future.await
+            }
+        })
+        .collect();
     let mut results = Vec::with_capacity(tasks.len());
     while let Some(joined) = tasks.join_next().await {
         results
