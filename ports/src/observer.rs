@@ -12,7 +12,8 @@ use crate::model_provider::{
 };
 use crate::state_store::Seq;
 use crate::{
-    AdapterInfo, CallId, RunId, SessionId, SpanId, Timestamp, ToolName, TraceContext, WorkerId,
+    AdapterInfo, CallId, RunId, ServerAlias, SessionId, SpanId, Timestamp, ToolName, TraceContext,
+    WorkerId,
 };
 
 /// Is told the facts that spans, metrics and live views are made of.
@@ -190,6 +191,8 @@ pub enum Fact {
         side_effect: &'static str,
         /// What was done about the call.
         execution: Execution,
+        /// The MCP server that the tool is of, if it is of one.
+        served_by: Option<ServedBy>,
         /// How it ended.
         outcome: ToolCallOutcome,
         /// The stable name of what went wrong.
@@ -403,6 +406,36 @@ impl Execution {
             Self::Again => "again",
             Self::Verify => "verify",
             Self::Poll => "poll",
+        }
+    }
+}
+
+/// The MCP server that a tool is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedBy {
+    /// What the run calls the server.
+    pub server: ServerAlias,
+    /// How it is reached.
+    pub link: ServerLink,
+}
+
+/// How an MCP server is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerLink {
+    /// On the standard input and output of a process.
+    Stdio,
+    /// Over HTTP.
+    Http,
+}
+
+impl ServerLink {
+    /// The stable name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdio => "stdio",
+            Self::Http => "http",
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::model_provider::{Kind, Message, ModelError, ModelReply, ModelRequest, Usage};
 use seaworthy_ports::observer::{
-    AttemptEnd, Execution, Fact, ModelAsked, ModelCallEnd, ModelContent, Observer, Span,
+    AttemptEnd, Execution, Fact, ModelAsked, ModelCallEnd, ModelContent, Observer, ServedBy, Span,
     ToolCallOutcome, ToolContent,
 };
 use seaworthy_ports::{CallId, RunId, SessionId, Timestamp, ToolName, WorkerId};
@@ -112,6 +112,7 @@ impl Attempt {
         tool: &ToolName,
         side_effect: SideEffect,
         execution: Execution,
+        served_by: Option<ServedBy>,
         arguments: &Value,
     ) -> ToolCall {
         let wants_content = self.about.observer.wants_content();
@@ -121,6 +122,7 @@ impl Attempt {
             tool: tool.clone(),
             side_effect: side_effect.as_str(),
             execution,
+            served_by,
             span: self.part(),
             arguments: wants_content.then(|| Arc::new(arguments.clone())),
             is_over: false,
@@ -276,6 +278,7 @@ pub(super) struct ToolCall {
     tool: ToolName,
     side_effect: &'static str,
     execution: Execution,
+    served_by: Option<ServedBy>,
     span: Span,
     arguments: Option<Arc<Value>>,
     is_over: bool,
@@ -325,6 +328,7 @@ impl ToolCall {
             tool: self.tool.clone(),
             side_effect: self.side_effect,
             execution: self.execution,
+            served_by: self.served_by.clone(),
             outcome,
             error: error.map(Into::into),
             span: self.span.clone(),

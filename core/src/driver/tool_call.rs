@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::FuturesUnordered;
 use seaworthy_ports::clock::Clock;
-use seaworthy_ports::observer::{Execution, ToolCallOutcome};
+use seaworthy_ports::observer::{Execution, ServedBy, ServerLink, ToolCallOutcome};
 use seaworthy_ports::sandbox::{OutputSink, SandboxSession};
 use seaworthy_ports::{CallId, Latch, Timestamp};
 use serde_json::Value;
@@ -16,11 +16,12 @@ use serde_json::Value;
 use super::observed::ToolCall;
 use super::{Held, Stop, mail};
 use crate::agent::Agent;
+use crate::descriptor::ServerTransport;
 use crate::event::{Event, Resolution};
 use crate::live::Live;
 use crate::machine::Work;
 use crate::servers::{Ask, Connections, Heard, ServedTool, media};
-use crate::state::{ToolDeferred, next_poll};
+use crate::state::{RunState, ToolDeferred, next_poll};
 use crate::tool::{SideEffect, Tool, ToolAnswer, ToolContext, ToolFailure, Verdict, code};
 
 /// What became of one piece of work.
@@ -68,7 +69,10 @@ impl Held<'_> {
             match tool {
                 Some(tool) => {
                     let session = Arc::clone(&session);
-                    running.push(self.start(one, Arc::clone(tool), session, servers.clone()));
+                    let served_by = served_by(&agent, self.state(), tool);
+                    let start =
+                        self.start(one, Arc::clone(tool), served_by, session, servers.clone());
+                    running.push(start);
                 }
                 None => self.lost(&one).await?,
             }
@@ -90,6 +94,7 @@ impl Held<'_> {
         &mut self,
         work: Work,
         tool: Arc<dyn Tool>,
+        served_by: Option<ServedBy>,
         session: Arc<dyn SandboxSession>,
         servers: Option<Arc<Connections>>,
     ) -> BoxFuture<'static, Finished> {
@@ -109,6 +114,7 @@ impl Held<'_> {
             &definition.name,
             definition.side_effect,
             self.execution(&work),
+            served_by,
             &arguments,
         ));
         let context = ToolContext {
@@ -270,6 +276,20 @@ impl Held<'_> {
             Work::Poll(_) => Execution::Poll,
         }
     }
+}
+
+/// The server that the tool is of, as the run was told of its tools.
+fn served_by(agent: &Agent, state: &RunState, tool: &Arc<dyn Tool>) -> Option<ServedBy> {
+    let name = tool.definition().name.as_str();
+    let server = &state.catalogue.as_ref()?.tools.get(name)?.server;
+    let link = match agent.servers.get(server)?.transport {
+        ServerTransport::Stdio { .. } => ServerLink::Stdio,
+        ServerTransport::Http { .. } => ServerLink::Http,
+    };
+    Some(ServedBy {
+        server: server.clone(),
+        link,
+    })
 }
 
 impl Finished {

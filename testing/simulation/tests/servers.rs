@@ -17,9 +17,9 @@ use seaworthy_core::replay::{Mode, Replay};
 use seaworthy_core::state::{CallStatus, Outcome, RunState, Status};
 use seaworthy_fakes::{FakeMcpTool, Fault, Faults, McpFault, McpSeen, McpStart, TableTurn};
 use seaworthy_ports::mcp::Hints;
-use seaworthy_ports::observer::Fact;
+use seaworthy_ports::observer::{Fact, ServedBy, ServerLink};
 use seaworthy_ports::state_store::Seq;
-use seaworthy_ports::{RunId, TraceContext};
+use seaworthy_ports::{RunId, ServerAlias, TraceContext};
 use seaworthy_simulation::{Ending, Process, World, reproduce, run_out, turn};
 use serde_json::{Value, json};
 
@@ -411,10 +411,18 @@ fn a_server_is_told_the_span_of_each_call_in_the_trace_that_the_run_belongs_to()
     let spans: Vec<_> = told
         .iter()
         .filter_map(|fact| match fact {
-            Fact::ToolCallEnded { span, .. } => Some(span.context.clone()),
+            Fact::ToolCallEnded {
+                span, served_by, ..
+            } => Some((span.context.clone(), served_by.clone().unwrap())),
             _ => None,
         })
         .collect();
+    let desk = ServedBy {
+        server: ServerAlias::new("desk").unwrap(),
+        link: ServerLink::Http,
+    };
+    assert!(spans.iter().all(|(_span, by)| *by == desk), "{spans:?}");
+    let spans: Vec<_> = spans.into_iter().map(|(span, _by)| span).collect();
     assert_eq!(spans.len(), 2);
     let sent = sent.lock().unwrap();
     assert_eq!(sent.len(), spans.len());

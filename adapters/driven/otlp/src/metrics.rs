@@ -7,11 +7,15 @@ use seaworthy_ports::observer::{Execution, Fact};
 
 use crate::attributes::{model_error, provider, text};
 use crate::names::Names;
-use crate::spans::{run_error, tool_error};
+use crate::spans::{mcp_call, run_error, tool_error};
 
 /// 0.01 to 81.92 in steps of two, as the conventions advise for calls.
 const CALL_SECONDS: [f64; 14] = [
     0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
+];
+/// 0.01 to 300, as the conventions advise for requests to MCP servers.
+const REQUEST_SECONDS: [f64; 14] = [
+    0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
 ];
 /// 0.1 to 409.6 in steps of two, as the conventions advise for invocations of agents.
 const RUN_SECONDS: [f64; 13] = [
@@ -44,6 +48,7 @@ pub(crate) struct Metrics {
     first_chunk: Histogram<f64>,
     tokens: Tokens,
     tool_duration: Histogram<f64>,
+    mcp_duration: Histogram<f64>,
     run_duration: Histogram<f64>,
     model_calls: Histogram<u64>,
     tool_calls: Histogram<u64>,
@@ -148,6 +153,7 @@ impl Metrics {
             first_chunk: seconds(names.time_to_first_chunk(), &CALL_SECONDS),
             tokens: Tokens::new(meter, names),
             tool_duration: seconds("gen_ai.execute_tool.duration", &CALL_SECONDS),
+            mcp_duration: seconds("mcp.client.operation.duration", &REQUEST_SECONDS),
             run_duration: seconds("gen_ai.invoke_agent.duration", &RUN_SECONDS),
             model_calls: calls("gen_ai.invoke_agent.inference_calls", "{inference_call}"),
             tool_calls: calls("gen_ai.invoke_agent.tool_calls", "{tool_call}"),
@@ -165,6 +171,7 @@ impl Metrics {
             Fact::ToolCallEnded {
                 tool,
                 execution: Execution::First | Execution::Again,
+                served_by,
                 outcome,
                 error,
                 duration,
@@ -178,6 +185,14 @@ impl Metrics {
                 attributes.extend(error.map(|error| text("error.type", &error)));
                 self.tool_duration
                     .record(duration.as_secs_f64(), &attributes);
+                if let Some(by) = served_by {
+                    // That it is a function is said of tools, not of requests.
+                    attributes.retain(|attribute| attribute.key.as_str() != "gen_ai.tool.type");
+                    attributes.push(text("gen_ai.operation.name", "execute_tool"));
+                    attributes.extend(mcp_call(by.link));
+                    self.mcp_duration
+                        .record(duration.as_secs_f64(), &attributes);
+                }
             }
             Fact::RunEnded {
                 agent,

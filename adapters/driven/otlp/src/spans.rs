@@ -8,7 +8,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use seaworthy_ports::RunId;
 use seaworthy_ports::model_provider::{ToolChoice, Usage};
 use seaworthy_ports::observer::{
-    Execution, Fact, ModelAsked, ModelCallEnd, RunEnd, Span, ToolCallOutcome,
+    Execution, Fact, ModelAsked, ModelCallEnd, RunEnd, ServerLink, Span, ToolCallOutcome,
 };
 
 use crate::attributes::{
@@ -210,6 +210,7 @@ fn tool_call(fact: &Fact) -> Option<Parts> {
         tool,
         side_effect,
         execution,
+        served_by,
         outcome,
         error,
         ..
@@ -224,6 +225,9 @@ fn tool_call(fact: &Fact) -> Option<Parts> {
         text("seaworthy.tool.execution", execution.as_str()),
         text("seaworthy.tool.outcome", outcome.as_str()),
     ];
+    if let Some(by) = served_by {
+        attributes.push(text("seaworthy.tool.server", by.server.as_str()));
+    }
     let asks = match execution {
         Execution::First | Execution::Again => None,
         Execution::Verify => Some("verify_tool"),
@@ -241,6 +245,8 @@ fn tool_call(fact: &Fact) -> Option<Parts> {
             text("gen_ai.tool.type", "function"),
             text("gen_ai.tool.call.id", call.as_str()),
         ]);
+        // The request to the server is this execution: it has no span of its own.
+        attributes.extend(served_by.iter().flat_map(|by| mcp_call(by.link)));
         format!("execute_tool {tool}")
     };
     Some(Parts {
@@ -249,6 +255,18 @@ fn tool_call(fact: &Fact) -> Option<Parts> {
         attributes,
         error: tool_error(*outcome, error.as_deref()),
     })
+}
+
+/// What the conventions want said of a request to an MCP server that calls a tool.
+pub(crate) fn mcp_call(link: ServerLink) -> [KeyValue; 2] {
+    let transport = match link {
+        ServerLink::Stdio => "pipe",
+        ServerLink::Http => "tcp",
+    };
+    [
+        text("mcp.method.name", "tools/call"),
+        text("network.transport", transport),
+    ]
 }
 
 /// What went wrong with a tool call, if anything did.

@@ -156,8 +156,25 @@ fn every_span_keeps_to_the_conventions() {
         let count = |operation: &str| seen[&Some(operation.to_owned())];
         assert_eq!(
             (count("chat"), count("execute_tool"), count("invoke_agent")),
-            (5, 2, 1)
+            (5, 4, 1)
         );
+        let of_servers: Vec<_> = spans
+            .iter()
+            .filter(|span| text(&span.attributes, "seaworthy.tool.server").is_some())
+            .map(|span| {
+                ["mcp.method.name", "network.transport"]
+                    .map(|name| text(&span.attributes, name).unwrap())
+            })
+            .collect();
+        assert_eq!(
+            of_servers,
+            [["tools/call", "pipe"], ["tools/call", "tcp"]].map(|two| two.map(String::from))
+        );
+        let of_others = spans.iter().filter(|span| {
+            text(&span.attributes, "seaworthy.tool.server").is_none()
+                && text(&span.attributes, "mcp.method.name").is_some()
+        });
+        assert_eq!(of_others.count(), 0);
         // What the conventions have no word for has none of theirs: the attempt and the verification.
         let own: Vec<_> = spans
             .iter()

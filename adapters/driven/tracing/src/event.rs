@@ -105,6 +105,7 @@ pub(crate) fn emit(fact: &Fact) {
             tool,
             side_effect,
             execution,
+            served_by,
             outcome,
             error,
             span,
@@ -113,6 +114,7 @@ pub(crate) fn emit(fact: &Fact) {
         } => {
             of_span!(
                 info, span, %run, attempt, %call, %tool, side_effect, execution = execution.as_str(),
+                server = served_by.as_ref().map(|by| tracing::field::display(&by.server)),
                 outcome = outcome.as_str(), error = error.as_deref(), ?duration, "tool call ended"
             );
         }

@@ -7,12 +7,12 @@ use seaworthy_ports::model_provider::{
     Block, Effort, FinishReason, Kind, Message, Parameters, PromptCache, Role, ToolChoice, Usage,
 };
 use seaworthy_ports::observer::{
-    AttemptEnd, Execution, Fact, ModelAsked, ModelCallEnd, ModelContent, ParkReason, RunEnd, Span,
-    ToolCallOutcome, ToolContent,
+    AttemptEnd, Execution, Fact, ModelAsked, ModelCallEnd, ModelContent, ParkReason, RunEnd,
+    ServedBy, ServerLink, Span, ToolCallOutcome, ToolContent,
 };
 use seaworthy_ports::state_store::Seq;
 use seaworthy_ports::{
-    CallId, RunId, SpanId, Timestamp, ToolName, TraceContext, TraceId, WorkerId,
+    CallId, RunId, ServerAlias, SpanId, Timestamp, ToolName, TraceContext, TraceId, WorkerId,
 };
 use serde_json::json;
 
@@ -83,6 +83,7 @@ pub(super) fn every_sort() -> Result<Vec<Fact>, Halt> {
             id(CallId::new(format!("{name}.c{number}")))?,
         );
         let tool = id(ToolName::new("tool"))?;
+        let server = id(ServerAlias::new("server"))?;
         let (provider, model): (Arc<str>, Arc<str>) = (text.into(), text.repeat(1_000).into());
         let worker = id(WorkerId::new("w"))?;
         let span = a_span(text, number, duration);
@@ -201,6 +202,10 @@ pub(super) fn every_sort() -> Result<Vec<Fact>, Halt> {
                     tool: tool.clone(),
                     side_effect: "non_idempotent",
                     execution,
+                    served_by: Some(ServedBy {
+                        server: server.clone(),
+                        link: ServerLink::Http,
+                    }),
                     outcome,
                     error: Some(text.into()),
                     span: span.clone(),
@@ -311,6 +316,7 @@ pub(super) fn facts_of_a_run(run: &RunId) -> Vec<Fact> {
             tool,
             side_effect: "read_only",
             execution: Execution::First,
+            served_by: None,
             outcome: ToolCallOutcome::Succeeded,
             error: None,
             span: span("tool"),

@@ -152,6 +152,7 @@ fn tell(observer: &dyn Observer, bug: u8) {
             tool,
             side_effect: "idempotent",
             execution,
+            served_by: None,
             outcome: ToolCallOutcome::Cancelled,
             error: None,
             span: span(part, "tool"),

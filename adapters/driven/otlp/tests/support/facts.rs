@@ -8,12 +8,12 @@ use seaworthy_ports::model_provider::{
     ToolResultBlock, ToolSpec, Usage,
 };
 use seaworthy_ports::observer::{
-    AttemptEnd, Execution, Fact, ModelAsked, ModelCallEnd, ModelContent, ParkReason, RunEnd, Span,
-    ToolCallOutcome, ToolContent,
+    AttemptEnd, Execution, Fact, ModelAsked, ModelCallEnd, ModelContent, ParkReason, RunEnd,
+    ServedBy, ServerLink, Span, ToolCallOutcome, ToolContent,
 };
 use seaworthy_ports::state_store::Seq;
 use seaworthy_ports::{
-    CallId, RunId, SessionId, SpanId, Timestamp, ToolName, TraceContext, WorkerId,
+    CallId, RunId, ServerAlias, SessionId, SpanId, Timestamp, ToolName, TraceContext, WorkerId,
 };
 use serde_json::json;
 
@@ -90,6 +90,18 @@ pub(crate) fn model_call(name: &str, after: i64, end: ModelCallEnd) -> Fact {
     }
 }
 
+/// The same of a tool of a server.
+fn served(name: &str, link: ServerLink) -> Fact {
+    let mut fact = tool_call(name, Execution::First, ToolCallOutcome::Succeeded);
+    if let Fact::ToolCallEnded { served_by, .. } = &mut fact {
+        *served_by = Some(ServedBy {
+            server: ServerAlias::new("press").unwrap(),
+            link,
+        });
+    }
+    fact
+}
+
 pub(crate) fn tool_call(name: &str, execution: Execution, outcome: ToolCallOutcome) -> Fact {
     Fact::ToolCallEnded {
         run: run(),
@@ -99,6 +111,7 @@ pub(crate) fn tool_call(name: &str, execution: Execution, outcome: ToolCallOutco
         tool: ToolName::new("publish").unwrap(),
         side_effect: "non_idempotent",
         execution,
+        served_by: None,
         outcome,
         error: (outcome != ToolCallOutcome::Succeeded).then(|| "timeout".into()),
         span: part(name, 600),
@@ -141,6 +154,8 @@ pub(crate) fn of_a_run() -> Vec<Fact> {
         tool_call("tool", Execution::First, ToolCallOutcome::Succeeded),
         tool_call("tool again", Execution::Again, ToolCallOutcome::Failed),
         tool_call("verify", Execution::Verify, ToolCallOutcome::InDoubt),
+        served("of a process", ServerLink::Stdio),
+        served("at an address", ServerLink::Http),
         Fact::RecordsAppended {
             run: run(),
             head: Seq(7),
