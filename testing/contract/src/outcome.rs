@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use seaworthy_ports::{Durability, ErrorKind, InvalidId, PortError};
 use tokio::sync::Barrier;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 
 /// In milliseconds.
 static PATIENCE: AtomicU64 = AtomicU64::new(30_000);
@@ -224,6 +226,8 @@ pub(crate) async fn at_once<T: Send + 'static, F: Future<Output = T> + Send + 's
             let start = Arc::clone(&start);
             async move {
                 start.wait().await;
+                // Whoever came last would always be the first to go on.
+                yield_now().await;
                 future.await
             }
         })
@@ -234,6 +238,20 @@ pub(crate) async fn at_once<T: Send + 'static, F: Future<Output = T> + Send + 's
             .push(joined.map_err(|error| broken("made calls at once", "no call to panic", error))?);
     }
     Ok(results)
+}
+
+/// Looks at a call so many times, with a moment for others in between: what came of it, or the call as it stands.
+pub(crate) async fn polled<F: Future>(call: F, times: u32) -> Result<F::Output, Pin<Box<F>>> {
+    let mut call = Box::pin(call);
+    for time in 0..times {
+        if time > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if let Poll::Ready(output) = futures_util::poll!(&mut call) {
+            return Ok(output);
+        }
+    }
+    Err(call)
 }
 
 /// A failure that the breach of another clause explains is that clause's alone.

@@ -15,11 +15,8 @@ mod reading;
 mod stalls;
 mod versions;
 
-use std::pin::Pin;
 use std::process::Command;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -313,18 +310,4 @@ pub(crate) async fn texts(store: &dyn StateStore, log: &LogId) -> Result<Vec<Str
 
 pub(crate) async fn head(store: &dyn StateStore, log: &LogId) -> Result<Option<Head>, Halt> {
     ok("asked for the head", store.head(log).await)
-}
-
-/// Looks at a call so many times, with a moment for others in between: what came of it, or the call as it stands.
-pub(crate) async fn polled<F: Future>(call: F, times: u32) -> Result<F::Output, Pin<Box<F>>> {
-    let mut call = Box::pin(call);
-    for time in 0..times {
-        if time > 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        if let Poll::Ready(output) = futures_util::poll!(&mut call) {
-            return Ok(output);
-        }
-    }
-    Err(call)
 }

@@ -65,7 +65,7 @@ fn a_backend_gives_a_run_back_with_its_parts_in_it_and_without_what_was_said() {
     let _refused = observer.shutdown(PATIENCE);
     assert_eq!(observer.dropped(), 0);
 
-    let spans = spans(&url, &project, 10);
+    let spans = spans(&url, &project, 12);
     let parent = TraceContext::parse(facts::PARENT, None).unwrap();
     let named = |name: &str| -> Vec<&Value> {
         let named = spans.iter().filter(|span| span["name"] == name);
@@ -75,7 +75,7 @@ fn a_backend_gives_a_run_back_with_its_parts_in_it_and_without_what_was_said() {
     let calls = named("chat moon-1");
     let tools = named("execute_tool publish");
     let counts = [whole.len(), calls.len(), tools.len(), spans.len()];
-    assert_eq!(counts, [1, 5, 2, 10]);
+    assert_eq!(counts, [1, 5, 4, 12]);
     assert_eq!(whole[0]["parent_id"], json!(parent.span().to_string()));
     let id = SpanId::of(b"whole").to_string();
     for span in &spans {

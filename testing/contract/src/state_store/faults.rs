@@ -11,8 +11,8 @@ use seaworthy_ports::state_store::{
 };
 use seaworthy_ports::{AdapterInfo, BoxStream, LogId};
 
-use super::polled;
 use crate::chance::Chance;
+use crate::outcome::polled;
 
 /// What becomes of one append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,9 +13,11 @@ use seaworthy_ports::state_store::{
 
 use super::faults::{Fault, Faulty};
 use super::leaning::{LeansOn, leaning};
-use super::{Harness, append, by_another, head, log, polled, texts, written};
+use super::{Harness, append, by_another, head, log, texts, written};
 use crate::chance::seed;
-use crate::outcome::{Halt, Outcome, at_once, broken, holds, ok, patience, refused, same, within};
+use crate::outcome::{
+    Halt, Outcome, at_once, broken, holds, ok, patience, polled, refused, same, within,
+};
 
 /// At how many points of a call it is left alone.
 const POINTS: u32 = 5;

@@ -1,5 +1,8 @@
 //! WS-7: snapshots that no log names.
 
+use std::sync::Arc;
+
+use futures_util::future::join;
 use seaworthy_ports::workspace_store::{Kind, ResumeFrom};
 
 use super::Harness;
@@ -8,9 +11,7 @@ use super::stage::{
     ALWAYS, clean, copy_of, empty, orphans, resumed, resuming, snapshot, status, take, taking,
     try_take,
 };
-use crate::outcome::{Outcome, at_once, ok, refused, same};
-
-use std::sync::Arc;
+use crate::outcome::{Outcome, ok, polled, refused, same};
 
 /// WS-7.
 pub async fn a_snapshot_whose_record_was_lost_is_swept_and_harms_no_other<H: Harness>(
@@ -56,7 +57,7 @@ pub async fn a_sweep_beside_a_snapshot_takes_nothing_from_it<H: Harness>(harness
     let store = harness.store();
     let works = empty(&*store, "works").await?;
     let mut named = Vec::new();
-    for round in 0..10 {
+    for (round, looks) in (0..10).zip((0..4).cycle()) {
         // What the orphan has alone is what the next snapshot needs.
         for file in 0..6 {
             write(
@@ -71,15 +72,18 @@ pub async fn a_sweep_beside_a_snapshot_takes_nothing_from_it<H: Harness>(harness
         let name = format!("named{round}");
         named.push(snapshot(&name)?);
         let sweep = orphans(&works.reference, &named, ALWAYS);
-        let (taker, sweeper) = (Arc::clone(&store), Arc::clone(&store));
-        let of = works.reference.clone();
-        let taking = async move { take(&*taker, &of, &name).await.map(|_taken| ()) };
-        let sweeping = async move { clean(&*sweeper, sweep).await.map(|_cleaned| ()) };
-        let both: [futures_util::future::BoxFuture<'static, Outcome>; 2] =
-            [Box::pin(taking), Box::pin(sweeping)];
-        for done in at_once(both).await? {
-            done?;
-        }
+        let taking = take(&*store, &works.reference, &name);
+        let sweeping = clean(&*store, sweep);
+        // The sweep begins before, and in the middle of, the snapshot.
+        let (taken, swept) = match polled(taking, looks).await {
+            Ok(taken) => (taken, sweeping.await),
+            Err(taking) => {
+                let (swept, taken) = join(sweeping, taking).await;
+                (taken, swept)
+            }
+        };
+        taken?;
+        swept?;
         let Some(newest) = named.last() else { continue };
         let copy = copy_of(&*store, &format!("copy{round}"), newest).await?;
         same(
