@@ -30,6 +30,49 @@ struct Chunk<'a> {
     error: Option<Value>,
 }
 
+/// What nearly every frame is: more text of the only candidate, and nothing else that is looked at. It is read in one go,
+/// without a place in memory for what it might have been; a frame with more in it is not one.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UsualChunk<'a> {
+    candidates: [UsualCandidate; 1],
+    usage_metadata: Option<WireUsage>,
+    #[serde(borrow)]
+    model_version: Option<Lent<'a>>,
+    #[serde(rename = "promptFeedback")]
+    _prompt_feedback: Nothing,
+    #[serde(rename = "error")]
+    _error: Nothing,
+}
+
+/// `null`, or not there.
+type Nothing = Option<()>;
+
+#[derive(Deserialize)]
+struct UsualCandidate {
+    #[serde(default)]
+    index: u32,
+    content: UsualContent,
+    #[serde(rename = "finishReason")]
+    _finish_reason: Nothing,
+}
+
+#[derive(Deserialize)]
+struct UsualContent {
+    parts: [UsualPart; 1],
+}
+
+#[derive(Deserialize)]
+struct UsualPart {
+    text: String,
+    #[serde(default)]
+    thought: bool,
+    #[serde(rename = "functionCall")]
+    _function_call: Nothing,
+    #[serde(rename = "thoughtSignature")]
+    _thought_signature: Nothing,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Candidate {
@@ -109,6 +152,9 @@ impl Answer {
         if !data.starts_with('{') {
             return Err(Fault::Malformed);
         }
+        if let Some(taken) = self.usual(data, reply) {
+            return taken;
+        }
         let chunk: Chunk<'_> = serde_json::from_str(data).map_err(|_error| Fault::Malformed)?;
         if chunk.error.is_some() {
             let body = serde_json::from_str(data).unwrap_or(Value::Null);
@@ -147,6 +193,32 @@ impl Answer {
         Ok(())
     }
 
+    /// Takes a frame that is more text and nothing else. Any other is left alone: what it is, and whether it may be, is
+    /// looked at with all its parts.
+    fn usual(&mut self, data: &str, reply: &mut Reply) -> Option<Result<(), Fault>> {
+        let chunk: UsualChunk<'_> = serde_json::from_str(data).ok()?;
+        let [candidate] = chunk.candidates;
+        if candidate.index != 0 {
+            return None;
+        }
+        reply.start(chunk.model_version.as_deref());
+        if let Some(usage) = &chunk.usage_metadata {
+            reply.usage(normalised(usage));
+        }
+        let [part] = candidate.content.parts;
+        let (place, kind) = self.place(part.thought);
+        Some(reply.extend(place, kind, part.text))
+    }
+
+    /// Where text goes, and as what.
+    const fn place(&mut self, is_thought: bool) -> (&mut Option<u32>, BlockKind) {
+        if is_thought {
+            (&mut self.thought, BlockKind::Reasoning)
+        } else {
+            (&mut self.text, BlockKind::Text)
+        }
+    }
+
     fn part(&mut self, part: Part, reply: &mut Reply) -> Result<(), Fault> {
         if let Some(call) = part.function_call {
             return self.call(call, part.thought_signature, reply);
@@ -156,11 +228,7 @@ impl Answer {
             reply.skip();
             return Ok(());
         };
-        let (place, kind) = if part.thought {
-            (&mut self.thought, BlockKind::Reasoning)
-        } else {
-            (&mut self.text, BlockKind::Text)
-        };
+        let (place, kind) = self.place(part.thought);
         match part.thought_signature {
             None => reply.extend(place, kind, text),
             // It belongs to this part, not to the text before it.
@@ -242,5 +310,49 @@ fn reason(raw: &str) -> FinishReason {
         | "IMAGE_PROHIBITED_CONTENT"
         | "IMAGE_RECITATION" => FinishReason::ContentFilter,
         _ => FinishReason::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_usual(text: &str) -> bool {
+        serde_json::from_str::<UsualChunk<'_>>(text).is_ok()
+    }
+
+    #[test]
+    fn a_frame_is_usual_that_is_more_text_and_nothing_else() {
+        for text in [
+            r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#,
+            r#"{"candidates":[{"content":{"parts":[{"text":"\u00e4","thought":true}],"role":"model"},"index":0}],"usageMetadata":{"promptTokenCount":1,"totalTokenCount":2},"modelVersion":"m","responseId":"r"}"#,
+            r#"{"candidates":[{"content":{"parts":[{"text":"a","functionCall":null}]},"finishReason":null}],"error":null}"#,
+        ] {
+            assert!(is_usual(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_frame_with_anything_else_in_it_is_looked_at_with_all_its_parts() {
+        let of_part = |member: &str| {
+            format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"a",{member}}}]}}}}]}}"#)
+        };
+        let of_frame = |member: &str| {
+            format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"a"}}]}}}}],{member}}}"#)
+        };
+        for text in [
+            of_part(r#""thoughtSignature":"s""#),
+            of_part(r#""functionCall":{"name":"f"}"#),
+            of_frame(r#""promptFeedback":{"blockReason":"SAFETY"}"#),
+            of_frame(r#""error":{"code":500}"#),
+            r#"{"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP"}]}"#
+                .to_owned(),
+            r#"{"candidates":[{"content":{"parts":[{"text":"a"},{"text":"b"}]}}]}"#.to_owned(),
+            r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}},{"index":1}]}"#.to_owned(),
+            r#"{"candidates":[{"content":{"parts":[{"inlineData":{}}]}}]}"#.to_owned(),
+            r#"{"candidates":[]}"#.to_owned(),
+        ] {
+            assert!(!is_usual(&text), "{text}");
+        }
     }
 }

@@ -111,8 +111,13 @@ impl Answer {
     fn message(&mut self, message: Message, reply: &mut Reply) -> Result<(), Fault> {
         let thinking = message.thinking.unwrap_or_default();
         self.extend(Side::Thought, thinking, reply)?;
-        for (side, text) in self.splitter.take(&message.content.unwrap_or_default()) {
-            self.extend(side, text, reply)?;
+        let content = message.content.unwrap_or_default();
+        if self.splitter.is_past() {
+            self.extend(Side::Said, content, reply)?;
+        } else {
+            for (side, text) in self.splitter.take(&content) {
+                self.extend(side, text, reply)?;
+            }
         }
         for call in message.tool_calls.into_iter().flatten() {
             let Function { name, arguments } = call.function;

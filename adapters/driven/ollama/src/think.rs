@@ -65,6 +65,11 @@ impl Splitter {
         sides
     }
 
+    /// Whether no tag can come any more: all that follows is said.
+    pub(crate) const fn is_past(&self) -> bool {
+        matches!(self.state, State::Said)
+    }
+
     /// What is left when nothing more comes.
     pub(crate) fn end(&mut self) -> (Side, String) {
         let side = match self.state {
@@ -93,6 +98,22 @@ mod tests {
                 .collect()
         };
         (of(Side::Thought), of(Side::Said))
+    }
+
+    #[test]
+    fn once_a_tag_cannot_come_any_more_nothing_is_held() {
+        let mut splitter = Splitter::default();
+        for (fragment, is_past) in [
+            (" ", false),
+            ("<think>so", false),
+            ("</think", false),
+            (">yes", true),
+            ("<think>", true),
+        ] {
+            splitter.take(fragment);
+            assert_eq!(splitter.is_past(), is_past, "{fragment}");
+        }
+        assert_eq!(splitter.held, "");
     }
 
     #[test]
