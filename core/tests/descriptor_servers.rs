@@ -6,11 +6,12 @@
     reason = "tests fail by panicking, helpers too"
 )]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use seaworthy_core::descriptor::{
-    Descriptor, DescriptorErrors, EnvValue, Materialised, ServerAuth, ServerTransport,
-    TASK_TIMEOUT, codes,
+    Descriptor, DescriptorErrors, EnvValue, Materialised, ServerAuth, ServerGrant, ServerOAuth,
+    ServerProof, ServerTransport, TASK_TIMEOUT, codes,
 };
 use seaworthy_core::tool::{ApprovalRule, Risk, SideEffect};
 use seaworthy_ports::mcp::Hints;
@@ -250,4 +251,121 @@ fn calls_become_tasks_only_where_somebody_says_so_and_nothing_is_written_otherwi
             .task_rule("search")
             .is_wanted
     );
+}
+
+const KEY_AUTH: &str = "auth: { type: api_key, header: x-api-key, secret: TICKETS_KEY }";
+
+/// How tokens for the server at the address are got, where its `auth` is written so.
+fn oauth(auth: &str) -> Result<ServerOAuth, DescriptorErrors> {
+    let form = parsed(&TEXT.replace(KEY_AUTH, &format!("auth: {auth}")))?;
+    let read: Materialised = serde_json::from_str(&serde_json::to_string(&form).unwrap()).unwrap();
+    assert_eq!(read, form);
+    match &form.mcp_servers["tickets"].transport {
+        ServerTransport::Http {
+            auth: Some(ServerAuth::OAuth(oauth)),
+            ..
+        } => Ok(oauth.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn tokens_are_got_as_it_is_written() {
+    let plain = oauth("{ type: oauth }").unwrap();
+    assert_eq!(plain.grant, ServerGrant::AuthorizationCode);
+    let rest = (&plain.client, &plain.proof, &plain.issuer, &plain.scopes);
+    assert_eq!(rest, (&None, &None, &None, &Vec::new()));
+    let whole = oauth(
+        "{ type: oauth, grant: client_credentials, client: me, private_key: KEY, issuer: 'https://id.example/a', \
+         scopes: [read, 'a:b/c'] }",
+    );
+    let whole = whole.unwrap();
+    assert_eq!(whole.grant, ServerGrant::ClientCredentials);
+    assert_eq!(whole.proof, Some(ServerProof::PrivateKey("KEY".to_owned())));
+    assert_eq!(whole.issuer.as_deref(), Some("https://id.example/a"));
+    assert_eq!(whole.scopes, ["read", "a:b/c"]);
+    // Tokens of another server, client or grant are others.
+    let with_client = oauth("{ type: oauth, client: me }").unwrap();
+    let names = [
+        plain.tokens_name("https://a.example"),
+        plain.tokens_name("https://b.example"),
+        with_client.tokens_name("https://a.example"),
+        whole.tokens_name("https://a.example"),
+    ];
+    assert_eq!(BTreeSet::from(names).len(), 4);
+    for issuer in [
+        "http://127.0.0.1:9",
+        "http://localhost:9/a",
+        "http://[::1]:9",
+    ] {
+        assert!(oauth(&format!("{{ type: oauth, issuer: '{issuer}' }}")).is_ok());
+    }
+}
+
+#[test]
+fn a_way_to_tokens_that_cannot_be_meant_is_refused() {
+    let long = format!("{{ type: oauth, scopes: [{}] }}", "x".repeat(257));
+    let many = format!("{{ type: oauth, scopes: [{}] }}", "x, ".repeat(65));
+    for (auth, words) in [
+        ("{ type: oauth, grant: password }", "client_credentials"),
+        ("{ type: oauth, header: x }", "header"),
+        ("{ type: oauth, token: canary }", "token"),
+        ("{ type: oauth, client: [me] }", "client"),
+        (
+            "{ type: oauth, client: me, secret: S }",
+            "needs `client` and `issuer`",
+        ),
+        (
+            "{ type: oauth, secret: S, issuer: 'https://id.example' }",
+            "needs `client` and `issuer`",
+        ),
+        (
+            "{ type: oauth, client: me, secret: S, private_key: K, issuer: 'https://id.example' }",
+            "both `secret` and `private_key`",
+        ),
+        (
+            "{ type: oauth, grant: client_credentials }",
+            "client_credentials` needs `client`",
+        ),
+        (
+            "{ type: oauth, grant: client_credentials, client: me }",
+            "client_credentials` needs `client`",
+        ),
+        (
+            "{ type: oauth, client: me, secret: 'no name', issuer: 'https://id.example' }",
+            "secret",
+        ),
+        ("{ type: oauth, issuer: id.example }", "https://login"),
+        (
+            "{ type: oauth, issuer: 'http://id.example' }",
+            "https://login",
+        ),
+        (
+            "{ type: oauth, issuer: 'http://127.0.0.1.id.example' }",
+            "https://login",
+        ),
+        (
+            "{ type: oauth, issuer: 'https://a@id.example' }",
+            "https://login",
+        ),
+        (
+            "{ type: oauth, issuer: 'https://id.example?a' }",
+            "https://login",
+        ),
+        (
+            "{ type: oauth, issuer: 'https://id.example#a' }",
+            "https://login",
+        ),
+        ("{ type: oauth, scopes: read }", "scopes"),
+        ("{ type: oauth, scopes: ['a b'] }", "no scope"),
+        ("{ type: oauth, scopes: [''] }", "no scope"),
+        ("{ type: oauth, scopes: ['a\"'] }", "no scope"),
+        (long.as_str(), "no scope"),
+        (many.as_str(), "one too many"),
+    ] {
+        let errors = oauth(auth).unwrap_err();
+        let said = errors.to_string();
+        assert!(said.contains(words), "{auth}: {said}");
+        assert!(!said.contains("canary"), "{said}");
+    }
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reqwest::Url;
 use seaworthy_ports::Secret;
 use seaworthy_ports::mcp::{Kind, McpError, OAuthPerson};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::error::ADAPTER;
@@ -19,6 +21,8 @@ const PATH: &str = "/callback";
 /// The most bytes of what it says, and how long it may take to say it.
 const MOST_BYTES: usize = 32 * 1024;
 const LONGEST_SAYING: Duration = Duration::from_secs(10);
+/// The most that are heard at once.
+const MOST_VISITS: usize = 32;
 
 /// Shows an address to a person.
 type Show = Arc<dyn Fn(&str) + Send + Sync>;
@@ -72,23 +76,40 @@ impl OAuthPerson for Loopback {
 
     async fn ask(&self, address: &str) -> Result<Secret, McpError> {
         (self.show)(address);
+        let mark = mark(address);
+        let mut visits = JoinSet::new();
         loop {
-            let Ok((mut connection, _peer)) = self.listener.accept().await else {
-                // Too many files are open; others will be closed.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            };
             // Browsers ask for icons too, and open connections that they say nothing on.
-            let came = timeout(LONGEST_SAYING, back(&mut connection, self.port)).await;
-            if let Ok(Some(query)) = came {
-                return Ok(query);
+            tokio::select! {
+                accepted = self.listener.accept(), if visits.len() < MOST_VISITS => {
+                    let Ok((connection, _peer)) = accepted else {
+                        // Too many files are open; others will be closed.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    };
+                    let (port, mark) = (self.port, mark.clone());
+                    visits.spawn(timeout(LONGEST_SAYING, back(connection, port, mark)));
+                }
+                Some(visited) = visits.join_next() => {
+                    if let Ok(Ok(Some(query))) = visited {
+                        return Ok(query);
+                    }
+                }
             }
         }
     }
 }
 
+/// The mark by which the answer to the question at `address` is known, if it has one.
+fn mark(address: &str) -> Option<Secret> {
+    let url = Url::parse(address).ok()?;
+    let mut pairs = url.query_pairs();
+    let (_name, mark) = pairs.find(|(name, _value)| name == "state")?;
+    Some(Secret::new(mark.into_owned()))
+}
+
 /// The query of whoever came back, who is told to go.
-async fn back(connection: &mut TcpStream, port: u16) -> Option<Secret> {
+async fn back(mut connection: TcpStream, port: u16, mark: Option<Secret>) -> Option<Secret> {
     let mut said = Vec::new();
     while !said.windows(4).any(|four| four == b"\r\n\r\n") {
         let is_over = connection.read_buf(&mut said).await.unwrap_or(0) == 0;
@@ -96,7 +117,7 @@ async fn back(connection: &mut TcpStream, port: u16) -> Option<Secret> {
             return None;
         }
     }
-    let query = query(&said, port);
+    let query = query(&said, port, mark.as_ref());
     let (status, text) = match query {
         Some(_) => (
             "200 OK",
@@ -116,7 +137,7 @@ async fn back(connection: &mut TcpStream, port: u16) -> Option<Secret> {
 }
 
 /// The query of a request that is for this place.
-fn query(said: &[u8], port: u16) -> Option<Secret> {
+fn query(said: &[u8], port: u16, mark: Option<&Secret>) -> Option<Secret> {
     let said = std::str::from_utf8(said).ok()?;
     let mut lines = said.split("\r\n");
     let mut words = lines.next()?.split(' ');
@@ -129,8 +150,12 @@ fn query(said: &[u8], port: u16) -> Option<Secret> {
     let is_here = hosts.eq([format!("127.0.0.1:{port}").as_str()]);
     let (path, query) = target.split_once('?')?;
     let is_back = method == "GET" && path == PATH && is_here;
-    // What does not hold the mark is no answer to any question.
-    let has_mark = query.split('&').any(|pair| pair.starts_with("state="));
+    // What does not hold the mark is no answer to this question: any page can send a browser here.
+    let mut url = Url::parse("http://back/").ok()?;
+    url.set_query(Some(query));
+    let has_mark = url
+        .query_pairs()
+        .any(|(name, value)| name == "state" && mark.is_none_or(|mark| mark.expose() == value));
     (is_back && has_mark).then(|| Secret::new(query))
 }
 
@@ -143,20 +168,22 @@ mod tests {
         let host = "host: 127.0.0.1:7\r\n\r\n";
         let good = format!("GET /callback?state=a&code=b HTTP/1.1\r\n{host}");
         assert_eq!(
-            query(good.as_bytes(), 7),
+            query(good.as_bytes(), 7, Some(&Secret::new("a"))),
             Some(Secret::new("state=a&code=b"))
         );
         for (from, to) in [
             ("GET", "POST"),
             ("/callback", "/favicon.ico"),
             ("?state", "?mate"),
+            ("?state=a", "?state=b"),
             ("?state=a&code=b", ""),
             ("127.0.0.1:7", "evil.example:7"),
             ("127.0.0.1:7", "127.0.0.1:8"),
             ("host:", "most:"),
         ] {
             let other = good.replacen(from, to, 1);
-            assert_eq!(query(other.as_bytes(), 7), None, "{other}");
+            let heard = query(other.as_bytes(), 7, Some(&Secret::new("a")));
+            assert_eq!(heard, None, "{other}");
         }
     }
 
@@ -175,11 +202,14 @@ mod tests {
             .unwrap()
             .to_owned();
         let visit = tokio::spawn(async move {
+            // One that says nothing keeps nobody out.
+            let _silent = TcpStream::connect(&place).await.unwrap();
             let mut statuses = Vec::new();
             for target in [
                 "/favicon.ico",
                 "/callback?code=x",
-                "/callback?state=a&code=b",
+                "/callback?state=x&code=b",
+                "/callback?state=a%20&code=b",
             ] {
                 let mut connection = TcpStream::connect(&place).await.unwrap();
                 let asked = format!("GET {target} HTTP/1.1\r\nHost: {place}\r\n\r\n");
@@ -190,10 +220,11 @@ mod tests {
             }
             statuses
         });
-        let query = person.ask("https://as.example/authorize").await.unwrap();
-        assert_eq!(query.expose(), "state=a&code=b");
-        assert_eq!(seen.recv().unwrap(), "https://as.example/authorize");
-        assert_eq!(visit.await.unwrap(), ["404", "404", "200"]);
+        let address = "https://as.example/authorize?state=a+&scope=x";
+        let query = timeout(LONGEST_SAYING / 2, person.ask(address)).await;
+        assert_eq!(query.unwrap().unwrap().expose(), "state=a%20&code=b");
+        assert_eq!(seen.recv().unwrap(), address);
+        assert_eq!(visit.await.unwrap(), ["404", "404", "404", "200"]);
         assert!(!format!("{person:?}").contains("as.example"));
     }
 }

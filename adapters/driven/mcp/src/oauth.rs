@@ -16,7 +16,7 @@ use std::sync::Arc;
 use reqwest::Url;
 use seaworthy_ports::Secret;
 use seaworthy_ports::mcp::{
-    Authorization, McpServer, OAuth, OAuthGrant, OAuthPerson, OAuthTokens, Transport,
+    Authorization, Kind, McpServer, OAuth, OAuthGrant, OAuthPerson, OAuthTokens, Transport,
 };
 use tokio::sync::Mutex;
 
@@ -33,6 +33,11 @@ use web::Web;
 const MOST_STEPS: u32 = 3;
 
 const UNKEPT: Fault = Fault::Unreachable("the place where tokens are kept cannot be used");
+/// What a new login mends.
+const UNREAD: Fault = Fault::Denied("what is kept of a login cannot be gone by; log in again");
+const UNGRANTED: Fault = Fault::Denied(
+    "whoever was asked, or the authorisation server, did not grant what the server wants",
+);
 
 /// Keeps the tokens for a session. One caller renews them for all.
 pub(crate) struct Keeper {
@@ -168,7 +173,7 @@ impl Keeper {
         state.steps += 1;
         let need = Need { shown, challenge };
         let tokens = match self.renewed(&mut state, need).await {
-            Err(Fault::Unauthorized) => return Err(Fault::Forbidden),
+            Err(Fault::Unauthorized | UNGRANTED) => return Err(Fault::Forbidden),
             other => other?,
         };
         Ok(tokens.access)
@@ -209,7 +214,7 @@ impl Keeper {
             Err(Failed::Fault(fault)) => Err(fault),
             Err(Failed::Refused) => {
                 state.refused = Some(state.tokens.clone());
-                Err(Fault::Unauthorized)
+                Err(UNGRANTED)
             }
         }
     }
@@ -227,7 +232,11 @@ impl State {
 impl Inner {
     /// What is kept, if it can be sent.
     async fn load(&self) -> Result<Option<OAuthTokens>, Fault> {
-        let kept = self.oauth.tokens.load().await.map_err(|_error| UNKEPT)?;
+        let loaded = self.oauth.tokens.load().await;
+        let kept = loaded.map_err(|error| match error.kind() {
+            Kind::Malformed => UNREAD,
+            _ => UNKEPT,
+        })?;
         Ok(kept.filter(|tokens| {
             is_token(&tokens.access) && tokens.refresh.as_ref().is_none_or(is_token)
         }))

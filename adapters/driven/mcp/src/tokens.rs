@@ -4,7 +4,6 @@ mod file;
 mod form;
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use seaworthy_ports::mcp::{Kind, McpError, OAuthTokenLock, OAuthTokenStore, OAut
 use tokio::time::{Instant, sleep};
 
 use crate::error::ADAPTER;
+use file::Unread;
 
 /// How long to wait for whoever gets new tokens, and how often to look whether they have.
 const LONGEST_WAIT: Duration = Duration::from_secs(90);
@@ -66,17 +66,21 @@ impl fmt::Debug for FileTokens {
 }
 
 impl FileTokens {
-    /// Throws them away. `false`: there were none.
+    /// Throws them away, with what processes that died have left of them. `false`: there were none.
     ///
     /// # Errors
     ///
-    /// [`Kind::Unavailable`] where the file cannot be removed.
+    /// [`Kind::Unavailable`] where a file cannot be removed, or somebody takes too long to get new tokens, which would be
+    /// kept after these were thrown away.
     pub async fn forget(&self) -> Result<bool, McpError> {
-        let file = Arc::clone(&self.file);
-        apart("forget", move || match std::fs::remove_file(&file) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(_error) => Err(unavailable("forget", "the file cannot be removed")),
+        if !self.folder.exists() {
+            return Ok(false);
+        }
+        let _alone = self.lock().await?;
+        let this = self.clone();
+        apart("forget", move || {
+            file::forget(&this.folder, &this.file)
+                .map_err(|_error| unavailable("forget", "the file cannot be removed"))
         })
         .await
     }
@@ -102,20 +106,21 @@ impl OAuthTokenStore for FileTokens {
     async fn load(&self) -> Result<Option<OAuthTokens>, McpError> {
         let (file, name) = (Arc::clone(&self.file), Arc::clone(&self.name));
         apart("load_tokens", move || {
-            let text = file::read(&file).map_err(|error| {
-                let why = match error.kind() {
-                    io::ErrorKind::PermissionDenied => {
-                        "the file of the tokens is not its user's alone; throw it away and log in again"
-                    }
-                    io::ErrorKind::InvalidData => "the file of the tokens is none",
-                    _ => "the file of the tokens cannot be read",
-                };
-                unavailable("load_tokens", why)
+            let unfit = |why| McpError::new(Kind::Malformed, ADAPTER, "load_tokens", why);
+            let text = file::read(&file).map_err(|error| match error {
+                Unread::NotItsUsersAlone => unfit(
+                    "the file of the tokens is not its user's alone; throw it away and log in again",
+                ),
+                Unread::NoText => {
+                    unfit("the file of the tokens is none; throw it away and log in again")
+                }
+                Unread::Unreadable => {
+                    unavailable("load_tokens", "the file of the tokens cannot be read")
+                }
             })?;
             let Some(text) = text else { return Ok(None) };
             form::read(&name, &text).map(Some).ok_or_else(|| {
-                let why = "the file of the tokens holds none; throw it away and log in again";
-                McpError::new(Kind::Malformed, ADAPTER, "load_tokens", why)
+                unfit("the file of the tokens holds none; throw it away and log in again")
             })
         })
         .await

@@ -150,6 +150,7 @@ struct Registered {
     client_id: String,
     client_secret: Option<String>,
     token_endpoint_auth_method: Option<String>,
+    redirect_uris: Option<Vec<String>>,
 }
 
 /// Introduces this program (RFC 7591). Each time a person is asked anew: the address that the browser is sent back to is a
@@ -190,7 +191,11 @@ async fn register(
     let method = registered
         .token_endpoint_auth_method
         .unwrap_or_else(|| method.to_owned());
-    if !is_id || method.len() > LONGEST_ID {
+    // It may change what it is told. A browser that is sent elsewhere never comes back.
+    let comes_back = registered
+        .redirect_uris
+        .is_none_or(|known| known.iter().any(|known| known == redirect));
+    if !is_id || method.len() > LONGEST_ID || !comes_back {
         return Err(UNFIT);
     }
     // Some give a secret to clients that want none.

@@ -96,7 +96,7 @@ impl Web {
     /// The document at `url`; `None`: there is none.
     pub(super) async fn document<T: DeserializeOwned>(&self, url: Url) -> Result<Option<T>, Fault> {
         let (status, body) = ask(self.client(&url)?.get(url)).await?;
-        if status.is_client_error() {
+        if status.is_client_error() && !is_passing(status) {
             return Ok(None);
         }
         if status != StatusCode::OK {
@@ -147,15 +147,19 @@ pub(super) fn of_status(status: StatusCode) -> Fault {
     if status.is_redirection() {
         return Fault::Denied("the authorisation server redirects to another place");
     }
-    if status.is_server_error()
+    if is_passing(status) {
+        return Fault::Unreachable("the authorisation server cannot answer now");
+    }
+    Fault::Denied("the authorisation server answers with what is no success")
+}
+
+/// Whether the same question may be answered otherwise another time.
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error()
         || matches!(
             status,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
         )
-    {
-        return Fault::Unreachable("the authorisation server cannot answer now");
-    }
-    Fault::Denied("the authorisation server answers with what is no success")
 }
 
 async fn ask(request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), Fault> {
