@@ -165,7 +165,12 @@ fn wanted(call: &Call, attempt: u32) -> Wanted {
             SideEffect::ReadOnly | SideEffect::Idempotent => Wanted::Work(Work::Repeat(id)),
             SideEffect::NonIdempotent => Wanted::Work(Work::Verify(id)),
         },
-        CallStatus::Deferred(task) if task.polled_in == attempt => Wanted::Wait(WaitReason::Task),
+        CallStatus::Deferred(task) if task.polled_in == attempt => {
+            Wanted::Wait(match call.open_question() {
+                Some(_) => WaitReason::Question,
+                None => WaitReason::Task,
+            })
+        }
         CallStatus::Deferred(_) => Wanted::Work(Work::Poll(id)),
         CallStatus::InDoubt { .. } => Wanted::Wait(WaitReason::InDoubt),
         CallStatus::AwaitingAnswer => Wanted::Wait(WaitReason::Question),

@@ -180,6 +180,7 @@ fn an_approval_that_accepts_nothing_is_written_as_it_always_was() {
 #[test]
 fn a_call_that_is_a_task_is_written_like_this() {
     let deferred = ToolDeferred {
+        asks: false,
         call: CallId::new("r.c1").unwrap(),
         message: None,
         poll_at: Timestamp::from_millis(2_000),

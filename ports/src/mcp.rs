@@ -56,7 +56,9 @@ pub use task::{
 ///   and its token endpoint, never along a redirect to another.
 /// * **MC-8** *(declares `tasks`)* A call becomes a task where it is asked to and the server can ([`TaskSupport`]); its task
 ///   is asked after, fetched and ended by its name, over any session. An unknown task is [`Kind::NotFound`]; an answer about
-///   another task, of an unknown status, without a usable name or that nobody asked for is [`Kind::Malformed`].
+///   another task, of an unknown status, without a usable name or that nobody asked for is [`Kind::Malformed`]. What its
+///   server asks reaches the host with the task's name, and is answered or, where the host takes too long, not answered at
+///   all; who no longer listens ends nothing.
 /// * **MC-9** *(declares `oauth`)* One caller gets new tokens for all, in this process and others; they are kept before they
 ///   are used. A grant that is refused is [`Kind::Authentication`] and not tried again. Metadata of another server are not
 ///   believed, and a refresh token goes to the authorisation server that gave it alone.

@@ -22,7 +22,7 @@ use crate::servers::{
     Ask, Connections, Heard, Hearing, Known, MAX_CONVERSATION_BYTES, MAX_QUESTIONS, Question,
     Reply, Sample, Wants,
 };
-use crate::state::{Call, CallStatus};
+use crate::state::{AskedQuestion, Call, CallStatus};
 
 /// The way of questions from the calls that are being made to whoever holds the run.
 #[derive(Debug)]
@@ -70,7 +70,12 @@ impl Questions {
         let id = &call.proposal.call;
         let (stop, stopped) = Latch::new();
         self.stops.insert(id.clone(), stop);
-        let hearing = Hearing::new(id.clone(), known(call), self.asks.clone());
+        let task = match &call.status {
+            CallStatus::Deferred(task) => Some(task.task.clone()),
+            _ => None,
+        };
+        let asked = call.questions.len();
+        let hearing = Hearing::new(id.clone(), task, asked, known(call), self.asks.clone());
         Some((desk.hear(hearing), stopped))
     }
 
@@ -88,9 +93,9 @@ impl Questions {
     }
 }
 
-/// What the record says of the call's questions.
+/// What the record says of the questions that the call's server may ask again.
 fn known(call: &Call) -> Vec<Known> {
-    let answered = call.questions.iter().filter_map(|asked| {
+    let answered = call.live_questions().iter().filter_map(|asked| {
         Some(Known {
             question: asked.question.digest,
             reply: asked.answer.as_ref()?.reply.clone(),
@@ -141,7 +146,12 @@ impl Held<'_> {
         let call = match &ask {
             Ask::Person { call, .. } | Ask::Model { call, .. } => call.clone(),
         };
-        let is_made = |call: &Call| matches!(call.status, CallStatus::Running { .. });
+        let is_made = |call: &Call| {
+            matches!(
+                call.status,
+                CallStatus::Running { .. } | CallStatus::Deferred(_)
+            )
+        };
         // Dropping what it sent tells it that nobody answers.
         if !self.state().call(&call).is_some_and(is_made) {
             return Ok(());
@@ -153,6 +163,11 @@ impl Held<'_> {
             Ask::Model {
                 question, sample, ..
             } => {
+                // The server of a task may have asked twice, over two connections.
+                if let Some(known) = self.sampled(&call, question.digest) {
+                    let _gone = sample.send(known);
+                    return Ok(());
+                }
                 let sampled = {
                     let others = std::pin::pin!(async {
                         while let Some(one) = running.next().await {
@@ -165,13 +180,19 @@ impl Held<'_> {
                         Either::Right(((), asked)) => asked.await,
                     }
                 };
-                if let Some(sampled) = sampled? {
-                    // Nobody waits any more where the call has ended meanwhile.
-                    let _gone = sample.send(sampled);
-                }
+                // Nobody waits any more where the call has ended meanwhile.
+                let _gone = sample.send(sampled?);
                 Ok(())
             }
         }
+    }
+
+    /// What is told a server whose question no model is to be called for: what one said before, or nothing.
+    fn sampled(&self, call: &CallId, question: Digest) -> Option<Option<Sample>> {
+        let asked = self.state().call(call)?.live_questions().iter();
+        let mut asked = asked.filter(|asked| asked.question.digest == question);
+        let is_due = asked.clone().any(AskedQuestion::lacks_sample);
+        (!is_due).then(|| asked.find_map(|asked| asked.sample.clone()))
     }
 
     /// Puts a person's answer on record, and lets the call have it that waits for it.
@@ -213,7 +234,7 @@ impl Held<'_> {
     }
 
     /// Puts a question on record. Whoever waits for the answer of a call that may be repeated occupies no worker: the call
-    /// is called off.
+    /// is called off. So is the listening to the server of a task, which goes on by itself.
     async fn ask_person(
         &mut self,
         call: CallId,
@@ -227,19 +248,24 @@ impl Held<'_> {
         if known.questions.len() >= MAX_QUESTIONS {
             return Ok(());
         }
-        let is_repeatable = known.proposal.side_effect.is_repeatable();
+        let may_be_called_off = matches!(known.status, CallStatus::Deferred(_))
+            || known.proposal.side_effect.is_repeatable();
         let granted = state
             .submitted
             .grants_all
             .clone()
             .filter(|_by| matches!(question.wants, Wants::Model { .. }));
         let digest = question.digest;
-        self.writer
-            .record(Event::QuestionAsked {
-                call: call.clone(),
-                question: Box::new(question),
-            })
-            .await?;
+        let is_open = known.open_question().map(|open| open.digest) == Some(digest);
+        // A person has it already, if a call was made again before it was answered.
+        if !is_open {
+            self.writer
+                .record(Event::QuestionAsked {
+                    call: call.clone(),
+                    question: Box::new(question),
+                })
+                .await?;
+        }
         if let Some(by) = granted {
             self.writer
                 .record(Event::QuestionAnswered {
@@ -255,7 +281,7 @@ impl Held<'_> {
         }
         self.commit().await?;
         self.questions.replies.insert(call.clone(), reply);
-        if is_repeatable && let Some(stop) = self.questions.stops.get(&call) {
+        if may_be_called_off && let Some(stop) = self.questions.stops.get(&call) {
             stop.set();
         }
         Ok(())

@@ -2,6 +2,8 @@
 //!
 //! A task is known by its name in the log and by nothing else, so any worker asks after it. One of a server that is a
 //! process of the turn would end with the turn; such a run stays with its worker.
+//!
+//! A server that asks something in the middle is listened to until what it asks is on record, and again with the answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use futures_util::future::{Either, join_all, select};
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::durable_runtime::Then;
 use seaworthy_ports::mcp::{McpError, McpTask, McpTasks, TaskStatus};
-use seaworthy_ports::{CallId, Retry, ServerAlias, Timestamp};
+use seaworthy_ports::{CallId, Latch, Retry, ServerAlias, Timestamp};
 use serde_json::Value;
 
 use super::tool_call::Done;
@@ -20,14 +22,17 @@ use crate::descriptor::ServerTransport;
 use crate::event::{Event, WaitReason};
 use crate::files::AttachedFile;
 use crate::machine::Work;
-use crate::servers::{Connections, Place, ServedTool};
+use crate::servers::{Connections, Heard, Place, ServedTool};
 use crate::state::{
-    Call, CallStatus, Deferred, MAX_LOST_TASKS, Outcome, RunState, ToolDeferred, next_poll,
+    Call, CallStatus, Deferred, MAX_LOST_TASKS, Outcome, RunState, SHORTEST_POLL, ToolDeferred,
+    next_poll,
 };
 use crate::tool::{SideEffect, ToolAnswer, ToolFailure, code};
 
 /// How long servers have altogether to hear that a run was cancelled.
 const FAREWELL: Duration = Duration::from_secs(10);
+/// How long a server is listened to that wants to ask something, and does not.
+const LISTENING: Duration = Duration::from_secs(10);
 
 impl Held<'_> {
     /// Waits where the run has nothing to do but that: parks it, until a server is to be asked after a task at the latest.
@@ -82,6 +87,8 @@ impl Held<'_> {
             task: task.clone(),
             side_effect: call.proposal.side_effect,
             lost: call.doubts,
+            has_asked: !call.live_questions().is_empty(),
+            is_asked: call.open_question().is_some(),
             tool: tool?.clone(),
             servers: servers?,
         })
@@ -112,14 +119,19 @@ pub(super) struct Asking {
     side_effect: SideEffect,
     /// How often the call's task was lost.
     lost: u32,
+    /// Whether the server may ask again what is on record.
+    has_asked: bool,
+    /// Whether a person is to answer what the server asked.
+    is_asked: bool,
     tool: ServedTool,
     servers: Arc<Connections>,
 }
 
 /// What a server says of a task.
 enum Told {
-    /// It goes on.
+    /// It goes on, or wants to be answered something first.
     Goes {
+        asks: bool,
         message: Option<String>,
         interval: Option<Duration>,
     },
@@ -130,21 +142,24 @@ enum Told {
 }
 
 impl Asking {
-    /// Asks, and says what is on record then.
-    pub(super) async fn ask(self, clock: &dyn Clock) -> Done {
-        let told = self.told().await;
+    /// Asks, and says what is on record then. `heard`: what the server asks is heard, until the latch is set.
+    pub(super) async fn ask(self, clock: &dyn Clock, heard: Option<(Heard, Latch)>) -> Done {
+        let told = self.told(clock, heard.as_ref()).await;
         let now = clock.now();
         let event = match told {
-            Told::Goes { message, interval } if now < self.task.until => {
-                Event::ToolDeferred(Box::new(ToolDeferred {
-                    call: self.call,
-                    message,
-                    poll_at: next_poll(self.task.since, now, interval, self.task.until),
-                    since: self.task.since,
-                    task: self.task.task,
-                    until: self.task.until,
-                }))
-            }
+            Told::Goes {
+                asks,
+                message,
+                interval,
+            } if now < self.task.until => Event::ToolDeferred(Box::new(ToolDeferred {
+                asks,
+                call: self.call,
+                message,
+                poll_at: next_poll(self.task.since, now, interval, self.task.until),
+                since: self.task.since,
+                task: self.task.task,
+                until: self.task.until,
+            })),
             Told::Goes { .. } => self.ended_late().await,
             Told::Ended(ToolAnswer::Succeeded(output)) => self.succeeded(output, Vec::new(), now),
             Told::Ended(ToolAnswer::Showed(output, media)) => self.succeeded(output, media, now),
@@ -211,6 +226,7 @@ impl Asking {
         let session = self.servers.session(&self.tool.server).await;
         // What is not reached now may be later: the task does not end with the connection.
         let session = session.map_err(|error| Told::Goes {
+            asks: self.has_asked,
             message: Some(error.to_string()),
             interval: None,
         })?;
@@ -230,7 +246,7 @@ impl Asking {
         ended.is_ok_and(|task| task.status == TaskStatus::Cancelled)
     }
 
-    async fn told(&self) -> Told {
+    async fn told(&self, clock: &dyn Clock, heard: Option<&(Heard, Latch)>) -> Told {
         let session = match self.tasks().await {
             Ok(session) => session,
             Err(told) => return told,
@@ -240,14 +256,92 @@ impl Asking {
         };
         let task = match tasks.task(&self.task.task).await {
             Ok(task) => task,
-            Err(error) => return unanswered(&error),
+            Err(error) => return unanswered(&error, self.has_asked),
         };
+        if task.status != TaskStatus::InputRequired {
+            return self.stands(tasks, task).await;
+        }
+        let Some((heard, stopped)) = heard else {
+            return self.refuses(tasks, task).await;
+        };
+        if self.is_asked {
+            return waits(task);
+        }
+        let ended = {
+            let interval = task.poll_interval.unwrap_or_default();
+            let interval = interval.clamp(SHORTEST_POLL, LISTENING);
+            let listening = self.listen(tasks, heard, clock, interval);
+            let stopped = std::pin::pin!(stopped.wait());
+            match select(stopped, std::pin::pin!(listening)).await {
+                // What it asked is on record.
+                Either::Left(((), _listening)) => None,
+                Either::Right((ended, _stopped)) => ended,
+            }
+        };
+        match ended {
+            None => waits(task),
+            Some(Ok(task)) => self.stands(tasks, task).await,
+            Some(Err(error)) => unanswered(&error, true),
+        }
+    }
+
+    /// Lets the server ask, and says how it goes on. `None`: it is as it was.
+    async fn listen(
+        &self,
+        tasks: &dyn McpTasks,
+        heard: &Heard,
+        clock: &dyn Clock,
+        interval: Duration,
+    ) -> Option<Result<McpTask, McpError>> {
+        let (id, until) = (&self.task.task, self.task.until);
+        let is_over = {
+            let input = std::pin::pin!(tasks.task_input(id, until.since(clock.now())));
+            let watching = std::pin::pin!(self.watch(tasks, heard, clock, interval));
+            match select(input, watching).await {
+                Either::Left((_over, _watching)) => None,
+                Either::Right((seen, _input)) => Some(seen),
+            }
+        };
+        match is_over {
+            Some(seen) => seen,
+            // Nothing more is asked, for whatever reason.
+            None => changed(tasks.task(id).await),
+        }
+    }
+
+    /// Looks whether the server has got what it wanted. One that does not ask for long is not listened to any more.
+    async fn watch(
+        &self,
+        tasks: &dyn McpTasks,
+        heard: &Heard,
+        clock: &dyn Clock,
+        interval: Duration,
+    ) -> Option<Result<McpTask, McpError>> {
+        let mut silent_since = clock.now();
+        loop {
+            clock.sleep_until(clock.now().plus(interval)).await;
+            if let Some(seen) = changed(tasks.task(&self.task.task).await) {
+                return Some(seen);
+            }
+            let now = clock.now();
+            if heard.is_asked() {
+                silent_since = now;
+            }
+            if now.since(silent_since) >= LISTENING || now >= self.task.until {
+                return None;
+            }
+        }
+    }
+
+    /// What a task is that nobody has to be asked for.
+    async fn stands(&self, tasks: &dyn McpTasks, task: McpTask) -> Told {
         match task.status {
             TaskStatus::Working => Told::Goes {
+                asks: false,
                 message: task.message,
                 interval: task.poll_interval,
             },
-            TaskStatus::InputRequired => self.asks(tasks, task).await,
+            TaskStatus::InputRequired => waits(task),
             TaskStatus::Completed => self.fetched(tasks, None).await,
             TaskStatus::Failed => self.fetched(tasks, Some(task)).await,
             TaskStatus::Cancelled => Told::Ended(ToolAnswer::Failed(ToolFailure::new(
@@ -258,7 +352,7 @@ impl Asking {
     }
 
     /// The server asks something in the middle of the task, and there is nobody who answers.
-    async fn asks(&self, tasks: &dyn McpTasks, task: McpTask) -> Told {
+    async fn refuses(&self, tasks: &dyn McpTasks, task: McpTask) -> Told {
         let _ended = tasks.cancel_task(&self.task.task).await;
         let why = "the server asks something before it goes on, which nobody here answers";
         let failure = ToolFailure::new(code::INPUT_REQUIRED, said(why, task.message));
@@ -273,8 +367,10 @@ impl Asking {
             (Some(_task), Ok(result)) if result.is_error => {
                 return Told::Ended(self.servers.answered(&result).await);
             }
-            (_, Err(error)) if error.retry() != Retry::No => return unanswered(&error),
-            (None, Err(error)) => return unanswered(&error),
+            (_, Err(error)) if error.retry() != Retry::No => {
+                return unanswered(&error, self.has_asked);
+            }
+            (None, Err(error)) => return unanswered(&error, self.has_asked),
             (Some(task), _) => task,
         };
         Told::Ended(ToolAnswer::Failed(ToolFailure::new(
@@ -282,6 +378,21 @@ impl Asking {
             said("the task failed at its server", failed.message),
         )))
     }
+}
+
+/// The server wants to be answered first.
+fn waits(task: McpTask) -> Told {
+    Told::Goes {
+        asks: true,
+        message: task.message,
+        interval: task.poll_interval,
+    }
+}
+
+/// What was told of a task that wanted input. `None`: it still does.
+fn changed(told: Result<McpTask, McpError>) -> Option<Result<McpTask, McpError>> {
+    let is_as_before = |task: &McpTask| task.status == TaskStatus::InputRequired;
+    (!told.as_ref().is_ok_and(is_as_before)).then_some(told)
 }
 
 /// A session that keeps tasks.
@@ -300,8 +411,8 @@ fn said(what: &str, message: Option<String>) -> String {
     }
 }
 
-/// A question about a task that has no answer.
-fn unanswered(error: &McpError) -> Told {
+/// A question about a task that has no answer. `asks`: as far as is known, the server wants something answered.
+fn unanswered(error: &McpError, asks: bool) -> Told {
     use seaworthy_ports::mcp::Kind;
     match error.kind() {
         Kind::NotFound => Told::Lost("the server no longer knows the task".to_owned()),
@@ -316,6 +427,7 @@ fn unanswered(error: &McpError) -> Told {
                 Retry::Backoff | Retry::No => None,
             };
             Told::Goes {
+                asks,
                 message: Some(error.to_string()),
                 interval,
             }

@@ -136,19 +136,15 @@ impl Held<'_> {
         let heard = self.heard(&work, context.servers.as_deref());
         Box::pin(async move {
             let started = clock.now();
-            let working = async {
-                match asking {
-                    Some(Some(asking)) => asking.ask(&*clock).await,
-                    Some(None) => Done::Event(Event::ToolInDoubt {
-                        call: work.call().clone(),
-                        reason: "the run no longer has the server of its task".to_owned(),
-                    }),
-                    None => perform(&work, &*tool, context, arguments, &*clock, started).await,
-                }
-            };
-            let done = match heard {
-                None => working.await,
-                Some((_heard, stopped)) => {
+            let done = match (asking, heard) {
+                (Some(Some(asking)), heard) => asking.ask(&*clock, heard).await,
+                (Some(None), _) => Done::Event(Event::ToolInDoubt {
+                    call: work.call().clone(),
+                    reason: "the run no longer has the server of its task".to_owned(),
+                }),
+                (None, None) => perform(&work, &*tool, context, arguments, &*clock, started).await,
+                (None, Some((_heard, stopped))) => {
+                    let working = perform(&work, &*tool, context, arguments, &*clock, started);
                     let stopped = std::pin::pin!(stopped.wait());
                     // What it came to after it was called off does not count.
                     match select(stopped, Box::pin(working)).await {
@@ -367,6 +363,8 @@ async fn perform(
             let until = since.plus(taken.lasts);
             let interval = taken.task.poll_interval;
             return Done::Event(Event::ToolDeferred(Box::new(ToolDeferred {
+                // What it asks it is asked for when it is time.
+                asks: false,
                 call,
                 message: taken.task.message,
                 poll_at: next_poll(since, clock.now(), interval, until),

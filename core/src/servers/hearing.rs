@@ -1,11 +1,12 @@
 //! Hears what a server asks while it works on a call: answers it from the record, or has it put on record and waits.
 
 use std::fmt;
+use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_channel::{mpsc, oneshot};
 use seaworthy_ports::mcp::{
-    Elicitation, Elicited, HostTakes, McpContent, McpHost, Sampled, Sampling,
+    Elicitation, Elicited, HostTakes, McpContent, McpHost, Sampled, Sampling, TaskId,
 };
 use seaworthy_ports::{CallId, Digest, async_trait};
 
@@ -31,18 +32,20 @@ pub(crate) enum Ask {
         question: Question,
         reply: oneshot::Sender<Reply>,
     },
-    /// Call the model for a question that a person has granted. Dropping `sample` says that it could not be.
+    /// Call the model for a question that a person has granted. `None`: it could not be.
     Model {
         call: CallId,
         question: Question,
-        sample: oneshot::Sender<Sample>,
+        sample: oneshot::Sender<Option<Sample>>,
     },
 }
 
-/// The questions of one call, while it is made. The same question may be asked again: it is answered from the record as
-/// often as it was answered there.
+/// The questions of one call, while it is made or its task is asked after. The same question may be asked again: it is
+/// answered from the record as often as it was answered there.
 pub(crate) struct Hearing {
     call: CallId,
+    /// What the call has become: such a server gets an answer or none, and no refusal for want of one.
+    task: Option<TaskId>,
     known: Mutex<Vec<Known>>,
     /// How many questions may still be asked that are not on record.
     left: Mutex<usize>,
@@ -52,11 +55,18 @@ pub(crate) struct Hearing {
 }
 
 impl Hearing {
-    /// Of a call that has `known` on record.
-    pub(crate) fn new(call: CallId, known: Vec<Known>, asks: mpsc::UnboundedSender<Ask>) -> Self {
+    /// Of a call whose server has asked `asked` questions, of which it may ask again those that are `known`.
+    pub(crate) fn new(
+        call: CallId,
+        task: Option<TaskId>,
+        asked: usize,
+        known: Vec<Known>,
+        asks: mpsc::UnboundedSender<Ask>,
+    ) -> Self {
         Self {
             call,
-            left: Mutex::new(MAX_QUESTIONS.saturating_sub(known.len())),
+            task,
+            left: Mutex::new(MAX_QUESTIONS.saturating_sub(asked)),
             known: Mutex::new(known),
             asks,
             turn: futures_util::lock::Mutex::new(()),
@@ -91,8 +101,11 @@ impl Hearing {
             question: question.clone(),
             reply,
         };
-        self.asks.unbounded_send(ask).ok()?;
-        let reply = replied.await.ok()?;
+        let reply = match self.asks.unbounded_send(ask) {
+            Ok(()) => replied.await.ok(),
+            Err(_gone) => None,
+        };
+        let reply = self.or_nothing(reply).await?;
         Some(Known {
             question: question.digest,
             reply,
@@ -107,8 +120,19 @@ impl Hearing {
             question,
             sample,
         };
-        self.asks.unbounded_send(ask).ok()?;
-        sampled.await.ok()
+        let sample = match self.asks.unbounded_send(ask) {
+            Ok(()) => sampled.await.ok(),
+            Err(_gone) => None,
+        };
+        self.or_nothing(sample).await?
+    }
+
+    /// What was told. Where nobody holds the run any more, the server of a task is told nothing: it may ask again.
+    async fn or_nothing<T>(&self, told: Option<T>) -> Option<T> {
+        if told.is_none() && self.task.is_some() {
+            pending::<()>().await;
+        }
+        told
     }
 }
 
@@ -144,14 +168,30 @@ impl Desk {
         Heard(Arc::clone(self))
     }
 
-    fn hearing(&self) -> Option<Arc<Hearing>> {
-        locked(&self.hearing).clone()
+    /// The call that a question belongs to, which may name a task. One about a task that is not being asked after waits to be
+    /// asked again.
+    async fn hearing(&self, task: Option<&TaskId>) -> Option<Arc<Hearing>> {
+        let hearing = locked(&self.hearing).clone();
+        let is_of_it = |hearing: &Arc<Hearing>| task.is_none() || hearing.task.as_ref() == task;
+        let hearing = hearing.filter(is_of_it);
+        if hearing.is_none() && task.is_some() {
+            pending::<()>().await;
+        }
+        hearing
     }
 }
 
 /// A call is being made whose questions are heard.
 #[derive(Debug)]
 pub(crate) struct Heard(Arc<Desk>);
+
+impl Heard {
+    /// Whether the server waits for an answer.
+    pub(crate) fn is_asked(&self) -> bool {
+        let hearing = locked(&self.0.hearing).clone();
+        hearing.is_some_and(|hearing| hearing.turn.try_lock().is_none())
+    }
+}
 
 impl Drop for Heard {
     fn drop(&mut self) {
@@ -166,7 +206,7 @@ impl McpHost for Desk {
     }
 
     async fn elicit(&self, asked: Elicitation) -> Elicited {
-        let Some(hearing) = self.hearing() else {
+        let Some(hearing) = self.hearing(asked.task.as_ref()).await else {
             return Elicited::Cancelled;
         };
         let Some(question) = Question::input(&asked) else {
@@ -181,7 +221,8 @@ impl McpHost for Desk {
     }
 
     async fn sample(&self, asked: Sampling) -> Sampled {
-        let heard = self.hearing().zip(Question::model(&asked));
+        let hearing = self.hearing(asked.task.as_ref()).await;
+        let heard = hearing.zip(Question::model(&asked));
         let Some((hearing, question)) = heard else {
             return Sampled::Refused;
         };

@@ -228,6 +228,7 @@ mod tests {
             server: alias(),
             message: message.to_owned(),
             schema: json!({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}),
+            task: None,
         }
     }
 
@@ -237,6 +238,7 @@ mod tests {
             instructions: None,
             messages: vec![(Role::User, content)],
             max_tokens: 10,
+            task: None,
         }
     }
 

@@ -141,6 +141,7 @@ impl Call {
 
     /// What an event about the call makes of it, in `attempt`.
     pub(super) fn change(&mut self, event: Event, attempt: u32) -> Result<(), String> {
+        let asked = self.questions.len();
         let status = match (event, &self.status) {
             (
                 Event::ToolDecided {
@@ -201,10 +202,10 @@ impl Call {
                 CallStatus::Running { attempt }
             }
             (Event::ToolDeferred(deferred), CallStatus::Running { .. }) => {
-                CallStatus::Deferred(Box::new(Deferred::begun(*deferred, attempt)))
+                CallStatus::Deferred(Box::new(Deferred::begun(*deferred, attempt, asked)))
             }
             (Event::ToolDeferred(deferred), CallStatus::Deferred(task)) => {
-                let polled = task.polled(*deferred, attempt);
+                let polled = task.polled(*deferred, attempt, asked);
                 CallStatus::Deferred(Box::new(polled.ok_or("the call is another task")?))
             }
             (
@@ -246,9 +247,10 @@ impl Call {
                     },
                 }
             }
-            (Event::QuestionAsked { question, .. }, CallStatus::Running { .. }) => {
-                self.asked(question)?
-            }
+            (
+                Event::QuestionAsked { question, .. },
+                CallStatus::Running { .. } | CallStatus::Deferred(_),
+            ) => self.asked(question)?,
             (
                 Event::QuestionAnswered {
                     by,
@@ -256,11 +258,12 @@ impl Call {
                     reply,
                     ..
                 },
-                CallStatus::AwaitingAnswer | CallStatus::Running { .. },
+                CallStatus::AwaitingAnswer | CallStatus::Running { .. } | CallStatus::Deferred(_),
             ) => self.answered(question, QuestionAnswer { by, reply }, attempt)?,
-            (Event::QuestionSampled(sampled), CallStatus::Running { .. }) => {
-                self.sampled(sampled.question, sampled.sample)?
-            }
+            (
+                Event::QuestionSampled(sampled),
+                CallStatus::Running { .. } | CallStatus::Deferred(_),
+            ) => self.sampled(sampled.question, sampled.sample)?,
             (
                 Event::ToolInDoubt { reason, .. },
                 CallStatus::Running { .. } | CallStatus::Deferred(_),
@@ -310,20 +313,25 @@ impl Call {
         Ok(status)
     }
 
-    /// A call that may be repeated is called off: the worker waits for nobody.
+    /// A call that may be repeated is called off: the worker waits for nobody. A task stays one, and whatever its server asked
+    /// before is done with.
     fn asked(&mut self, question: Box<Question>) -> Result<CallStatus, String> {
         if self.questions.len() >= MAX_QUESTIONS {
             return Err("the call's server has asked too often".to_owned());
         }
+        let before = self.questions.len();
         self.questions.push(AskedQuestion {
             question,
             answer: None,
             sample: None,
         });
-        Ok(if self.proposal.side_effect.is_repeatable() {
-            CallStatus::AwaitingAnswer
-        } else {
-            self.status.clone()
+        Ok(match &self.status {
+            CallStatus::Deferred(task) => CallStatus::Deferred(Box::new(Deferred {
+                settled: before,
+                ..Deferred::clone(task)
+            })),
+            _ if self.proposal.side_effect.is_repeatable() => CallStatus::AwaitingAnswer,
+            status => status.clone(),
         })
     }
 
@@ -333,14 +341,20 @@ impl Call {
         answer: QuestionAnswer,
         attempt: u32,
     ) -> Result<CallStatus, String> {
-        let asked = self
-            .questions
-            .last_mut()
-            .filter(|asked| asked.answer.is_none() && asked.question.digest == question)
-            .ok_or("no such question is open")?;
-        asked.answer = Some(answer);
+        let is_open = self.open_question();
+        if is_open.is_none_or(|open| open.digest != question) {
+            return Err("no such question is open".to_owned());
+        }
+        if let Some(asked) = self.questions.last_mut() {
+            asked.answer = Some(answer);
+        }
         Ok(match &self.status {
             CallStatus::AwaitingAnswer => CallStatus::Running { attempt },
+            // No attempt has heard of the task since: the present one asks after it.
+            CallStatus::Deferred(task) => CallStatus::Deferred(Box::new(Deferred {
+                polled_in: 0,
+                ..Deferred::clone(task)
+            })),
             status => status.clone(),
         })
     }
@@ -360,12 +374,22 @@ impl Call {
     pub fn open_question(&self) -> Option<&Question> {
         let may_be_open = matches!(
             self.status,
-            CallStatus::AwaitingAnswer | CallStatus::Running { .. }
+            CallStatus::AwaitingAnswer | CallStatus::Running { .. } | CallStatus::Deferred(_)
         );
-        self.questions
+        self.live_questions()
             .last()
             .filter(|asked| may_be_open && asked.answer.is_none())
             .map(|asked| &*asked.question)
+    }
+
+    /// The questions whose answers the server may still want.
+    #[must_use]
+    pub fn live_questions(&self) -> &[AskedQuestion] {
+        let settled = match &self.status {
+            CallStatus::Deferred(task) => task.settled,
+            _ => 0,
+        };
+        self.questions.get(settled..).unwrap_or_default()
     }
 
     /// Whether nothing more happens to the call.
@@ -445,7 +469,7 @@ impl CallStatus {
 
 impl AskedQuestion {
     /// Whether a person has let the model be called, and it has not been.
-    fn lacks_sample(&self) -> bool {
+    pub(crate) fn lacks_sample(&self) -> bool {
         let reply = self.answer.as_ref().map(|answer| &answer.reply);
         reply == Some(&Reply::Granted) && self.sample.is_none()
     }

@@ -19,6 +19,9 @@ const PASSED_PART: u32 = 10;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ToolDeferred {
+    /// Whether the server wants to be answered something before it goes on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asks: bool,
     /// Which call.
     pub call: CallId,
     /// What the server says of the task, or why it could not be asked.
@@ -53,11 +56,20 @@ pub struct Deferred {
     pub polled_in: u32,
     /// How often the server was asked.
     pub polls: u32,
+    /// How many of the call's questions the server has gone on from. What they were answered is for none that it asks later,
+    /// even in the same words, and those that nobody answered are nobody's any more.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub settled: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_none(settled: &usize) -> bool {
+    *settled == 0
 }
 
 impl Deferred {
-    /// A task that was just begun.
-    pub(super) fn begun(deferred: ToolDeferred, attempt: u32) -> Self {
+    /// A task that was just begun, by a call whose server has asked so many questions.
+    pub(super) fn begun(deferred: ToolDeferred, attempt: u32, asked: usize) -> Self {
         Self {
             task: deferred.task,
             message: deferred.message,
@@ -66,14 +78,21 @@ impl Deferred {
             poll_at: deferred.poll_at,
             polled_in: attempt,
             polls: 0,
+            settled: asked,
         }
     }
 
     /// The task after the server was asked once more. `None`: it was asked about another one.
-    pub(super) fn polled(&self, deferred: ToolDeferred, attempt: u32) -> Option<Self> {
+    pub(super) fn polled(
+        &self,
+        deferred: ToolDeferred,
+        attempt: u32,
+        asked: usize,
+    ) -> Option<Self> {
+        let settled = if deferred.asks { self.settled } else { asked };
         (self.task == deferred.task).then(|| Self {
             polls: self.polls.saturating_add(1),
-            ..Self::begun(deferred, attempt)
+            ..Self::begun(deferred, attempt, settled)
         })
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::McpContent;
+use super::{McpContent, TaskId};
 use crate::ServerAlias;
 use crate::model_provider::Role;
 
@@ -28,7 +28,8 @@ impl HostTakes {
 
 /// Answers the questions of servers: a person through an approval, or a policy.
 ///
-/// The adapter waits for an answer no longer than the call's timeout, and refuses on behalf of a host that takes longer.
+/// The adapter waits for an answer no longer than the call's timeout, and refuses on behalf of a host that takes longer. A
+/// question about a task is left unanswered then: a refusal would be an answer, and the task lives on.
 /// Questions are the server's words and not to be trusted.
 #[async_trait]
 pub trait McpHost: fmt::Debug + Send + Sync + 'static {
@@ -54,6 +55,8 @@ pub struct Elicitation {
     pub message: String,
     /// The JSON schema that the answer must have.
     pub schema: Value,
+    /// The task that it is about, if the server says so.
+    pub task: Option<TaskId>,
 }
 
 impl fmt::Debug for Elicitation {
@@ -95,6 +98,8 @@ pub struct Sampling {
     pub messages: Vec<(Role, McpContent)>,
     /// The most tokens of output.
     pub max_tokens: u32,
+    /// The task that it is about, if the server says so.
+    pub task: Option<TaskId>,
 }
 
 impl fmt::Debug for Sampling {

@@ -17,8 +17,9 @@ pub const MAX_TASK_MESSAGE_BYTES: usize = 2 * 1024;
 ///
 /// # Cancellation
 ///
-/// Dropping `start_task` tells the server that the call is cancelled; it may have begun the task. Dropping any other method
-/// leaves nothing behind, but for `cancel_task`, which may have taken effect.
+/// Dropping `start_task` tells the server that the call is cancelled; it may have begun the task. Dropping `task_input` does
+/// not end the task, and refuses nothing: what the server has asked may still be answered, or is asked again. Dropping any
+/// other method leaves nothing behind, but for `cancel_task`, which may have taken effect.
 #[async_trait]
 pub trait McpTasks: fmt::Debug + Send + Sync {
     /// Calls a tool once and lets the server keep the call as a task, for `ttl` at least. A server may answer at once
@@ -31,6 +32,11 @@ pub trait McpTasks: fmt::Debug + Send + Sync {
     /// What the call of `tool` came to that `id` stands for. Servers let this wait for the task's end, so it is asked of
     /// one that has ended. A task that ended with an error of the server's is [`Kind::Server`](super::Kind::Server).
     async fn task_result(&self, id: &TaskId, tool: &str) -> Result<McpCallResult, McpError>;
+
+    /// Lets the server ask what it must know before it goes on with the task ([`TaskStatus::InputRequired`]): its questions
+    /// reach the host (MC-5). It ends with the task, or fails, or is late after `within`; where the task stands then, and
+    /// what it came to, is asked as always.
+    async fn task_input(&self, id: &TaskId, within: Duration) -> Result<(), McpError>;
 
     /// Ends the task, and says what became of it. One that has ended cannot be ended again.
     async fn cancel_task(&self, id: &TaskId) -> Result<McpTask, McpError>;

@@ -35,6 +35,7 @@ mod secrets;
 mod serve;
 mod serve_tasks;
 mod stage;
+mod task_input;
 mod tasks;
 mod tokens;
 mod wire;
@@ -64,6 +65,7 @@ pub use script::{
 };
 pub use secrets::*;
 pub use serve::{echoed, serve, told};
+pub use task_input::*;
 pub use tasks::*;
 
 /// What scenarios call every server.
@@ -197,6 +199,9 @@ macro_rules! __mcp_scenarios {
             "MC-8" a_task_stands_where_the_server_says
             "MC-8" data_of_a_task_that_do_not_fit_are_malformed
             "MC-8" what_is_said_of_a_task_is_bounded
+            "MC-8" what_a_task_asks_reaches_the_host_with_its_name
+            "MC-8" a_task_that_nobody_answers_is_not_refused_and_asks_another_session
+            "MC-8" what_a_task_asks_is_nobodys_that_is_not_known
             "MC-9" calls_at_once_get_new_tokens_once
             "MC-9" a_refresh_token_that_is_replaced_is_not_used_again
             "MC-9" tokens_that_another_process_got_are_taken

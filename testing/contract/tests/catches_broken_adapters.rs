@@ -283,6 +283,10 @@ breaks! { mcp, servers;
     a_question_that_is_work: ASKING_IS_WORK => ["MC-8"];
     data_of_a_task_of_any_shape: ANY_TASK_DATA => ["MC-8"];
     a_message_without_a_bound: LONG_MESSAGES => ["MC-8"];
+    a_question_without_the_name_of_its_task: NAMELESS_QUESTIONS => ["MC-8"];
+    a_refusal_in_the_name_of_the_user: REFUSES_FOR_THE_USER => ["MC-8"];
+    a_task_that_ends_with_the_listening: ENDS_WHAT_IT_LEAVES => ["MC-8"];
+    an_unknown_task_that_is_listened_to: HEARS_NOBODY => ["MC-8"];
     a_refresh_for_every_call: EVERYBODY_REFRESHES => ["MC-9"];
     a_refresh_token_that_is_used_twice: KEEPS_OLD_REFRESH => ["MC-9"];
     tokens_that_are_never_read_again: KNOWS_NO_OTHERS => ["MC-9"];
@@ -475,6 +479,6 @@ fn the_lists_are_as_long_as_they_are_known_to_be() {
     assert_eq!(seaworthy_contract::clock::SCENARIOS.len(), 6);
     assert_eq!(seaworthy_contract::entropy::SCENARIOS.len(), 4);
     assert_eq!(seaworthy_contract::sandbox::SCENARIOS.len(), 44);
-    assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 89);
+    assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 92);
     assert_eq!(seaworthy_contract::observer::SCENARIOS.len(), 14);
 }

@@ -126,7 +126,9 @@ impl Process {
                     };
                     self.harness.resolve(id, resolution, "tester").await
                 }
-                CallStatus::AwaitingAnswer => {
+                CallStatus::AwaitingAnswer | CallStatus::Deferred(_)
+                    if call.open_question().is_some() =>
+                {
                     let reply = asking::reply(call);
                     self.harness.answer(id, reply, "tester").await
                 }

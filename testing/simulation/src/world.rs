@@ -10,8 +10,8 @@ use seaworthy_core::harness::{Harness, HarnessError, Start};
 use seaworthy_core::live::Relay;
 use seaworthy_core::stack::{Model, Models, NoModel, NoSecrets, Ports};
 use seaworthy_fakes::{
-    FakeClock, FakeMcp, FakeMcpServer, FakeMcpTool, FakeRuntime, FakeSandbox, Faults, FaultyBlobs,
-    FaultyCheckpoints, FaultyClock, FaultyLogs, FaultyMcp, FaultyModel, FaultyRuntime,
+    FakeClock, FakeMcp, FakeMcpServer, FakeMcpTask, FakeMcpTool, FakeRuntime, FakeSandbox, Faults,
+    FaultyBlobs, FaultyCheckpoints, FaultyClock, FaultyLogs, FaultyMcp, FaultyModel, FaultyRuntime,
     FaultySandbox, Notifications, SeededEntropy, TableModel, TableTurn,
 };
 use seaworthy_memory::{MemoryBlobStore, MemoryCheckpointStore, MemoryStateStore};
@@ -106,14 +106,27 @@ impl World {
     /// # Errors
     ///
     /// In words, what is wrong with the simulation itself.
-    pub fn asking(mut self) -> Result<Self, String> {
+    pub fn asking(self) -> Result<Self, String> {
+        self.asking_like(|tool| tool)
+    }
+
+    /// The same world with the same tools, whose calls become tasks like this one: what they ask they ask in the middle.
+    ///
+    /// # Errors
+    ///
+    /// In words, what is wrong with the simulation itself.
+    pub fn asking_in_tasks(self, task: &FakeMcpTask) -> Result<Self, String> {
+        self.asking_like(|tool| tool.with_task(task.clone()))
+    }
+
+    fn asking_like(mut self, change: impl Fn(FakeMcpTool) -> FakeMcpTool) -> Result<Self, String> {
         let (before, _agents) = DESCRIPTOR
             .split_once("tools:")
             .ok_or("the descriptor has no tools")?;
         self.descriptor = agent(&format!("{before}{}", asking::SECTIONS))?;
         let tools = asking::TOOLS.into_iter().map(|tool| {
             let outside = Arc::clone(&self.outside);
-            asking::tool(tool, move |acted| outside.count(acted))
+            change(asking::tool(tool, move |acted| outside.count(acted)))
         });
         self.desk.set_tools(tools.collect());
         Ok(self)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rmcp::model as wire;
 use seaworthy_ports::ServerAlias;
-use seaworthy_ports::mcp::{Elicitation, Elicited, McpHost, Sampled, Sampling};
+use seaworthy_ports::mcp::{Elicitation, Elicited, McpHost, Sampled, Sampling, TaskId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -61,6 +61,8 @@ struct ElicitParams {
     mode: Option<String>,
     message: String,
     requested_schema: Option<Value>,
+    #[serde(default, rename = "_meta")]
+    meta: Meta,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +72,28 @@ struct SampleParams {
     system_prompt: Option<String>,
     max_tokens: u32,
     tools: Option<Vec<Value>>,
+    #[serde(default, rename = "_meta")]
+    meta: Meta,
+}
+
+/// What a question carries along.
+#[derive(Default, Deserialize)]
+struct Meta {
+    #[serde(default, rename = "io.modelcontextprotocol/related-task")]
+    task: Option<RelatedTask>,
+}
+
+/// The task that a question is about.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RelatedTask {
+    task_id: TaskId,
+}
+
+impl Meta {
+    fn task(self) -> Option<TaskId> {
+        self.task.map(|related| related.task_id)
+    }
 }
 
 #[derive(Deserialize)]
@@ -126,10 +150,12 @@ impl Questions {
             let _permit = permit;
             let answer = match question {
                 Ok(question) => question.answer(until).await,
-                Err(refused) => Err(refused),
+                Err(refused) => Some(Err(refused)),
             };
             open(&opened).remove(&name);
-            let _gone = outbox.send(reply(&name, answer)).await;
+            if let Some(answer) = answer {
+                let _gone = outbox.send(reply(&name, answer)).await;
+            }
         };
         // Nothing can be withdrawn before it is entered: the lock is held until it is.
         let mut open = open(&self.open);
@@ -165,6 +191,7 @@ impl Questions {
                     server: self.server.clone(),
                     message: params.message,
                     schema,
+                    task: params.meta.task(),
                 };
                 Ok(Question::User(host, question))
             }
@@ -190,6 +217,7 @@ impl Questions {
                     instructions: params.system_prompt,
                     messages,
                     max_tokens: params.max_tokens,
+                    task: params.meta.task(),
                 };
                 Ok(Question::Model(host, question))
             }
@@ -238,13 +266,20 @@ enum Question {
 }
 
 impl Question {
-    async fn answer(self, until: Instant) -> Result<Value, Refused> {
+    /// What is answered by then. `None`: nothing, because nobody has answered a question about a task. To refuse would be to
+    /// answer for the user; the server may ask again, over any session.
+    async fn answer(self, until: Instant) -> Option<Result<Value, Refused>> {
         match self {
-            Self::Ping => Ok(json!({})),
+            Self::Ping => Some(Ok(json!({}))),
             Self::User(host, question) => {
                 let schema = Schema::compile(&question.schema);
-                let answer = answered(until, host.elicit(question)).await;
-                Ok(match answer.unwrap_or(Elicited::Cancelled) {
+                let is_of_task = question.task.is_some();
+                let answer = answered(until, is_of_task, host.elicit(question)).await;
+                let answer = match answer {
+                    None if is_of_task => return None,
+                    answer => answer.unwrap_or(Elicited::Cancelled),
+                };
+                Some(Ok(match answer {
                     Elicited::Accepted(content)
                         if content.is_object()
                             && schema.is_some_and(|schema| schema.fits(&content)) =>
@@ -253,18 +288,22 @@ impl Question {
                     }
                     Elicited::Accepted(_) | Elicited::Declined => json!({"action": "decline"}),
                     Elicited::Cancelled => json!({"action": "cancel"}),
-                })
+                }))
             }
             Self::Model(host, question) => {
-                let answer = answered(until, host.sample(question)).await;
-                let refused = Err((REJECTED, "the host does not make this model call"));
+                let is_of_task = question.task.is_some();
+                let answer = answered(until, is_of_task, host.sample(question)).await;
+                if answer.is_none() && is_of_task {
+                    return None;
+                }
+                let refused = Some(Err((REJECTED, "the host does not make this model call")));
                 let Some(Sampled::Answered { model, content }) = answer else {
                     return refused;
                 };
                 match answers::block(&content) {
-                    Some(content) => {
-                        Ok(json!({"role": "assistant", "model": model, "content": content}))
-                    }
+                    Some(content) => Some(Ok(
+                        json!({"role": "assistant", "model": model, "content": content}),
+                    )),
                     None => refused,
                 }
             }
@@ -272,12 +311,14 @@ impl Question {
     }
 }
 
-/// What a host answers in time.
-async fn answered<T>(until: Instant, host: impl Future<Output = T>) -> Option<T> {
+/// What a host answers in time. That it does not is known a moment later, unless nobody is told.
+async fn answered<T>(until: Instant, is_of_task: bool, host: impl Future<Output = T>) -> Option<T> {
     match timeout_at(until, host).await {
         Ok(answer) => Some(answer),
         Err(_late) => {
-            sleep(AFTER_CALLS).await;
+            if !is_of_task {
+                sleep(AFTER_CALLS).await;
+            }
             None
         }
     }

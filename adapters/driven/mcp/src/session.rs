@@ -167,8 +167,18 @@ impl Session {
 
     /// A request that changes nothing.
     pub(crate) async fn ask(&self, method: &'static str, params: Value) -> Result<Bytes, Fault> {
+        self.ask_until(method, params, self.until()).await
+    }
+
+    /// The same, answered by then.
+    pub(crate) async fn ask_until(
+        &self,
+        method: &'static str,
+        params: Value,
+        until: Instant,
+    ) -> Result<Bytes, Fault> {
         self.with(|connection| {
-            let (until, params) = (self.until(), params.clone());
+            let params = params.clone();
             Box::pin(async move {
                 let request = Request {
                     method,

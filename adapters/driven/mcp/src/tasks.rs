@@ -11,6 +11,7 @@ use seaworthy_ports::mcp::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::answers;
 use crate::error::{Fault, INVALID_PARAMS};
@@ -146,6 +147,16 @@ impl Session {
         }
     }
 
+    /// The answer is not looked at: it is that of the task, and fetched when the task has ended.
+    async fn listened(&self, id: &TaskId, within: Duration) -> Result<(), Fault> {
+        // No task lasts so long.
+        const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+        let until = Instant::now() + within.min(LONGEST);
+        let params = json!({"taskId": id});
+        let answer = self.ask_until("tasks/result", params, until).await;
+        answer.map(|_answer| ()).map_err(known)
+    }
+
     async fn fetched(&self, id: &TaskId, tool: &str) -> Result<McpCallResult, Fault> {
         let answer = self.ask("tasks/result", json!({"taskId": id})).await;
         let result: wire::CallToolResult = answers::read(&answer.map_err(known)?)?;
@@ -173,6 +184,11 @@ impl McpTasks for Session {
     async fn task_result(&self, id: &TaskId, tool: &str) -> Result<McpCallResult, McpError> {
         let result = self.fetched(id, tool).await;
         result.map_err(|fault| fault.into_error("task_result", false))
+    }
+
+    async fn task_input(&self, id: &TaskId, within: Duration) -> Result<(), McpError> {
+        let heard = self.listened(id, within).await;
+        heard.map_err(|fault| fault.into_error("task_input", false))
     }
 
     async fn cancel_task(&self, id: &TaskId) -> Result<McpTask, McpError> {

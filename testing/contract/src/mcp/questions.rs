@@ -20,13 +20,13 @@ use crate::outcome::{Halt, Outcome, broken, declared, holds, id, ok, same};
 
 /// What a host was asked.
 #[derive(Clone, PartialEq)]
-enum Asked {
+pub(super) enum Asked {
     User(Elicitation),
     Model(Sampling),
 }
 
 /// A host that answers what it is told to, or never.
-struct Host {
+pub(super) struct Host {
     user: Option<Elicited>,
     takes: HostTakes,
     asked: Mutex<Vec<Asked>>,
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Host {
 }
 
 impl Host {
-    fn new(user: Option<Elicited>) -> Arc<Self> {
+    pub(super) fn new(user: Option<Elicited>) -> Arc<Self> {
         Self::taking(HostTakes::ALL, user)
     }
 
@@ -58,7 +58,7 @@ impl Host {
             .push(asked);
     }
 
-    fn asked(&self) -> Vec<Asked> {
+    pub(super) fn asked(&self) -> Vec<Asked> {
         self.asked
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -92,7 +92,7 @@ impl McpHost for Host {
     }
 }
 
-async fn session<H: Harness>(
+pub(super) async fn session<H: Harness>(
     stage: &Stage<H>,
     host: &Arc<Host>,
 ) -> Result<Arc<dyn McpSession>, Halt> {
@@ -112,7 +112,7 @@ async fn hears(session: &Arc<dyn McpSession>, tool: &str, expected: Answered) ->
     }
 }
 
-fn schema() -> Value {
+pub(super) fn schema() -> Value {
     json!({
         "type": "object",
         "properties": {"name": {"type": "string"}},
@@ -133,6 +133,7 @@ pub async fn a_question_to_the_user_reaches_the_host<H: Harness>(harness: H) -> 
             server: id(ServerAlias::new(ALIAS))?,
             message: QUESTION.to_owned(),
             schema: schema(),
+            task: None,
         });
         holds(
             host.asked() == [expected],
@@ -177,6 +178,7 @@ pub async fn a_model_call_that_a_server_wants_reaches_the_host<H: Harness>(harne
             instructions: Some("Be brief.".to_owned()),
             messages: vec![(Role::User, McpContent::Text(QUESTION.to_owned()))],
             max_tokens: 99,
+            task: None,
         });
         holds(
             host.asked() == [expected],

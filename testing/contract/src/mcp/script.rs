@@ -116,7 +116,8 @@ pub struct Tool {
     pub hints: Hints,
     /// What a call does.
     pub does: Does,
-    /// What its calls are like as tasks; what one does then, [`Does::Answers`] says.
+    /// What its calls are like as tasks; what one does then, [`Does::Answers`] says, or [`Does::Elicits`] and
+    /// [`Does::Samples`]: such a task wants input until what it asks each time that its result is wanted was answered.
     pub task: Option<Task>,
 }
 

@@ -133,6 +133,11 @@ fn of_tasks() -> Script {
         does,
         ..tool(name, task(&ends(Failed)))
     };
+    let consults = |name: &str, does| Tool {
+        does,
+        output_schema: None,
+        ..tool(name, task(&[Poll::Stands(InputRequired)]))
+    };
     let long = Task {
         message: "é".repeat(100_000),
         poll_interval: 1e300,
@@ -146,6 +151,8 @@ fn of_tasks() -> Script {
         fails("breaks", Does::Refuses(-32_603)),
         tool("is_cancelled", task(&ends(Cancelled))),
         tool("asks", task(&ends(InputRequired))),
+        consults("consults", asks_a_name()),
+        consults("drafts", wants_words()),
         tool("works", task(&[Poll::Stands(Working)])),
         tool("long", long),
         tool("another", task(&[Poll::Another])),
@@ -162,6 +169,25 @@ fn of_tasks() -> Script {
     Script {
         tools,
         ..Script::default()
+    }
+}
+
+fn asks_a_name() -> Does {
+    Does::Elicits {
+        message: QUESTION.to_owned(),
+        schema: json!({
+            "type": "object",
+            "properties": {"name": {"type": "string"}},
+            "required": ["name"],
+        }),
+    }
+}
+
+fn wants_words() -> Does {
+    Does::Samples {
+        instructions: "Be brief.".to_owned(),
+        text: QUESTION.to_owned(),
+        max_tokens: 99,
     }
 }
 
@@ -343,25 +369,8 @@ fn usual() -> Script {
             },
         ),
         Tool::new("change", Does::ChangesTools),
-        Tool::new(
-            "elicit",
-            Does::Elicits {
-                message: QUESTION.to_owned(),
-                schema: json!({
-                    "type": "object",
-                    "properties": {"name": {"type": "string"}},
-                    "required": ["name"],
-                }),
-            },
-        ),
-        Tool::new(
-            "sample",
-            Does::Samples {
-                instructions: "Be brief.".to_owned(),
-                text: QUESTION.to_owned(),
-                max_tokens: 99,
-            },
-        ),
+        Tool::new("elicit", asks_a_name()),
+        Tool::new("sample", wants_words()),
         Tool::new("may_ask", Does::TellsWhatItMayAsk),
         Tool::new("refuses", Does::Refuses(-32_603)),
         Tool::new("refuses_arguments", Does::Refuses(-32_602)),

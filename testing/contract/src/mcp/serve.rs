@@ -105,11 +105,11 @@ impl From<Halt> for Stop {
 }
 
 /// A call that is not answered yet.
-struct Open {
-    id: Value,
-    tool: String,
+pub(super) struct Open {
+    pub(super) id: Value,
+    pub(super) tool: String,
     /// What is answered if it is cancelled.
-    late: Option<Value>,
+    pub(super) late: Option<Value>,
 }
 
 /// What a server remembers.
@@ -117,7 +117,7 @@ pub(super) struct Server<W> {
     script: Script,
     journal: Journal,
     pub(super) out: W,
-    open: Vec<Open>,
+    pub(super) open: Vec<Open>,
     /// Answers that wait for more calls.
     held: Vec<(Value, Value)>,
     /// The server's own questions, with the call each belongs to.
@@ -389,24 +389,10 @@ impl<W: Write> Server<W> {
                 self.send(json!({"method": "notifications/tools/list_changed"}))?;
                 self.answer(id, echo(params))
             }
-            Does::Elicits { message, schema } => self.ask(
-                id,
-                "elicitation/create",
-                &json!({"mode": "form", "message": message, "requestedSchema": schema}),
-            ),
-            Does::Samples {
-                instructions,
-                text,
-                max_tokens,
-            } => self.ask(
-                id,
-                "sampling/createMessage",
-                &json!({
-                    "systemPrompt": instructions,
-                    "messages": [{"role": "user", "content": {"type": "text", "text": text}}],
-                    "maxTokens": max_tokens,
-                }),
-            ),
+            Does::Elicits { .. } | Does::Samples { .. } => match question(&does) {
+                Some((method, params)) => self.ask(id, method, &params).map(|_asked| ()),
+                None => Ok(()),
+            },
             Does::TellsWhatItMayAsk => {
                 let [elicitation, sampling] = self.may_ask;
                 let may = json!({ "elicitation": elicitation, "sampling": sampling });
@@ -419,19 +405,19 @@ impl<W: Write> Server<W> {
         }
     }
 
-    /// Asks the client something on behalf of the call `id`.
-    fn ask(&mut self, id: &Value, method: &str, params: &Value) -> Result<(), Stop> {
+    /// Asks the client something on behalf of the request `id`.
+    pub(super) fn ask(&mut self, id: &Value, method: &str, params: &Value) -> Result<u64, Stop> {
         self.questions += 1;
         self.asked.insert(self.questions, id.clone());
-        self.send(json!({"id": self.questions, "method": method, "params": params}))
+        self.send(json!({"id": self.questions, "method": method, "params": params}))?;
+        Ok(self.questions)
     }
 
     /// The client answered a question; without a result, it refused.
     fn answered(&mut self, question: &Value, result: Option<Value>) -> Result<(), Stop> {
-        let call = question
-            .as_u64()
-            .and_then(|asked| self.asked.remove(&asked));
-        let Some(call) = call else {
+        let asked = question.as_u64();
+        let call = asked.and_then(|asked| Some((asked, self.asked.remove(&asked)?)));
+        let Some((asked, call)) = call else {
             return Ok(());
         };
         let result = result.unwrap_or_default();
@@ -453,7 +439,9 @@ impl<W: Write> Server<W> {
         } else {
             Answered::Refused
         };
-        self.answer(&call, wire::result(&told(&answered)?))
+        let result = wire::result(&told(&answered)?);
+        self.tasks.heard(asked, &result);
+        self.answer(&call, result)
     }
 
     fn notified(&mut self, method: &str, params: &Value) -> Result<(), Stop> {
@@ -470,6 +458,29 @@ impl<W: Write> Server<W> {
             }
         }
         Ok(())
+    }
+}
+
+/// What a tool asks in the middle of a call, if it does: the method and its parameters.
+pub(super) fn question(does: &Does) -> Option<(&'static str, Value)> {
+    match does {
+        Does::Elicits { message, schema } => Some((
+            "elicitation/create",
+            json!({"mode": "form", "message": message, "requestedSchema": schema}),
+        )),
+        Does::Samples {
+            instructions,
+            text,
+            max_tokens,
+        } => Some((
+            "sampling/createMessage",
+            json!({
+                "systemPrompt": instructions,
+                "messages": [{"role": "user", "content": {"type": "text", "text": text}}],
+                "maxTokens": max_tokens,
+            }),
+        )),
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use seaworthy_ports::mcp::{MAX_TASK_ID_BYTES, TaskStatus, TaskSupport};
 use serde_json::{Value, json};
 
 use super::script::{Begins, Does, Poll, Seen, Task, Tool};
-use super::serve::{INVALID_PARAMS, METHOD_NOT_FOUND, Server, Stop};
+use super::serve::{INVALID_PARAMS, METHOD_NOT_FOUND, Open, Server, Stop, question};
 use super::stage::CANARY;
 use super::wire;
 
@@ -18,12 +18,29 @@ pub(super) struct Tasks {
     asked: BTreeMap<String, usize>,
     /// The tools whose task was ended.
     ended: BTreeSet<String>,
+    /// The tools that ask something in the middle of a task, by their open questions.
+    asking: BTreeMap<u64, String>,
+    /// What the tasks of such tools came to.
+    heard: BTreeMap<String, Value>,
 }
 
+/// What a question carries that is about a task.
+const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
+
 impl Tasks {
+    /// A question has been answered, one way or the other: the task it was about goes on.
+    pub(super) fn heard(&mut self, question: u64, result: &Value) {
+        if let Some(tool) = self.asking.remove(&question) {
+            self.heard.insert(tool, result.clone());
+        }
+    }
+
     fn told(&mut self, tool: &str, task: &Task) -> Poll {
         if self.ended.contains(tool) {
             return Poll::Stands(TaskStatus::Cancelled);
+        }
+        if self.heard.contains_key(tool) {
+            return Poll::Stands(TaskStatus::Completed);
         }
         let asked = self.asked.entry(tool.to_owned()).or_default();
         let told = task.polls.get(*asked).or_else(|| task.polls.last());
@@ -66,6 +83,7 @@ impl<W: Write> Server<W> {
                 self.answer(id, wire::task(&task, name, "cancelled"))
             }
             "tasks/result" => match &tool.does {
+                Does::Elicits { .. } | Does::Samples { .. } => self.input(id, &tool, name),
                 Does::Answers(result) => self.answer(id, wire::result(result)),
                 Does::Refuses(code) => self.refuse(id, *code, CANARY),
                 _ => self.answer(id, json!({"content": {"type": CANARY}})),
@@ -79,6 +97,28 @@ impl<W: Write> Server<W> {
                 self.answer(id, wire::task(&task, name, status))
             }
         }
+    }
+
+    /// Asks what must be known before a task is done, each time that its result is wanted; with the answer it is done.
+    fn input(&mut self, id: &Value, tool: &Tool, name: &str) -> Result<(), Stop> {
+        if let Some(result) = self.tasks.heard.get(&tool.name).cloned() {
+            return self.answer(id, result);
+        }
+        let Some((method, mut params)) = question(&tool.does) else {
+            return Ok(());
+        };
+        if let Some(params) = params.as_object_mut() {
+            let about = json!({RELATED_TASK: {"taskId": name}});
+            params.insert("_meta".to_owned(), about);
+        }
+        self.open.push(Open {
+            id: id.clone(),
+            tool: tool.name.clone(),
+            late: None,
+        });
+        let asked = self.ask(id, method, &params)?;
+        self.tasks.asking.insert(asked, tool.name.clone());
+        Ok(())
     }
 
     fn tool_of(&self, name: &str) -> Option<(Tool, Task)> {

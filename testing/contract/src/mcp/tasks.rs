@@ -17,7 +17,7 @@ use super::stage::{CANARY, LONG, Stage, call, fails, is_usable, made};
 use crate::outcome::{Halt, Outcome, broken, declared, holds, ok, refused, same, within};
 
 /// The part of `session` that keeps tasks.
-fn tasks<'a, H: Harness>(
+pub(super) fn tasks<'a, H: Harness>(
     stage: &Stage<H>,
     session: &'a Arc<dyn McpSession>,
 ) -> Result<&'a dyn McpTasks, Halt> {
@@ -36,7 +36,7 @@ fn tasks<'a, H: Harness>(
     }
 }
 
-fn id(tool: &str) -> Result<TaskId, Halt> {
+pub(super) fn named(tool: &str) -> Result<TaskId, Halt> {
     let did = "made the name of a task";
     TaskId::new(Task::name(tool)).map_err(|error| broken(did, "one", error))
 }
@@ -46,7 +46,7 @@ async fn started(tasks: &dyn McpTasks, tool: &str) -> Result<Result<McpStarted, 
     within(&did, tasks.start_task(call(tool, json!({})), LONG)).await
 }
 
-async fn begun(tasks: &dyn McpTasks, tool: &str) -> Result<McpTask, Halt> {
+pub(super) async fn begun(tasks: &dyn McpTasks, tool: &str) -> Result<McpTask, Halt> {
     let did = format!("called {tool} as a task");
     match ok(did.clone(), started(tasks, tool).await?)? {
         McpStarted::Task(task) => Ok(task),
@@ -54,7 +54,10 @@ async fn begun(tasks: &dyn McpTasks, tool: &str) -> Result<McpTask, Halt> {
     }
 }
 
-async fn asked(tasks: &dyn McpTasks, id: &TaskId) -> Result<Result<McpTask, McpError>, Halt> {
+pub(super) async fn asked(
+    tasks: &dyn McpTasks,
+    id: &TaskId,
+) -> Result<Result<McpTask, McpError>, Halt> {
     within("asked after a task", tasks.task(id)).await
 }
 
@@ -190,7 +193,7 @@ pub async fn a_task_that_nobody_knows_is_not_found<H: Harness>(harness: H) -> Ou
     let stage = Stage::of(harness, "tasks").await?;
     let session = stage.session().await?;
     let tasks = tasks(&stage, &session)?;
-    let nobody = id("nobody")?;
+    let nobody = named("nobody")?;
     refused(
         "asked after a task that nobody knows",
         asked(tasks, &nobody).await?,

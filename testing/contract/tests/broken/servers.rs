@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use seaworthy_contract::mcp::{Harness, Journal, Script};
 use seaworthy_fakes::FakeMcp;
 use seaworthy_ports::mcp::{
@@ -73,6 +74,10 @@ pub(crate) const KEEPS_LATER: u8 = 50;
 pub(crate) const TRIES_AGAIN: u8 = 51;
 pub(crate) const BELIEVES_METADATA: u8 = 52;
 pub(crate) const NOT_FOR_ITSELF: u8 = 53;
+pub(crate) const NAMELESS_QUESTIONS: u8 = 54;
+pub(crate) const REFUSES_FOR_THE_USER: u8 = 55;
+pub(crate) const ENDS_WHAT_IT_LEAVES: u8 = 56;
+pub(crate) const HEARS_NOBODY: u8 = 57;
 
 pub(crate) struct Broken {
     inner: FakeMcp,
@@ -165,6 +170,11 @@ impl Mcp for Adapter {
         {
             server.host = Some(Arc::new(TakesAll(host)));
         }
+        if [NAMELESS_QUESTIONS, REFUSES_FOR_THE_USER].contains(&self.bug)
+            && let Some(host) = server.host.take()
+        {
+            server.host = Some(Arc::new(Forgetful(host, self.bug)));
+        }
         let again = server.clone();
         let session = self.inner.connect(server).await?;
         Ok(Arc::new(Session {
@@ -187,6 +197,29 @@ struct TakesAll(Arc<dyn McpHost>);
 impl McpHost for TakesAll {
     async fn elicit(&self, question: Elicitation) -> Elicited {
         self.0.elicit(question).await
+    }
+
+    async fn sample(&self, question: Sampling) -> Sampled {
+        self.0.sample(question).await
+    }
+}
+
+/// Forgets what a question is about, or that nobody has answered it.
+#[derive(Debug)]
+struct Forgetful(Arc<dyn McpHost>, u8);
+
+#[async_trait]
+impl McpHost for Forgetful {
+    async fn elicit(&self, mut question: Elicitation) -> Elicited {
+        let is_hasty = self.1 == REFUSES_FOR_THE_USER && question.task.is_some();
+        if self.1 == NAMELESS_QUESTIONS {
+            question.task = None;
+        }
+        let answer = self.0.elicit(question);
+        if is_hasty {
+            return answer.now_or_never().unwrap_or(Elicited::Cancelled);
+        }
+        answer.await
     }
 
     async fn sample(&self, question: Sampling) -> Sampled {
@@ -366,6 +399,17 @@ impl McpTasks for Session {
             Ok(result) if self.bug == FAILED_IS_FINE && result.is_error => Ok(nothing()),
             Err(failed) if self.bug == ANY_TASK_DATA && failed.kind() == Kind::Malformed => {
                 Ok(nothing())
+            }
+            other => other,
+        }
+    }
+
+    async fn task_input(&self, id: &TaskId, within: Duration) -> Result<(), McpError> {
+        match self.tasks().task_input(id, within).await {
+            Err(failed) if self.bug == HEARS_NOBODY && failed.kind() == Kind::NotFound => Ok(()),
+            Err(failed) if self.bug == ENDS_WHAT_IT_LEAVES => {
+                self.tasks().cancel_task(id).await?;
+                Err(failed)
             }
             other => other,
         }

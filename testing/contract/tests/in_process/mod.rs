@@ -114,7 +114,11 @@ fn told_as(seen: &McpSeen) -> Option<Seen> {
         McpSeen::Refreshed => Seen::Refreshed,
         McpSeen::Ended => Seen::Ended,
         McpSeen::CalledOff(tool) => Seen::CalledOff(tool.clone()),
-        McpSeen::Read(_) | McpSeen::Prompted(_) | McpSeen::Polled(_) | McpSeen::Fetched(_) => {
+        McpSeen::Read(_)
+        | McpSeen::Prompted(_)
+        | McpSeen::Polled(_)
+        | McpSeen::Fetched(_)
+        | McpSeen::Listened(_) => {
             return None;
         }
     })
@@ -126,6 +130,7 @@ fn tools(tools: &[Tool], later: &[Tool]) -> Vec<FakeMcpTool> {
 
 fn tool(scripted: &Tool, later: &[Tool]) -> FakeMcpTool {
     let (does, later) = (scripted.does.clone(), later.to_vec());
+    let asks = matches!(does, Does::Elicits { .. } | Does::Samples { .. });
     let gate = Arc::<Gate>::default();
     let mut tool = FakeMcpTool::new(&scripted.name, move |call| {
         run(does.clone(), later.clone(), Arc::clone(&gate), call)
@@ -137,7 +142,10 @@ fn tool(scripted: &Tool, later: &[Tool]) -> FakeMcpTool {
         tool = tool.with_title(title);
     }
     if let Some(scripted) = &scripted.task {
-        tool = tool.with_task(task(scripted));
+        tool = tool.with_task(match asks {
+            true => task(scripted).asking(1, &[]),
+            false => task(scripted),
+        });
     }
     if let Some(schema) = &scripted.output_schema {
         tool = tool.with_output_schema(schema.clone());

@@ -129,6 +129,12 @@ impl McpTasks for FaultySession {
         self.faults.port("mcp task_result", FAILED, call).await
     }
 
+    async fn task_input(&self, id: &TaskId, within: Duration) -> Result<(), McpError> {
+        let tasks = self.tasks()?;
+        let call = || tasks.task_input(id, within);
+        self.faults.port("mcp task_input", FAILED, call).await
+    }
+
     async fn cancel_task(&self, id: &TaskId) -> Result<McpTask, McpError> {
         let tasks = self.tasks()?;
         let call = || tasks.cancel_task(id);

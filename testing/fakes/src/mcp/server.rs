@@ -35,6 +35,8 @@ pub enum McpSeen {
     Polled(String),
     /// What a task of this tool came to was fetched.
     Fetched(String),
+    /// It was asked what it must know to go on with a task of this tool.
+    Listened(String),
     /// A task of this tool was to end.
     CalledOff(String),
     /// It was asked for new tokens.

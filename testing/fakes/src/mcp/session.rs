@@ -409,6 +409,7 @@ impl Session {
                 .flatten()
         };
         FakeMcpCall {
+            task: None,
             arguments: call.arguments.clone(),
             meta: call.meta.clone(),
             server: self.server.clone(),

@@ -1,6 +1,7 @@
 //! Calls that a server keeps as tasks. They live as long as the server, over every session and its own deaths.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use seaworthy_ports::mcp::{
 };
 
 use super::session::{Request, Session};
-use super::{FakeMcpAnswer, FakeMcpServer, McpFault, McpSeen};
+use super::{FakeMcpAnswer, FakeMcpCall, FakeMcpServer, McpFault, McpSeen};
 use crate::locked;
 
 /// What a tool's tasks are like.
@@ -31,6 +32,11 @@ pub struct FakeMcpTask {
     pub is_eager: bool,
     /// Whether calls are answered at once after all.
     pub is_immediate: bool,
+    /// How often the tool runs, once the server is listened to: to ask something. Until then the task wants input, after
+    /// what [`Self::polls`] tell.
+    pub asks: usize,
+    /// What is told after that, before it is completed.
+    pub afterwards: Vec<TaskStatus>,
 }
 
 impl FakeMcpTask {
@@ -45,7 +51,17 @@ impl FakeMcpTask {
             begins: None,
             is_eager: false,
             is_immediate: false,
+            asks: 0,
+            afterwards: Vec::new(),
         }
+    }
+
+    /// The same, whose tool runs so often to ask something, and which is told to stand like this afterwards.
+    #[must_use]
+    pub fn asking(mut self, times: usize, afterwards: &[TaskStatus]) -> Self {
+        self.asks = times;
+        self.afterwards = afterwards.to_vec();
+        self
     }
 
     /// The same, asking to be left alone for so long.
@@ -78,6 +94,8 @@ pub(super) struct Kept {
     asked: usize,
     is_cancelled: bool,
     answer: Result<FakeMcpAnswer, McpFault>,
+    /// The call that still asks something, and how often.
+    asking: Option<(McpCall, usize)>,
 }
 
 /// The tasks of a server by name.
@@ -99,8 +117,30 @@ impl Kept {
             return Ok(TaskStatus::Cancelled);
         }
         let told = self.script.polls.get(self.asked);
-        let told = told.or_else(|| self.script.polls.last());
-        told.copied().unwrap_or(Ok(TaskStatus::Completed))
+        match (self.script.asks, &self.asking) {
+            (0, _) => {
+                let told = told.or_else(|| self.script.polls.last());
+                told.copied().unwrap_or(Ok(TaskStatus::Completed))
+            }
+            (_, Some(_)) => told.copied().unwrap_or(Ok(TaskStatus::InputRequired)),
+            (_, None) => {
+                let told = self.script.afterwards.get(self.asked);
+                Ok(told.copied().unwrap_or(TaskStatus::Completed))
+            }
+        }
+    }
+
+    /// The tool has heard what it asked.
+    fn heard(&mut self, answer: Result<FakeMcpAnswer, McpFault>) {
+        self.answer = answer;
+        self.asking = self
+            .asking
+            .take()
+            .filter(|(_call, left)| *left > 1)
+            .map(|(call, left)| (call, left - 1));
+        if self.asking.is_none() {
+            self.asked = 0;
+        }
     }
 
     fn told(&self, id: &TaskId, status: TaskStatus) -> McpTask {
@@ -122,6 +162,7 @@ impl FakeMcpServer {
         tool: &str,
         script: &FakeMcpTask,
         answer: Result<FakeMcpAnswer, McpFault>,
+        asking: Option<(McpCall, usize)>,
     ) -> Result<McpTask, McpFault> {
         let mut tasks = locked(self.tasks());
         tasks.begun += 1;
@@ -132,6 +173,7 @@ impl FakeMcpServer {
             asked: 0,
             is_cancelled: false,
             answer,
+            asking,
         };
         tasks.all.insert(id.clone(), kept.clone());
         let id = TaskId::new(id).map_err(|_invalid| McpFault::Garbled)?;
@@ -210,8 +252,11 @@ impl McpTasks for Session {
                     return Err(fault);
                 }
                 let tool = self.tool(&call.tool).ok_or(UNKNOWN)?;
-                let answer = tool.run(self.seen_by_tool(&call)).await;
-                self.server.begin(&call.tool, &script, answer)
+                let (answer, asking) = match script.asks {
+                    0 => (tool.run(self.seen_by_tool(&call)).await, None),
+                    times => (Err(UNKNOWN), Some((call.clone(), times))),
+                };
+                self.server.begin(&call.tool, &script, answer, asking)
             });
             begun.await.map(McpStarted::Task)
         };
@@ -242,6 +287,39 @@ impl McpTasks for Session {
         let result = self.about(&request, seen, look).await?;
         let schema = self.tool(tool).and_then(|tool| tool.output_schema);
         self.keeps(&request, schema.as_ref(), result)
+    }
+
+    async fn task_input(&self, id: &TaskId, within: Duration) -> Result<(), McpError> {
+        let request = Request {
+            timeout: within,
+            ..self.request("task_input")
+        };
+        let asked = async {
+            let (line, _) = self.enter(&request).await?;
+            let seen = McpSeen::Listened(self.server.tool_of(id));
+            let asking = || async {
+                while let Some((call, _left)) =
+                    self.server.kept(id, |kept| Ok(kept.asking.clone()))?
+                {
+                    let tool = self.tool(&call.tool).ok_or(UNKNOWN)?;
+                    let answer = tool.run(FakeMcpCall {
+                        task: Some(id.clone()),
+                        ..self.seen_by_tool(&call)
+                    });
+                    let answer = answer.await;
+                    self.server.kept(id, |kept| {
+                        kept.heard(answer);
+                        Ok(())
+                    })?;
+                }
+                if !self.server.kept(id, |kept| kept.stands())?.has_ended() {
+                    pending::<()>().await;
+                }
+                Ok(())
+            };
+            self.ask(&request, &line, seen, asking).await
+        };
+        self.in_time(&request, asked).await.map_err(known)
     }
 
     async fn cancel_task(&self, id: &TaskId) -> Result<McpTask, McpError> {

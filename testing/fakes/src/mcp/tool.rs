@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use seaworthy_ports::ServerAlias;
 use seaworthy_ports::mcp::{
     Elicitation, Elicited, Hints, McpCallResult, McpContent, McpHost, Progress, ProgressSink,
-    Sampled, Sampling, TaskSupport,
+    Sampled, Sampling, TaskId, TaskSupport,
 };
 use seaworthy_ports::model_provider::Role;
 use serde_json::{Value, json};
@@ -166,7 +166,8 @@ impl FakeMcpTool {
         self
     }
 
-    /// The same, whose calls become tasks like this one. It runs when it is called; its answer is kept until it is fetched.
+    /// The same, whose calls become tasks like this one. It runs when it is called, or each time that it is
+    /// listened to if the task asks; its answer is kept until it is fetched.
     #[must_use]
     pub fn with_task(mut self, task: FakeMcpTask) -> Self {
         self.task = Some(task);
@@ -198,6 +199,8 @@ pub struct FakeMcpCall {
     /// Who answers questions to the user, and who calls models; `None`: nobody does.
     pub(super) user: Option<Arc<dyn McpHost>>,
     pub(super) model: Option<Arc<dyn McpHost>>,
+    /// The task that it asks for.
+    pub(super) task: Option<TaskId>,
 }
 
 impl fmt::Debug for FakeMcpCall {
@@ -239,6 +242,7 @@ impl FakeMcpCall {
             server: self.alias.clone(),
             message: message.into(),
             schema: schema.clone(),
+            task: self.task.clone(),
         };
         let answer = self.user.as_ref()?.elicit(question).await;
         Some(match answer {
@@ -259,6 +263,7 @@ impl FakeMcpCall {
             instructions,
             messages,
             max_tokens,
+            task: self.task.clone(),
         };
         match &self.model {
             Some(host) => host.sample(question).await,
