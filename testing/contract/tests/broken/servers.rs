@@ -9,16 +9,16 @@ use seaworthy_contract::mcp::{Harness, Journal, Script};
 use seaworthy_fakes::FakeMcp;
 use seaworthy_ports::mcp::{
     Authorization, Elicitation, Elicited, Hints, Kind, Mcp, McpCall, McpCallResult,
-    McpCapabilities, McpError, McpHost, McpPrompt, McpPromptResult, McpResource,
-    McpResourceContents, McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpStarted,
-    McpTask, McpTasks, McpTool, OAuthGrant, Sampled, Sampling, TaskId, TaskStatus, TaskSupport,
-    Transport, tool_name,
+    McpCapabilities, McpCompleted, McpCompletion, McpError, McpHost, McpPrompt, McpPromptResult,
+    McpResource, McpResourceContents, McpResourceTemplate, McpServer, McpServerInfo, McpSession,
+    McpStarted, McpTask, McpTasks, McpTool, OAuthGrant, Sampled, Sampling, TaskId, TaskStatus,
+    TaskSupport, Transport, tool_name,
 };
 use seaworthy_ports::{AdapterInfo, Effect, Latch, ServerAlias, async_trait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::tokens;
+use super::{servers_said, tokens};
 use crate::in_process;
 
 pub(crate) const NONE: u8 = 0;
@@ -73,6 +73,12 @@ pub(crate) const KEEPS_LATER: u8 = 50;
 pub(crate) const TRIES_AGAIN: u8 = 51;
 pub(crate) const BELIEVES_METADATA: u8 = 52;
 pub(crate) const NOT_FOR_ITSELF: u8 = 53;
+
+pub(crate) use super::servers_said::{
+    ANY_COMPLETION, ANY_ROOT, COMPLETES_FOR_EVER, COMPLETES_NOTHING, CUTS_IN_SECRET,
+    DROPS_IN_SECRET, FORGETS_GIVEN, HUNDRED_IS_ALL, INVENTS_ROOTS, LOGS_TOO_MUCH, LOUD, NO_LOGGER,
+    NO_ROOTS, QUIET, WAITS_FOR_LEVEL,
+};
 
 pub(crate) struct Broken {
     inner: FakeMcp,
@@ -165,8 +171,12 @@ impl Mcp for Adapter {
         {
             server.host = Some(Arc::new(TakesAll(host)));
         }
+        let server = servers_said::changed(self.bug, server);
         let again = server.clone();
         let session = self.inner.connect(server).await?;
+        if let Some(refused) = servers_said::refused(self.bug, &again, &*session) {
+            return Err(refused);
+        }
         Ok(Arc::new(Session {
             bug: self.bug,
             inner: session,
@@ -503,6 +513,10 @@ impl McpSession for Session {
         arguments: BTreeMap<String, String>,
     ) -> Result<McpPromptResult, McpError> {
         self.inner.prompt(name, arguments).await
+    }
+
+    async fn complete(&self, asked: McpCompletion) -> Result<McpCompleted, McpError> {
+        servers_said::complete(self.bug, &*self.inner, asked).await
     }
 
     async fn close(&self) -> Result<(), McpError> {

@@ -9,7 +9,8 @@ use seaworthy_ports::mcp::{
     TaskSupport, task_message,
 };
 
-use super::session::{Request, Session};
+use super::request::Request;
+use super::session::Session;
 use super::{FakeMcpAnswer, FakeMcpServer, McpFault, McpSeen};
 use crate::locked;
 
