@@ -11,23 +11,34 @@ use serde_json::Value;
 use crate::capability::flags;
 use crate::{AdapterInfo, ErrorKind, Latch, PortError, Retry};
 
+mod completion;
 mod content;
 mod host;
+mod log;
 mod name;
 mod oauth;
+mod root;
 mod server;
 mod task;
 
+pub use completion::{
+    MAX_COMPLETION_BYTES, MAX_COMPLETIONS, McpCompleted, McpCompleting, McpCompletion,
+};
 pub use content::{
     Hints, McpCallResult, McpContent, McpPrompt, McpPromptArgument, McpPromptMessage,
     McpPromptResult, McpResource, McpResourceContents, McpResourceTemplate, McpTool, ResourceData,
 };
 pub use host::{Elicitation, Elicited, HostTakes, McpHost, Sampled, Sampling};
+pub use log::{
+    MAX_LOG_BYTES, MAX_LOGGER_BYTES, MAX_LOGS_IN_A_SECOND, McpLog, McpLogLevel, McpLogMessage,
+    McpLogSink, UnknownLogLevel,
+};
 pub use name::tool_name;
 pub use oauth::{
     OAuth, OAuthGrant, OAuthPerson, OAuthProof, OAuthRegistration, OAuthTokenLock, OAuthTokenStore,
     OAuthTokens,
 };
+pub use root::{MAX_ROOT_BYTES, MAX_ROOTS, McpRoot};
 pub use server::{Authorization, Endpoint, McpServer, StdioCommand, Transport};
 pub use task::{
     InvalidTaskId, MAX_TASK_ID_BYTES, MAX_TASK_MESSAGE_BYTES, McpStarted, McpTask, McpTasks,
@@ -62,6 +73,16 @@ pub use task::{
 /// * **MC-9** *(declares `oauth`)* One caller gets new tokens for all, in this process and others; they are kept before they
 ///   are used. A grant that is refused is [`Kind::Authentication`] and not tried again. Metadata of another server are not
 ///   believed, and a refresh token goes to the authorisation server that gave it alone.
+/// * **MC-10** What could be written for an argument of a prompt or a template is asked of a server that says that it
+///   completes; one that does not is not asked, and [`Kind::Unsupported`]. Values beyond [`MAX_COMPLETIONS`] and longer than
+///   [`MAX_COMPLETION_BYTES`] are left out, and the answer says that there are more.
+/// * **MC-11** A server learns which folders it is to work in ([`McpServer::roots`]) when it asks, and when a connection
+///   begins whether there are any; where there are none, the question is refused. More than [`MAX_ROOTS`], and one that is no
+///   folder ([`McpRoot::is_folder`]), are [`Kind::Rejected`] before anything is started or reached.
+/// * **MC-12** Log messages that are wanted ([`McpServer::log`]) reach their sink in order; the server is told the level when
+///   a connection begins, where it says that it logs. Messages below the level, of an unknown one or of another shape are left
+///   out, long ones cut at [`MAX_LOG_BYTES`], those beyond [`MAX_LOGS_IN_A_SECOND`] dropped and counted. None of them, and no
+///   answer to the level, ends or delays a session.
 ///
 /// # Cancellation
 ///
@@ -114,6 +135,9 @@ pub trait McpSession: fmt::Debug + Send + Sync + 'static {
         arguments: BTreeMap<String, String>,
     ) -> Result<McpPromptResult, McpError>;
 
+    /// What could be written for an argument, as the server suggests it (MC-10). Dropping the future leaves nothing behind.
+    async fn complete(&self, completion: McpCompletion) -> Result<McpCompleted, McpError>;
+
     /// Ends the session: calls in flight fail, a local server is asked to go, then made to. Closing twice is fine. A
     /// dropped `close` goes on with killing the server.
     async fn close(&self) -> Result<(), McpError>;
@@ -161,6 +185,10 @@ pub struct McpServerInfo {
     pub resources: bool,
     /// Whether it has prompts.
     pub prompts: bool,
+    /// Whether it suggests what could be written for arguments.
+    pub completions: bool,
+    /// Whether it says what it does, in log messages.
+    pub logging: bool,
 }
 
 /// Shows how far a call is. It must not block.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{McpHost, OAuth};
+use super::{McpHost, McpLog, McpRoot, OAuth};
 use crate::sandbox::SandboxSession;
 use crate::{Secret, ServerAlias};
 
@@ -23,6 +23,11 @@ pub struct McpServer {
     pub request_timeout: Duration,
     /// Answers the server's own questions; `None`: the server is told that nobody does.
     pub host: Option<Arc<dyn McpHost>>,
+    /// The folders that it is to work in; empty: the server is told that there are none to ask for. They stay the same
+    /// over every connection of a session.
+    pub roots: Vec<McpRoot>,
+    /// Which of its log messages are wanted; `None`: none, and the server is asked for none.
+    pub log: Option<McpLog>,
 }
 
 /// How a server is reached.

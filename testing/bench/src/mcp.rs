@@ -140,6 +140,8 @@ async fn by_adapter(calls: usize) -> Result<(), Failure> {
         connect_timeout: LONG,
         request_timeout: LONG,
         host: None,
+        roots: Vec::new(),
+        log: None,
     };
     let session = McpClient::new(McpConfig::default()).connect(server).await?;
     counted(session.tools().await?.len())?;

@@ -22,17 +22,21 @@ mod address;
 mod authority;
 mod bounds;
 mod calls;
+mod completions;
 mod confined;
 mod deaths;
 mod endings;
 mod grants;
 mod lists;
+mod logs;
 mod names;
 mod questions;
+mod roots;
 mod script;
 mod scripts;
 mod secrets;
 mod serve;
+mod serve_more;
 mod serve_tasks;
 mod stage;
 mod task_input;
@@ -52,16 +56,19 @@ use crate::Adapter;
 pub use address::listen;
 pub use bounds::*;
 pub use calls::*;
+pub use completions::*;
 pub use confined::*;
 pub use deaths::*;
 pub use endings::*;
 pub use grants::*;
 pub use lists::*;
+pub use logs::*;
 pub use names::*;
 pub use questions::*;
+pub use roots::*;
 pub use script::{
-    Access, Answered, Begins, Does, Journal, NEWEST_PROTOCOL, PREVIOUS_PROTOCOL, Poll,
-    RENEWED_TOKEN, SILENT_URI, Script, Seen, Start, Stubborn, Task, Tool,
+    Access, Answered, Begins, Completes, Does, Journal, Levels, NEWEST_PROTOCOL, PREVIOUS_PROTOCOL,
+    Poll, RENEWED_TOKEN, Root, SILENT_URI, Said, Script, Seen, Start, Stubborn, Task, Tool,
 };
 pub use secrets::*;
 pub use serve::{echoed, serve, told};
@@ -210,6 +217,21 @@ macro_rules! __mcp_scenarios {
             "MC-9" a_client_gets_tokens_for_itself
             "MC-9" a_refresh_token_goes_to_the_server_that_gave_it
             "MC-9" metadata_of_another_server_are_not_believed
+            "MC-10" arguments_of_prompts_and_templates_are_completed
+            "MC-10" a_server_that_completes_nothing_is_not_asked
+            "MC-10" values_beyond_the_bounds_are_left_out_and_the_answer_says_so
+            "MC-10" a_completion_of_another_shape_is_malformed
+            "MC-10" a_completion_that_never_comes_times_out
+            "MC-11" a_server_that_asks_learns_which_folders_it_is_to_work_in
+            "MC-11" without_folders_the_question_is_refused_and_the_server_knows
+            "MC-11" a_folder_that_is_none_is_rejected_before_anything_starts
+            "MC-12" log_messages_arrive_as_the_server_wrote_them
+            "MC-12" the_level_is_told_where_it_is_wanted_and_the_server_logs
+            "MC-12" a_server_that_does_not_log_is_told_no_level
+            "MC-12" log_messages_that_matter_less_or_are_none_are_left_out
+            "MC-12" a_long_log_message_is_cut_and_says_so
+            "MC-12" a_flood_of_log_messages_is_bounded_and_counted
+            "MC-12" a_server_that_sets_no_level_is_used_all_the_same
         ] }
     };
 }

@@ -294,6 +294,21 @@ breaks! { mcp, servers;
     a_grant_that_is_asked_for_again: TRIES_AGAIN => ["MC-2", "MC-9"];
     metadata_that_are_believed: BELIEVES_METADATA => ["MC-9"];
     a_client_without_tokens_of_its_own: NOT_FOR_ITSELF => ["MC-9"];
+    a_completion_of_a_server_that_has_none: COMPLETES_NOTHING => ["MC-10"];
+    arguments_that_were_given_and_forgotten: FORGETS_GIVEN => ["MC-10"];
+    a_hundred_values_that_are_all: HUNDRED_IS_ALL => ["MC-10"];
+    a_completion_of_any_shape: ANY_COMPLETION => ["MC-10"];
+    a_completion_that_is_waited_for_for_ever: COMPLETES_FOR_EVER => ["MC-10"];
+    folders_that_no_server_hears_of: NO_ROOTS => ["MC-11"];
+    folders_that_nobody_gave: INVENTS_ROOTS => ["MC-5", "MC-11"];
+    folders_of_any_kind: ANY_ROOT => ["MC-11"];
+    log_messages_of_nobody: NO_LOGGER => ["MC-12"];
+    log_messages_that_nobody_wanted: LOUD => ["MC-12"];
+    log_messages_that_nobody_hears: QUIET => ["MC-12"];
+    a_cut_that_nobody_is_told_of: CUTS_IN_SECRET => ["MC-12"];
+    dropped_log_messages_that_nobody_counts: DROPS_IN_SECRET => ["MC-12"];
+    a_server_that_is_left_for_its_silence: WAITS_FOR_LEVEL => ["MC-12"];
+    log_messages_without_a_bound: LOGS_TOO_MUCH => ["MC-12"];
 }
 
 breaks! { clock, clocks;
@@ -479,6 +494,6 @@ fn the_lists_are_as_long_as_they_are_known_to_be() {
     assert_eq!(seaworthy_contract::clock::SCENARIOS.len(), 6);
     assert_eq!(seaworthy_contract::entropy::SCENARIOS.len(), 4);
     assert_eq!(seaworthy_contract::sandbox::SCENARIOS.len(), 44);
-    assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 92);
+    assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 107);
     assert_eq!(seaworthy_contract::observer::SCENARIOS.len(), 14);
 }

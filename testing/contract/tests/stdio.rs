@@ -20,10 +20,10 @@ use rmcp::transport::{ConfigureCommandExt as _, TokioChildProcess};
 use rmcp::{Peer, RoleClient, ServiceExt as _};
 use seaworthy_contract::{Outcome, mcp as mc, process};
 use seaworthy_ports::mcp::{
-    Hints, Kind, Mcp, McpCall, McpCallResult, McpCapabilities, McpContent, McpError, McpPrompt,
-    McpPromptArgument, McpPromptMessage, McpPromptResult, McpResource, McpResourceContents,
-    McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpTasks, McpTool, ResourceData,
-    TaskSupport, Transport, tool_name,
+    Hints, Kind, Mcp, McpCall, McpCallResult, McpCapabilities, McpCompleted, McpCompleting,
+    McpCompletion, McpContent, McpError, McpPrompt, McpPromptArgument, McpPromptMessage,
+    McpPromptResult, McpResource, McpResourceContents, McpResourceTemplate, McpServer,
+    McpServerInfo, McpSession, McpTasks, McpTool, ResourceData, TaskSupport, Transport, tool_name,
 };
 use seaworthy_ports::model_provider::Role;
 use seaworthy_ports::{AdapterInfo, async_trait};
@@ -100,6 +100,8 @@ speaks! {
     "MC-5" without_a_host_every_question_is_refused
     "MC-6" a_message_below_the_bound_arrives
     "MC-6" a_list_of_the_most_entries_arrives
+    "MC-10" arguments_of_prompts_and_templates_are_completed
+    "MC-11" without_folders_the_question_is_refused_and_the_server_knows
     "MC-7" a_server_that_complains_is_neither_stalled_nor_quoted
 }
 
@@ -183,6 +185,8 @@ fn info(peer: &Peer<RoleClient>) -> McpServerInfo {
         tools: has("tools"),
         resources: has("resources"),
         prompts: has("prompts"),
+        completions: has("completions"),
+        logging: has("logging"),
     }
 }
 
@@ -397,6 +401,26 @@ impl McpSession for Session {
                 },
                 content: content(&message["content"]),
             }),
+        })
+    }
+
+    async fn complete(&self, asked: McpCompletion) -> Result<McpCompleted, McpError> {
+        let peer = self.peer().await?;
+        let of = match asked.of {
+            McpCompleting::Prompt(name) => json!({"type": "ref/prompt", "name": name}),
+            McpCompleting::Template(uri) => json!({"type": "ref/resource", "uri": uri}),
+        };
+        let params = json!({
+            "ref": of,
+            "argument": {"name": asked.argument, "value": asked.value},
+            "context": {"arguments": asked.given},
+        });
+        let answer = peer.complete(serde_json::from_value(params).unwrap()).await;
+        let completion = &json(&answer.map_err(|why| failed(&why))?)["completion"];
+        Ok(McpCompleted {
+            values: each(&completion["values"], text),
+            total: completion["total"].as_u64(),
+            has_more: completion["hasMore"].as_bool().unwrap_or_default(),
         })
     }
 

@@ -1,6 +1,11 @@
 //! Servers of the Model Context Protocol that live in the test.
 
+mod calls;
 mod grants;
+mod lists;
+mod logs;
+mod request;
+mod served;
 mod server;
 mod session;
 mod task;
@@ -13,7 +18,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::mcp::{
-    Authorization, Endpoint, Kind, Mcp, McpCapabilities, McpError, McpServer, McpSession, Transport,
+    Authorization, Endpoint, Kind, MAX_ROOTS, Mcp, McpCapabilities, McpError, McpRoot, McpServer,
+    McpSession, Transport,
 };
 use seaworthy_ports::{AdapterInfo, InvalidId, ServerAlias};
 
@@ -145,6 +151,8 @@ impl FakeMcp {
             connect_timeout: LONG,
             request_timeout: LONG,
             host: None,
+            roots: Vec::new(),
+            log: None,
         })
     }
 }
@@ -161,6 +169,13 @@ impl Mcp for FakeMcp {
 
     async fn connect(&self, server: McpServer) -> Result<Arc<dyn McpSession>, McpError> {
         self.check(&server.transport)?;
+        if server.roots.len() > MAX_ROOTS || !server.roots.iter().all(McpRoot::is_folder) {
+            return Err(error(
+                Kind::Rejected,
+                "connect",
+                "a folder that the server is to work in is none",
+            ));
+        }
         let fake = locked(&self.servers).get(&server.alias).cloned();
         let fake = fake.ok_or_else(|| {
             error(

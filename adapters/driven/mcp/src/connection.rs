@@ -76,6 +76,10 @@ impl Connection {
         &self.inbox
     }
 
+    pub(crate) fn outbox(&self) -> &Arc<dyn Outbox> {
+        &self.outbox
+    }
+
     pub(crate) fn wire(&self) -> &Wire {
         &self.wire
     }

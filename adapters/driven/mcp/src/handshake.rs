@@ -9,11 +9,13 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use crate::answers;
+use crate::completion;
 use crate::config::McpConfig;
 use crate::connection::{Connection, Request, Wire};
 use crate::error::Fault;
 use crate::http::Link;
 use crate::inbox::Inbox;
+use crate::logs;
 use crate::oauth::Keeper;
 #[cfg(unix)]
 use crate::stdio::Pipe;
@@ -53,6 +55,9 @@ async fn greet(
     if takes.is_some_and(|takes| takes.sampling) {
         asks.insert("sampling".to_owned(), json!({}));
     }
+    if !server.roots.is_empty() {
+        asks.insert("roots".to_owned(), json!({}));
+    }
     let params = json!({
         "protocolVersion": NEWEST,
         "capabilities": asks,
@@ -82,6 +87,11 @@ async fn greet(
     if let Wire::Http(link) = connection.wire() {
         link.listen();
     }
+    if let Some(log) = &server.log
+        && logs::are_offered(&result.capabilities)
+    {
+        logs::ask(connection.outbox(), log.level).await;
+    }
     connection
         .lists
         .keeps_tasks
@@ -95,6 +105,8 @@ async fn greet(
         tools: result.capabilities.tools.is_some(),
         resources: result.capabilities.resources.is_some(),
         prompts: result.capabilities.prompts.is_some(),
+        completions: completion::is_offered(&result.capabilities),
+        logging: logs::are_offered(&result.capabilities),
     };
     Ok((connection, info))
 }
@@ -104,7 +116,7 @@ async fn reach(
     config: &McpConfig,
     keeper: Option<&Arc<Keeper>>,
 ) -> Result<Connection, Fault> {
-    let inbox = Arc::new(Inbox::new(server.alias.clone(), server.host.clone()));
+    let inbox = Arc::new(Inbox::new(server));
     match &server.transport {
         #[cfg(unix)]
         Transport::Stdio(command) => {

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use seaworthy_ports::ServerAlias;
-use seaworthy_ports::mcp::{McpHost, Progress, ProgressSink};
+use seaworthy_ports::mcp::{McpServer, Progress, ProgressSink};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -17,6 +16,7 @@ use tokio::time::Instant;
 use crate::connection::Outbox;
 use crate::error::Fault;
 use crate::frame::Envelope;
+use crate::logs::{self, Logs};
 use crate::questions::Questions;
 
 /// What became of a request: its result, as it was written.
@@ -49,6 +49,7 @@ pub(crate) struct Changes {
 pub(crate) struct Inbox {
     table: Mutex<Table>,
     questions: Questions,
+    logs: Logs,
     has_answered: AtomicBool,
     pub(crate) changes: Changes,
 }
@@ -92,10 +93,11 @@ struct ProgressParams {
 }
 
 impl Inbox {
-    pub(crate) fn new(server: ServerAlias, host: Option<Arc<dyn McpHost>>) -> Self {
+    pub(crate) fn new(server: &McpServer) -> Self {
         Self {
             table: Mutex::default(),
-            questions: Questions::new(server, host),
+            questions: Questions::new(server),
+            logs: Logs::new(server.log.clone()),
             has_answered: AtomicBool::new(false),
             changes: Changes::default(),
         }
@@ -227,6 +229,7 @@ impl Inbox {
             "notifications/resources/list_changed" => &self.changes.resources,
             "notifications/prompts/list_changed" => &self.changes.prompts,
             "notifications/progress" => return self.progressed(params),
+            logs::MESSAGE => return self.logs.take(params),
             "notifications/cancelled" => return self.questions.withdraw(params),
             _ => return,
         };

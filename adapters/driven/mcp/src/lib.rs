@@ -22,6 +22,8 @@
 //!         connect_timeout: Duration::from_secs(30),
 //!         request_timeout: Duration::from_secs(30),
 //!         host: None,
+//!         roots: Vec::new(),
+//!         log: None,
 //!     };
 //!     let session = mcp.connect(server).await?;
 //!     for tool in session.tools().await?.iter() {
@@ -40,6 +42,7 @@
 
 mod answers;
 mod client;
+mod completion;
 mod config;
 mod connection;
 mod error;
@@ -48,9 +51,11 @@ mod handshake;
 mod http;
 mod inbox;
 mod lists;
+mod logs;
 mod loopback;
 mod oauth;
 mod questions;
+mod roots;
 #[cfg(unix)]
 mod sandboxed;
 mod schema;

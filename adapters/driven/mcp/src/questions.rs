@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use rmcp::model as wire;
 use seaworthy_ports::ServerAlias;
-use seaworthy_ports::mcp::{Elicitation, Elicited, McpHost, Sampled, Sampling, TaskId};
+use seaworthy_ports::mcp::{
+    Elicitation, Elicited, McpHost, McpRoot, McpServer, Sampled, Sampling, TaskId,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -18,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::answers;
 use crate::connection::Outbox;
+use crate::roots;
 use crate::schema::Schema;
 
 /// The most questions that a server may have open; more are refused.
@@ -42,6 +45,7 @@ const REJECTED: i64 = -1;
 pub(crate) struct Questions {
     server: ServerAlias,
     host: Option<Arc<dyn McpHost>>,
+    roots: Vec<McpRoot>,
     replies: Arc<Semaphore>,
     open: Arc<Mutex<BTreeMap<String, AbortHandle>>>,
 }
@@ -116,10 +120,11 @@ fn open(
 }
 
 impl Questions {
-    pub(crate) fn new(server: ServerAlias, host: Option<Arc<dyn McpHost>>) -> Self {
+    pub(crate) fn new(server: &McpServer) -> Self {
         Self {
-            server,
-            host,
+            server: server.alias.clone(),
+            host: server.host.clone(),
+            roots: server.roots.clone(),
             replies: Arc::new(Semaphore::new(MOST_REPLIES)),
             open: Arc::default(),
         }
@@ -171,6 +176,9 @@ impl Questions {
         }
         if method == "ping" {
             return Ok(Question::Ping);
+        }
+        if method == roots::LIST && !self.roots.is_empty() {
+            return Ok(Question::Roots(roots::answer(&self.roots)));
         }
         let Some(host) = &self.host else {
             return Err((METHOD_NOT_FOUND, "nobody answers questions here"));
@@ -261,6 +269,8 @@ impl Drop for Questions {
 
 enum Question {
     Ping,
+    /// The answer needs nobody.
+    Roots(Value),
     User(Arc<dyn McpHost>, Elicitation),
     Model(Arc<dyn McpHost>, Sampling),
 }
@@ -271,6 +281,7 @@ impl Question {
     async fn answer(self, until: Instant) -> Option<Result<Value, Refused>> {
         match self {
             Self::Ping => Some(Ok(json!({}))),
+            Self::Roots(answer) => Some(Ok(answer)),
             Self::User(host, question) => {
                 let schema = Schema::compile(&question.schema);
                 let is_of_task = question.task.is_some();

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use rmcp::model as wire;
 use seaworthy_ports::mcp::{
-    McpCall, McpCallResult, McpError, McpPrompt, McpPromptResult, McpResource, McpResourceContents,
-    McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpStarted, McpTasks, McpTool,
-    TaskSupport,
+    McpCall, McpCallResult, McpCompleted, McpCompletion, McpError, McpPrompt, McpPromptResult,
+    McpResource, McpResourceContents, McpResourceTemplate, McpServer, McpServerInfo, McpSession,
+    McpStarted, McpTasks, McpTool, TaskSupport,
 };
 use seaworthy_ports::{Latch, LatchSetter};
 use serde::Serialize;
@@ -26,6 +26,7 @@ use crate::connection::{Connection, Request};
 use crate::error::Fault;
 use crate::handshake;
 use crate::oauth::Keeper;
+use crate::roots;
 use crate::tasks;
 
 /// How long a server is left alone that failed twice in a row, and at most after it failed often.
@@ -108,6 +109,7 @@ impl Current {
 impl Session {
     pub(crate) async fn begin(server: McpServer, config: McpConfig) -> Result<Self, McpError> {
         let began = async {
+            roots::check(&server.roots)?;
             let keeper = Keeper::of(&server)?;
             let (connection, info) = handshake::connect(&server, &config, keeper.as_ref()).await?;
             Ok::<_, Fault>((keeper, connection, info))
@@ -134,7 +136,7 @@ impl Session {
     }
 
     /// Asks the connection for something, and once more if the server has lost the session.
-    async fn with<'a, T>(
+    pub(crate) async fn with<'a, T>(
         &'a self,
         mut ask: impl FnMut(Arc<Connection>) -> BoxFuture<'a, Result<T, Fault>> + Send,
     ) -> Result<T, Fault> {
@@ -274,7 +276,7 @@ impl Session {
         .await
     }
 
-    fn info(&self) -> McpServerInfo {
+    pub(crate) fn info(&self) -> McpServerInfo {
         self.inner
             .info
             .lock()
@@ -467,6 +469,12 @@ impl McpSession for Session {
         filled
             .await
             .map_err(|fault| fault.into_error("prompt", false))
+    }
+
+    async fn complete(&self, completion: McpCompletion) -> Result<McpCompleted, McpError> {
+        self.completed(&completion)
+            .await
+            .map_err(|fault| fault.into_error("complete", false))
     }
 
     async fn close(&self) -> Result<(), McpError> {

@@ -29,6 +29,8 @@ fn server(url: &str, authorization: Authorization) -> McpServer {
         connect_timeout: LONG,
         request_timeout: LONG,
         host: None,
+        roots: Vec::new(),
+        log: None,
     }
 }
 

@@ -199,6 +199,8 @@ async fn misled<H: Harness>(
         connect_timeout: LONG,
         request_timeout: LONG,
         host: None,
+        roots: Vec::new(),
+        log: None,
     };
     let did = "connected to a server that says who else is to be given the credentials";
     match within(did, mcp.connect(server)).await? {

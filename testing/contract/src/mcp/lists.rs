@@ -41,6 +41,8 @@ async fn tells_who_it_is<H: Harness>(harness: H, name: &str, protocol: &str) -> 
         tools: true,
         resources: true,
         prompts: true,
+        completions: false,
+        logging: false,
     };
     same("connected and asked who it is", session.server(), expected)?;
     is_usable(&session, "connecting").await

@@ -222,6 +222,7 @@ pub async fn a_question_that_the_host_does_not_take_is_refused_and_the_server_kn
         let expected = json!({
             "elicitation": elicitation && capabilities.elicitation,
             "sampling": sampling && capabilities.sampling,
+            "roots": false,
         });
         same(did, told.structured, Some(expected))?;
         for (tool, is_taken) in [("elicit", elicitation), ("sample", sampling)] {

@@ -1,8 +1,8 @@
 //! A server as data: what it offers and how it behaves.
 
 use seaworthy_ports::mcp::{
-    Hints, McpCallResult, McpPrompt, McpPromptResult, McpResource, McpResourceContents,
-    McpResourceTemplate, TaskStatus, TaskSupport,
+    Hints, McpCallResult, McpLogLevel, McpPrompt, McpPromptResult, McpResource,
+    McpResourceContents, McpResourceTemplate, TaskStatus, TaskSupport,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -44,6 +44,10 @@ pub struct Script {
     pub stubborn: Stubborn,
     /// Whether it says that it keeps calls as tasks.
     pub keeps_tasks: bool,
+    /// What it does when it is asked what could be written for these arguments; none: it says that it completes nothing.
+    pub completes: Vec<(String, Completes)>,
+    /// What it does when it is told which log messages are wanted; `None`: it says that it does not log.
+    pub levels: Option<Levels>,
     /// Whom it lets in; everybody, where there are no credentials.
     pub access: Access,
 }
@@ -76,6 +80,52 @@ pub enum Stubborn {
     /// It writes more to its standard error than a pipe holds, credentials included.
     Complains,
 }
+
+/// What a server suggests for an argument. Of one that it does not know it says that the parameters are wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completes {
+    /// What [`suggested`](super::suggested) says.
+    Echoes,
+    /// So many values of so many bytes each.
+    With {
+        /// How many.
+        values: usize,
+        /// Of how many bytes.
+        bytes: usize,
+    },
+    /// Something that is no answer.
+    Wrongly,
+    /// Nothing, ever.
+    Never,
+}
+
+/// What a server that logs does when it is told which messages are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Levels {
+    /// It says that it will keep to that.
+    Set,
+    /// It never answers.
+    Unanswered,
+}
+
+/// What a server says of its own work.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// A message.
+    Message {
+        /// How much it matters.
+        level: McpLogLevel,
+        /// What in the server says it.
+        logger: Option<String>,
+        /// What it says.
+        data: Value,
+    },
+    /// Something that is none, in the place of one.
+    Noise(Value),
+}
+
+/// A letter of two bytes, of which long words are made.
+pub(crate) const LONG_WORD: &str = "\u{e9}";
 
 /// A token that a server takes which another process got.
 pub const RENEWED_TOKEN: &str = "renewed-elsewhere";
@@ -243,7 +293,11 @@ pub enum Does {
         /// The most tokens of output.
         max_tokens: u32,
     },
-    /// Answers with which questions it may ask, as the client declared them: `elicitation` and `sampling`, as data.
+    /// Says so much of its own work, in order, then answers as [`Self::Echoes`].
+    Logs(Vec<Said>),
+    /// Asks which folders it is to work in, and answers with what became of it: an [`Answered`] as data.
+    AsksRoots,
+    /// Answers with which questions it may ask, as the client declared them: `elicitation`, `sampling` and `roots`, as data.
     TellsWhatItMayAsk,
     /// Answers with the JSON-RPC error of this code, whose message quotes the arguments.
     Refuses(i64),
@@ -262,8 +316,19 @@ pub enum Answered {
         /// The text of its answer.
         text: String,
     },
+    /// It is to work in these folders.
+    Roots(Vec<Root>),
     /// Nobody answered, or did not want to.
     Refused,
+}
+
+/// A folder as a server hears of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Root {
+    /// Its address.
+    pub uri: String,
+    /// What it is called.
+    pub name: Option<String>,
 }
 
 /// What happened at a server.
@@ -282,6 +347,10 @@ pub enum Seen {
     Cancelled(String),
     /// A task of this tool was to end.
     CalledOff(String),
+    /// It was asked what could be written for this argument.
+    Completed(String),
+    /// It was told that log messages of this level are wanted.
+    LogLevel(String),
     /// It was asked for new tokens.
     Refreshed,
     /// It was let go. A process that is killed cannot tell.

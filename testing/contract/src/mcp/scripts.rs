@@ -2,17 +2,19 @@
 
 use bytes::Bytes;
 use seaworthy_ports::mcp::{
-    Hints, MAX_LISTED, MAX_MESSAGE_BYTES, McpCallResult, McpContent, McpPrompt, McpPromptArgument,
-    McpPromptMessage, McpPromptResult, McpResource, McpResourceContents, McpResourceTemplate,
-    ResourceData, TaskStatus, TaskSupport,
+    Hints, MAX_COMPLETION_BYTES, MAX_COMPLETIONS, MAX_LISTED, MAX_MESSAGE_BYTES, McpCallResult,
+    McpContent, McpLogLevel, McpPrompt, McpPromptArgument, McpPromptMessage, McpPromptResult,
+    McpResource, McpResourceContents, McpResourceTemplate, ResourceData, TaskStatus, TaskSupport,
 };
 use seaworthy_ports::model_provider::Role;
 use seaworthy_ports::{Digest, ServerAlias};
 use serde_json::json;
 
 use super::ALIAS;
+use super::logs::FLOOD;
 use super::script::{
-    Access, Begins, Does, PREVIOUS_PROTOCOL, Poll, Script, Start, Stubborn, Task, Tool,
+    Access, Begins, Completes, Does, LONG_WORD, Levels, PREVIOUS_PROTOCOL, Poll, Said, Script,
+    Start, Stubborn, Task, Tool,
 };
 use super::stage::CANARY;
 
@@ -55,6 +57,9 @@ pub(crate) fn script(name: &str) -> Option<Script> {
             ..of_tasks()
         },
         "undeclared" => of_tasks(),
+        "completes" => completes(),
+        "logs" => logs(Levels::Set),
+        "deaf" => logs(Levels::Unanswered),
         "expired" => guarded(Access::Expired),
         "short_lived" => guarded(Access::ShortLived),
         "revoked" => guarded(Access::Revoked),
@@ -188,6 +193,79 @@ fn wants_words() -> Does {
         instructions: "Be brief.".to_owned(),
         text: QUESTION.to_owned(),
         max_tokens: 99,
+    }
+}
+
+/// A server that suggests something for each argument.
+fn completes() -> Script {
+    let values = |values, bytes| Completes::With { values, bytes };
+    let completes = [
+        ("who", Completes::Echoes),
+        ("most", values(MAX_COMPLETIONS, 3)),
+        ("too_many", values(MAX_COMPLETIONS + 1, 3)),
+        ("longest", values(1, MAX_COMPLETION_BYTES)),
+        ("too_long", values(1, MAX_COMPLETION_BYTES + 1)),
+        ("wrongly", Completes::Wrongly),
+        ("never", Completes::Never),
+    ];
+    Script {
+        completes: completes
+            .map(|(argument, does)| (argument.to_owned(), does))
+            .into(),
+        ..usual()
+    }
+}
+
+/// A server that says what it does.
+fn logs(levels: Levels) -> Script {
+    let message = |level, logger: Option<&str>, data| Said::Message {
+        level,
+        logger: logger.map(str::to_owned),
+        data,
+    };
+    let info = |data| message(McpLogLevel::Info, None, data);
+    let alert = || message(McpLogLevel::Alert, None, json!("after all"));
+    let every = McpLogLevel::ALL.iter().map(|level| {
+        let text = format!("it is {level}");
+        message(*level, Some("disk"), text.into())
+    });
+    let strange = [
+        info("\u{1b}[2J\u{7}\n\u{1f980}".into()),
+        info(json!({"free": 0})),
+    ];
+    let noise = [
+        json!(null),
+        json!([]),
+        json!({}),
+        json!({"level": "loud", "data": CANARY}),
+        json!({"level": 7, "data": CANARY}),
+        json!({"level": "alert"}),
+        json!({"level": "alert", "logger": {}, "data": CANARY}),
+        json!({"data": CANARY}),
+    ];
+    let noise = noise.into_iter().map(Said::Noise);
+    let long = LONG_WORD.repeat(50_000);
+    let flood = (0..FLOOD).map(|number| message(McpLogLevel::Error, None, number.into()));
+    let says = |name: &str, said: Vec<Said>| Tool::new(name, Does::Logs(said));
+    Script {
+        tools: vec![
+            Tool::new("echo", Does::Echoes),
+            Tool::new("dies", Does::Dies),
+            says("speaks", every.chain(strange).collect()),
+            says("babbles", noise.chain([alert()]).collect()),
+            says(
+                "speaks_at_length",
+                vec![message(
+                    McpLogLevel::Error,
+                    Some(&long),
+                    long.clone().into(),
+                )],
+            ),
+            says("floods", flood.collect()),
+            says("speaks_once", vec![alert()]),
+        ],
+        levels: Some(levels),
+        ..Script::default()
     }
 }
 
@@ -371,6 +449,7 @@ fn usual() -> Script {
         Tool::new("change", Does::ChangesTools),
         Tool::new("elicit", asks_a_name()),
         Tool::new("sample", wants_words()),
+        Tool::new("roots", Does::AsksRoots),
         Tool::new("may_ask", Does::TellsWhatItMayAsk),
         Tool::new("refuses", Does::Refuses(-32_603)),
         Tool::new("refuses_arguments", Does::Refuses(-32_602)),

@@ -113,6 +113,8 @@ pub async fn an_address_with_credentials_is_rejected<H: Harness>(harness: H) -> 
             connect_timeout: LONG,
             request_timeout: LONG,
             host: None,
+            roots: Vec::new(),
+            log: None,
         };
         let did = "connected to an address with a password in it";
         let connected = within(did, mcp.connect(server)).await?;
@@ -153,6 +155,8 @@ pub async fn credentials_follow_no_redirect_to_another_origin<H: Harness>(harnes
             connect_timeout: LONG,
             request_timeout: LONG,
             host: None,
+            roots: Vec::new(),
+            log: None,
         };
         let did = format!("connected to a server that redirects to another with HTTP {status}");
         match within(&did, mcp.connect(server)).await? {

@@ -10,8 +10,8 @@ use seaworthy_ports::mcp::{McpCallResult, McpContent};
 use serde_json::{Map, Value, json};
 
 use super::script::{
-    Answered, Does, Journal, NEWEST_PROTOCOL, PREVIOUS_PROTOCOL, SILENT_URI, Script, Seen, Start,
-    Stubborn, Tool,
+    Answered, Does, Journal, NEWEST_PROTOCOL, PREVIOUS_PROTOCOL, Root, SILENT_URI, Script, Seen,
+    Start, Stubborn, Tool,
 };
 use super::serve_tasks::Tasks;
 use super::stage::CANARY;
@@ -123,8 +123,8 @@ pub(super) struct Server<W> {
     /// The server's own questions, with the call each belongs to.
     asked: BTreeMap<u64, Value>,
     questions: u64,
-    /// Whether the client takes questions to the user, and to a model.
-    may_ask: [bool; 2],
+    /// Whether the client takes questions to the user, to a model, and for folders.
+    may_ask: [bool; 3],
     pub(super) tasks: Tasks,
 }
 
@@ -138,7 +138,7 @@ impl<W: Write> Server<W> {
             held: Vec::new(),
             asked: BTreeMap::new(),
             questions: 0,
-            may_ask: [false; 2],
+            may_ask: [false; 3],
             tasks: Tasks::default(),
         }
     }
@@ -168,6 +168,15 @@ impl<W: Write> Server<W> {
 
     pub(super) fn note(&self, seen: &Seen) -> Result<(), Stop> {
         Ok(self.journal.note(seen)?)
+    }
+
+    /// Tells the client something that wants no answer.
+    pub(super) fn tell(&mut self, method: &str, params: &Value) -> Result<(), Stop> {
+        self.send(json!({"method": method, "params": params}))
+    }
+
+    pub(super) fn script(&self) -> &Script {
+        &self.script
     }
 
     pub(super) fn tool(&self, name: &str) -> Option<Tool> {
@@ -201,7 +210,7 @@ impl<W: Write> Server<W> {
         };
         match method {
             "initialize" => {
-                self.may_ask = ["elicitation", "sampling"]
+                self.may_ask = ["elicitation", "sampling", "roots"]
                     .map(|kind| params.pointer(&format!("/capabilities/{kind}")).is_some());
                 let result = self.initialized(&named("protocolVersion"));
                 self.answer(id, result)
@@ -231,6 +240,8 @@ impl<W: Write> Server<W> {
             "tasks/get" | "tasks/result" | "tasks/cancel" => {
                 self.about_task(method, id, &named("taskId"))
             }
+            "completion/complete" => self.complete(id, params),
+            "logging/setLevel" => self.set_level(id, named("level")),
             _ => self.refuse(id, METHOD_NOT_FOUND, "there is no such method"),
         }
     }
@@ -252,6 +263,12 @@ impl<W: Write> Server<W> {
         }
         if !(self.script.resources.is_empty() && self.script.templates.is_empty()) {
             capabilities.insert("resources".to_owned(), json!({}));
+        }
+        if !self.script.completes.is_empty() {
+            capabilities.insert("completions".to_owned(), json!({}));
+        }
+        if self.script.levels.is_some() {
+            capabilities.insert("logging".to_owned(), json!({}));
         }
         if !self.script.prompts.is_empty() {
             capabilities.insert("prompts".to_owned(), json!({}));
@@ -393,9 +410,17 @@ impl<W: Write> Server<W> {
                 Some((method, params)) => self.ask(id, method, &params).map(|_asked| ()),
                 None => Ok(()),
             },
+            Does::Logs(said) => {
+                for said in &said {
+                    self.say(said)?;
+                }
+                self.answer(id, echo(params))
+            }
+            Does::AsksRoots => self.ask(id, "roots/list", &json!({})).map(|_asked| ()),
             Does::TellsWhatItMayAsk => {
-                let [elicitation, sampling] = self.may_ask;
-                let may = json!({ "elicitation": elicitation, "sampling": sampling });
+                let [elicitation, sampling, roots] = self.may_ask;
+                let may =
+                    json!({ "elicitation": elicitation, "sampling": sampling, "roots": roots });
                 self.answer(id, wire::result(&scripts::counted(&may)))
             }
             Does::Refuses(code) => {
@@ -436,6 +461,9 @@ impl<W: Write> Server<W> {
                 single
             };
             Answered::Sampled { model, text }
+        } else if let Some(roots) = result.get("roots").cloned() {
+            let roots = serde_json::from_value::<Vec<Root>>(roots);
+            roots.map_or(Answered::Refused, Answered::Roots)
         } else {
             Answered::Refused
         };

@@ -122,6 +122,8 @@ impl<H: Harness> Stage<H> {
             connect_timeout: LONG,
             request_timeout: LONG,
             host: None,
+            roots: Vec::new(),
+            log: None,
         })
     }
 

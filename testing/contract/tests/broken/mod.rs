@@ -13,6 +13,7 @@ pub(crate) mod runs;
 #[cfg(target_os = "linux")]
 pub(crate) mod sandboxes;
 pub(crate) mod servers;
+mod servers_said;
 pub(crate) mod sources;
 mod tokens;
 mod vectors;

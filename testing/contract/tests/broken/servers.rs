@@ -10,16 +10,16 @@ use seaworthy_contract::mcp::{Harness, Journal, Script};
 use seaworthy_fakes::FakeMcp;
 use seaworthy_ports::mcp::{
     Authorization, Elicitation, Elicited, Hints, Kind, Mcp, McpCall, McpCallResult,
-    McpCapabilities, McpError, McpHost, McpPrompt, McpPromptResult, McpResource,
-    McpResourceContents, McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpStarted,
-    McpTask, McpTasks, McpTool, OAuthGrant, Sampled, Sampling, TaskId, TaskStatus, TaskSupport,
-    Transport, tool_name,
+    McpCapabilities, McpCompleted, McpCompletion, McpError, McpHost, McpPrompt, McpPromptResult,
+    McpResource, McpResourceContents, McpResourceTemplate, McpServer, McpServerInfo, McpSession,
+    McpStarted, McpTask, McpTasks, McpTool, OAuthGrant, Sampled, Sampling, TaskId, TaskStatus,
+    TaskSupport, Transport, tool_name,
 };
 use seaworthy_ports::{AdapterInfo, Effect, Latch, ServerAlias, async_trait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::tokens;
+use super::{servers_said, tokens};
 use crate::in_process;
 
 pub(crate) const NONE: u8 = 0;
@@ -78,6 +78,12 @@ pub(crate) const NAMELESS_QUESTIONS: u8 = 54;
 pub(crate) const REFUSES_FOR_THE_USER: u8 = 55;
 pub(crate) const ENDS_WHAT_IT_LEAVES: u8 = 56;
 pub(crate) const HEARS_NOBODY: u8 = 57;
+
+pub(crate) use super::servers_said::{
+    ANY_COMPLETION, ANY_ROOT, COMPLETES_FOR_EVER, COMPLETES_NOTHING, CUTS_IN_SECRET,
+    DROPS_IN_SECRET, FORGETS_GIVEN, HUNDRED_IS_ALL, INVENTS_ROOTS, LOGS_TOO_MUCH, LOUD, NO_LOGGER,
+    NO_ROOTS, QUIET, WAITS_FOR_LEVEL,
+};
 
 pub(crate) struct Broken {
     inner: FakeMcp,
@@ -175,8 +181,12 @@ impl Mcp for Adapter {
         {
             server.host = Some(Arc::new(Forgetful(host, self.bug)));
         }
+        let server = servers_said::changed(self.bug, server);
         let again = server.clone();
         let session = self.inner.connect(server).await?;
+        if let Some(refused) = servers_said::refused(self.bug, &again, &*session) {
+            return Err(refused);
+        }
         Ok(Arc::new(Session {
             bug: self.bug,
             inner: session,
@@ -547,6 +557,10 @@ impl McpSession for Session {
         arguments: BTreeMap<String, String>,
     ) -> Result<McpPromptResult, McpError> {
         self.inner.prompt(name, arguments).await
+    }
+
+    async fn complete(&self, asked: McpCompletion) -> Result<McpCompleted, McpError> {
+        servers_said::complete(self.bug, &*self.inner, asked).await
     }
 
     async fn close(&self) -> Result<(), McpError> {

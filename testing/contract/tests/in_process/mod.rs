@@ -4,18 +4,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use seaworthy_contract::mcp::{
-    ALIAS, Access, Answered, Begins, Does, Journal, NEWEST_PROTOCOL, Poll, RENEWED_TOKEN,
-    SILENT_URI, Script, Seen, Start, Stubborn, Task, Tool, VERSION, echoed, told,
+    ALIAS, Access, Answered, Begins, Completes, Does, Journal, NEWEST_PROTOCOL, Poll,
+    RENEWED_TOKEN, Root, SILENT_URI, Said, Script, Seen, Start, Stubborn, Task, Tool, VERSION,
+    echoed, suggested, told,
 };
 use seaworthy_fakes::{
     FakeMcp, FakeMcpAnswer, FakeMcpCall, FakeMcpServer, FakeMcpTask, FakeMcpTool, McpFault,
     McpSeen, McpStart, McpTokens,
 };
 use seaworthy_ports::Secret;
-use seaworthy_ports::mcp::{Elicited, McpCallResult, McpContent, Sampled, Transport};
+use seaworthy_ports::mcp::{
+    Elicited, McpCallResult, McpCompleted, McpCompletion, McpContent, McpRoot, Sampled, Transport,
+};
 use seaworthy_ports::model_provider::Role;
 use seaworthy_system::SystemClock;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 /// Calls that wait for each other, and the answers they are then given.
@@ -81,6 +84,13 @@ fn server(script: &Script, journal: Journal) -> FakeMcpServer {
     for template in &script.templates {
         server = server.with_template(template.clone());
     }
+    if !script.completes.is_empty() {
+        let completes = script.completes.clone();
+        server = server.with_completions(move |asked| complete(&completes, asked));
+    }
+    if script.levels.is_some() {
+        server = server.with_logging();
+    }
     for (prompt, filled) in script.prompts.clone() {
         server = server.with_prompt(prompt, move |_arguments| filled.clone());
     }
@@ -105,12 +115,34 @@ fn server(script: &Script, journal: Journal) -> FakeMcpServer {
     server
 }
 
+fn complete(
+    completes: &[(String, Completes)],
+    asked: &McpCompletion,
+) -> Result<McpCompleted, McpFault> {
+    let does = completes
+        .iter()
+        .find(|(name, _does)| *name == asked.argument);
+    match does.map(|(_name, does)| *does) {
+        None => Err(McpFault::Refused(-32602)),
+        Some(Completes::Echoes) => Ok(suggested(asked)),
+        Some(Completes::With { values, bytes }) => Ok(McpCompleted {
+            values: vec!["x".repeat(bytes); values],
+            total: None,
+            has_more: false,
+        }),
+        Some(Completes::Wrongly) => Err(McpFault::Garbled),
+        Some(Completes::Never) => Err(McpFault::Silence),
+    }
+}
+
 fn told_as(seen: &McpSeen) -> Option<Seen> {
     Some(match seen {
         McpSeen::Started => Seen::Started(None),
         McpSeen::Listed(what) => Seen::Listed((*what).to_owned()),
         McpSeen::Called(tool) => Seen::Called(tool.clone()),
         McpSeen::Cancelled(tool) => Seen::Cancelled(tool.clone()),
+        McpSeen::Completed(argument) => Seen::Completed(argument.clone()),
+        McpSeen::LogLevel(level) => Seen::LogLevel(level.as_str().to_owned()),
         McpSeen::Refreshed => Seen::Refreshed,
         McpSeen::Ended => Seen::Ended,
         McpSeen::CalledOff(tool) => Seen::CalledOff(tool.clone()),
@@ -233,8 +265,37 @@ async fn run(
                 Sampled::Answered { .. } | Sampled::Refused => Answered::Refused,
             }))
         }
+        Does::Logs(said) => {
+            for said in said {
+                // Noise never gets past the connection.
+                if let Said::Message {
+                    level,
+                    logger,
+                    data,
+                } = said
+                {
+                    let text = match data {
+                        Value::String(text) => text,
+                        data => data.to_string(),
+                    };
+                    call.log(level, logger.as_deref(), &text);
+                }
+            }
+            Ok(echo())
+        }
+        Does::AsksRoots => Ok(became(&match call.roots() {
+            Some(roots) => {
+                let root = |McpRoot { uri, name }| Root { uri, name };
+                Answered::Roots(roots.into_iter().map(root).collect())
+            }
+            None => Answered::Refused,
+        })),
         Does::TellsWhatItMayAsk => {
-            let may = json!({ "elicitation": call.may_elicit(), "sampling": call.may_sample() });
+            let may = json!({
+                "elicitation": call.may_elicit(),
+                "sampling": call.may_sample(),
+                "roots": call.roots().is_some(),
+            });
             Ok(FakeMcpAnswer(McpCallResult {
                 is_error: false,
                 content: vec![McpContent::Text(may.to_string())],

@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use seaworthy_ports::AdapterInfo;
 use seaworthy_ports::mcp::{
-    Kind, Mcp, McpCall, McpCallResult, McpCapabilities, McpError, McpPrompt, McpPromptResult,
-    McpResource, McpResourceContents, McpResourceTemplate, McpServer, McpServerInfo, McpSession,
-    McpStarted, McpTask, McpTasks, McpTool, TaskId,
+    Kind, Mcp, McpCall, McpCallResult, McpCapabilities, McpCompleted, McpCompletion, McpError,
+    McpPrompt, McpPromptResult, McpResource, McpResourceContents, McpResourceTemplate, McpServer,
+    McpServerInfo, McpSession, McpStarted, McpTask, McpTasks, McpTool, TaskId,
 };
 
 use super::{Faults, wrapper};
@@ -93,6 +93,11 @@ impl McpSession for FaultySession {
     ) -> Result<McpPromptResult, McpError> {
         let call = || self.inner.prompt(name, arguments.clone());
         self.faults.port("mcp prompt", FAILED, call).await
+    }
+
+    async fn complete(&self, asked: McpCompletion) -> Result<McpCompleted, McpError> {
+        let call = || self.inner.complete(asked.clone());
+        self.faults.port("mcp complete", FAILED, call).await
     }
 
     async fn close(&self) -> Result<(), McpError> {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use seaworthy_ports::mcp::{
-    McpPrompt, McpPromptResult, McpResource, McpResourceContents, McpResourceTemplate,
-    McpServerInfo,
+    McpCompleted, McpCompletion, McpLogLevel, McpPrompt, McpPromptResult, McpResource,
+    McpResourceContents, McpResourceTemplate, McpServerInfo,
 };
 use seaworthy_ports::{Latch, LatchSetter, Secret};
 
@@ -31,6 +31,10 @@ pub enum McpSeen {
     Read(String),
     /// This prompt was filled in.
     Prompted(String),
+    /// It was asked what could be written for this argument.
+    Completed(String),
+    /// It was told that log messages of this level are wanted, and of those that matter more.
+    LogLevel(McpLogLevel),
     /// A task of this tool was asked after; empty: one that it does not know.
     Polled(String),
     /// What a task of this tool came to was fetched.
@@ -60,6 +64,7 @@ pub enum McpStart {
 type Filling = dyn Fn(&BTreeMap<String, String>) -> McpPromptResult + Send + Sync;
 type Read = Result<Vec<McpResourceContents>, McpFault>;
 type Reading = dyn Fn(&str) -> Option<Read> + Send + Sync;
+type Completing = dyn Fn(&McpCompletion) -> Result<McpCompleted, McpFault> + Send + Sync;
 type Watching = dyn Fn(&McpSeen) + Send + Sync;
 
 /// What a server offers, and how.
@@ -71,6 +76,7 @@ pub(super) struct Offer {
     pub(super) templates: Vec<McpResourceTemplate>,
     pub(super) prompts: Vec<(McpPrompt, Arc<Filling>)>,
     pub(super) reads: Vec<Arc<Reading>>,
+    pub(super) complete: Option<Arc<Completing>>,
     pub(super) page: usize,
     pub(super) is_endless: bool,
     start: McpStart,
@@ -112,12 +118,15 @@ impl FakeMcpServer {
                     tools: false,
                     resources: false,
                     prompts: false,
+                    completions: false,
+                    logging: false,
                 },
                 tools: Vec::new(),
                 resources: Vec::new(),
                 templates: Vec::new(),
                 prompts: Vec::new(),
                 reads: Vec::new(),
+                complete: None,
                 page: usize::MAX,
                 is_endless: false,
                 start: McpStart::Ready,
@@ -189,6 +198,24 @@ impl FakeMcpServer {
             offer.info.prompts = true;
             offer.prompts.push((prompt, Arc::new(fill)));
         })
+    }
+
+    /// The same, suggesting what could be written for arguments.
+    #[must_use]
+    pub fn with_completions(
+        self,
+        complete: impl Fn(&McpCompletion) -> Result<McpCompleted, McpFault> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|offer| {
+            offer.info.completions = true;
+            offer.complete = Some(Arc::new(complete));
+        })
+    }
+
+    /// The same, saying that it logs. What it logs, its tools say ([`FakeMcpCall::log`](super::FakeMcpCall::log)).
+    #[must_use]
+    pub fn with_logging(self) -> Self {
+        self.with(|offer| offer.info.logging = true)
     }
 
     /// The same with a version of its own.

@@ -10,7 +10,8 @@ use seaworthy_ports::mcp::{
     TaskSupport, task_message,
 };
 
-use super::session::{Request, Session};
+use super::request::Request;
+use super::session::Session;
 use super::{FakeMcpAnswer, FakeMcpCall, FakeMcpServer, McpFault, McpSeen};
 use crate::locked;
 

@@ -9,13 +9,14 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use seaworthy_ports::ServerAlias;
 use seaworthy_ports::mcp::{
-    Elicitation, Elicited, Hints, McpCallResult, McpContent, McpHost, Progress, ProgressSink,
-    Sampled, Sampling, TaskId, TaskSupport,
+    Elicitation, Elicited, Hints, McpCallResult, McpContent, McpHost, McpLogLevel, McpRoot,
+    Progress, ProgressSink, Sampled, Sampling, TaskId, TaskSupport,
 };
 use seaworthy_ports::model_provider::Role;
 use serde_json::{Value, json};
 
-use super::session::fits;
+use super::calls::fits;
+use super::logs::Logs;
 use super::{FakeMcpServer, FakeMcpTask};
 
 /// What a request meets instead of an answer.
@@ -201,6 +202,8 @@ pub struct FakeMcpCall {
     pub(super) model: Option<Arc<dyn McpHost>>,
     /// The task that it asks for.
     pub(super) task: Option<TaskId>,
+    pub(super) roots: Vec<McpRoot>,
+    pub(super) logs: Arc<Logs>,
 }
 
 impl fmt::Debug for FakeMcpCall {
@@ -222,6 +225,17 @@ impl FakeMcpCall {
         if let Some(sink) = &self.on_progress {
             sink(Progress { done, total });
         }
+    }
+
+    /// Says something of the server's own work. It reaches whoever wants such messages, if anybody does.
+    pub fn log(&self, level: McpLogLevel, logger: Option<&str>, text: &str) {
+        self.logs.take(level, logger, text);
+    }
+
+    /// Asks which folders the server is to work in. `None`: there are none to ask for.
+    #[must_use]
+    pub fn roots(&self) -> Option<Vec<McpRoot>> {
+        (!self.roots.is_empty()).then(|| self.roots.clone())
     }
 
     /// Whether somebody answers questions to the user.
