@@ -309,6 +309,8 @@ pub(crate) fn server_at(origin: &str, authorization: Authorization) -> McpServer
         connect_timeout: LONG,
         request_timeout: LONG,
         host: None,
+        roots: Vec::new(),
+        log: None,
     }
 }
 
