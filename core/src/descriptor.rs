@@ -17,6 +17,7 @@ mod sections;
 mod server;
 mod servers;
 mod servers_oauth;
+mod servers_roots;
 mod suggest;
 mod task;
 mod yaml;

@@ -7,6 +7,7 @@
 mod catalogue;
 mod connections;
 mod hearing;
+mod logs;
 pub mod media;
 mod question;
 mod reach;
@@ -19,6 +20,7 @@ pub use catalogue::{
 };
 pub use connections::{ConnectError, Connections, ListError};
 pub(crate) use hearing::{Ask, Heard, Hearing, Known};
+pub use logs::LogSink;
 pub use question::{
     InvalidReply, MAX_ANSWER_SCHEMA_BYTES, MAX_CONVERSATION_BYTES, MAX_MESSAGE_BYTES,
     MAX_QUESTIONS, MAX_REPLY_BYTES, Question, Reply, Said, Sample, Wants,

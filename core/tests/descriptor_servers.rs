@@ -6,15 +6,19 @@
     reason = "tests fail by panicking, helpers too"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use seaworthy_core::descriptor::{
     Descriptor, DescriptorErrors, EnvValue, Materialised, ServerAuth, ServerGrant, ServerOAuth,
     ServerProof, ServerTransport, TASK_TIMEOUT, codes,
 };
+use seaworthy_core::servers::{Place, server};
+use seaworthy_core::stack::Secrets;
 use seaworthy_core::tool::{ApprovalRule, Risk, SideEffect};
-use seaworthy_ports::mcp::Hints;
+use seaworthy_ports::Secret;
+use seaworthy_ports::mcp::{Hints, McpLogLevel, McpRoot, OAuthTokenStore};
 
 const TEXT: &str = r#"
 version: seaworthy.agent_graph.v1
@@ -368,4 +372,89 @@ fn a_way_to_tokens_that_cannot_be_meant_is_refused() {
         assert!(said.contains(words), "{auth}: {said}");
         assert!(!said.contains("canary"), "{said}");
     }
+#[test]
+fn a_server_is_told_its_folders_and_speaks_only_where_somebody_says_so() {
+    let plain = parsed(TEXT).unwrap();
+    let written = serde_json::to_string(&plain).unwrap();
+    assert!(!written.contains("roots") && !written.contains("\"log\""));
+    let with = |keys: &str| {
+        parsed(&TEXT.replace("    sandbox: true", &format!("    sandbox: true\n    {keys}")))
+    };
+    let some = with("roots: [., ./docs/a]\n    log: warning").unwrap();
+    let files = &some.mcp_servers["files"];
+    assert_eq!(files.log, Some(McpLogLevel::Warning));
+    let ServerTransport::Stdio { roots, .. } = &files.transport else {
+        panic!("it is a process");
+    };
+    assert_eq!(roots, &[".", "./docs/a"]);
+    let written = serde_json::to_value(&some).unwrap();
+    let again: Materialised = serde_json::from_value(written).unwrap();
+    assert_eq!(again, some);
+
+    let code = |keys: &str| with(keys).unwrap_err().as_slice()[0].code;
+    for outside in [
+        "..",
+        "a/../..",
+        "/etc",
+        "\"\"",
+        "\"a\\\\b\"",
+        "\"a\\nb\"",
+        &"x".repeat(513),
+    ] {
+        assert!(
+            [codes::INVALID_VALUE, codes::WRONG_TYPE, codes::EMPTY]
+                .contains(&code(&format!("roots: [{outside}]"))),
+            "{outside}"
+        );
+    }
+    assert_eq!(code("roots: [a, a]"), codes::DUPLICATE_NAME);
+    let many: Vec<String> = (0..33).map(|number| format!("f{number}")).collect();
+    let many = format!("roots: [{}]", many.join(", "));
+    assert_eq!(code(&many), codes::TOO_LARGE);
+    assert_eq!(code("log: loud"), codes::INVALID_VALUE);
+}
+
+#[test]
+fn a_server_at_an_address_is_told_no_folders_and_the_author_why() {
+    let (code, message) = broken(
+        "    headers: { X-Team: blue }",
+        "    headers: { X-Team: blue }\n    roots: [.]",
+    );
+    assert_eq!(code, codes::INVALID_VALUE);
+    assert!(message.contains("another machine"), "{message}");
+}
+
+#[test]
+fn the_folders_of_a_server_lie_in_the_workspace() {
+    #[derive(Debug)]
+    struct Anything;
+    impl Secrets for Anything {
+        fn find(&self, _name: &str) -> Option<Secret> {
+            Some(Secret::new("secret"))
+        }
+        fn tokens(&self, _name: &str) -> Option<Arc<dyn OAuthTokenStore>> {
+            None
+        }
+    }
+    let form = parsed(&TEXT.replace("    sandbox: true", "    roots: [., ./docs//a b/.]")).unwrap();
+    let place = Place {
+        workspace: "/srv/work".into(),
+        base_dir: "/srv/agent".into(),
+        environment: BTreeMap::new(),
+        sandbox: None,
+    };
+    let of = |alias: &str| {
+        let (alias, spec) = form.mcp_servers.get_key_value(alias).unwrap();
+        server(alias, spec, &place, &Anything).unwrap().roots
+    };
+    let root = |uri: &str, name: &str| McpRoot {
+        uri: uri.to_owned(),
+        name: Some(name.to_owned()),
+    };
+    let expected = [
+        root("file:///srv/work", "workspace"),
+        root("file:///srv/work/docs/a%20b", "docs/a b"),
+    ];
+    assert_eq!(of("files"), expected);
+    assert_eq!(of("tickets"), []);
 }

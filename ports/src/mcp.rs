@@ -81,8 +81,8 @@ pub use task::{
 ///   folder ([`McpRoot::is_folder`]), are [`Kind::Rejected`] before anything is started or reached.
 /// * **MC-12** Log messages that are wanted ([`McpServer::log`]) reach their sink in order; the server is told the level when
 ///   a connection begins, where it says that it logs. Messages below the level, of an unknown one or of another shape are left
-///   out, long ones cut at [`MAX_LOG_BYTES`], those beyond [`MAX_LOGS_IN_A_SECOND`] dropped and counted. None of them, and no
-///   answer to the level, ends or delays a session.
+///   out, long ones cut at [`MAX_LOG_BYTES`], those beyond [`MAX_LOGS_IN_A_SECOND`] dropped and counted. No answer to the
+///   level is needed, and none of this ends a session.
 ///
 /// # Cancellation
 ///

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::mcp::{McpLogLevel, McpLogMessage};
 use crate::model_provider::{
     self, FinishReason, Message, ModelRequest, Parameters, ToolSpec, Usage,
 };
@@ -202,6 +203,28 @@ pub enum Fact {
         /// How long it took.
         duration: Duration,
     },
+    /// A server of the run said something of its own work, as its descriptor wants it to.
+    ServerLogged {
+        /// The run.
+        run: RunId,
+        /// The server.
+        server: ServerAlias,
+        /// How much it matters.
+        level: McpLogLevel,
+        /// How many bytes of words came with it.
+        bytes: usize,
+        /// How many messages right before it were left out because there were too many.
+        dropped: u64,
+    },
+    /// What the server said; after the fact that it did. Only for who wants content.
+    ServerLogContent {
+        /// The run.
+        run: RunId,
+        /// The server.
+        server: ServerAlias,
+        /// What it said.
+        message: McpLogMessage,
+    },
     /// The run's log has grown.
     RecordsAppended {
         /// The run.
@@ -331,6 +354,8 @@ impl Fact {
             | Self::ToolCallStarted { run, .. }
             | Self::ToolCallContent { run, .. }
             | Self::ToolCallEnded { run, .. }
+            | Self::ServerLogged { run, .. }
+            | Self::ServerLogContent { run, .. }
             | Self::RecordsAppended { run, .. }
             | Self::RunParked { run, .. }
             | Self::RunStalled { run, .. }
@@ -351,7 +376,11 @@ impl Fact {
             | Self::ToolCallContent { span, .. }
             | Self::ToolCallEnded { span, .. }
             | Self::RunEnded { span, .. } => Some(span),
-            Self::RecordsAppended { .. } | Self::RunParked { .. } | Self::RunStalled { .. } => None,
+            Self::ServerLogged { .. }
+            | Self::ServerLogContent { .. }
+            | Self::RecordsAppended { .. }
+            | Self::RunParked { .. }
+            | Self::RunStalled { .. } => None,
         }
     }
 }

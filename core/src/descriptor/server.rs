@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use seaworthy_ports::ServerAlias;
-use seaworthy_ports::mcp::{Hints, HostTakes};
+use seaworthy_ports::mcp::{Hints, HostTakes, McpLogLevel};
 use serde::{Deserialize, Serialize};
 
 use super::task::{self, TaskRule};
@@ -33,6 +33,9 @@ pub struct ServerSpec {
     /// Who decides whether the model is called for it.
     #[serde(default, skip_serializing_if = "Asking::is_refused")]
     pub sampling: Asking,
+    /// Which of its log messages are wanted; `None`: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<McpLogLevel>,
     /// How long starting or reaching it, and each of its lists, may take; kept in milliseconds.
     #[serde(rename = "connect_timeout_ms", with = "crate::millis")]
     pub connect_timeout: Duration,
@@ -73,6 +76,9 @@ pub enum ServerTransport {
         /// Whether it runs inside the run's sandbox session, as commands do.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         sandbox: bool,
+        /// The folders of the workspace that it is told to work in, relative to it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        roots: Vec<String>,
     },
     /// At an address, over streamable HTTP.
     Http {
@@ -359,6 +365,7 @@ mod tests {
                 command: vec!["serve".to_owned()],
                 env: BTreeMap::new(),
                 sandbox: false,
+                roots: Vec::new(),
             },
             allow: None,
             deny: BTreeSet::new(),
@@ -366,6 +373,7 @@ mod tests {
             tools: own.map(|own| ("it".to_owned(), own)).into_iter().collect(),
             elicitation: Asking::Refuse,
             sampling: Asking::Refuse,
+            log: None,
             connect_timeout: Duration::from_secs(1),
         }
     }

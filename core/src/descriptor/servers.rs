@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use seaworthy_ports::ServerAlias;
+use seaworthy_ports::mcp::McpLogLevel;
 
 use super::aliases::optional;
 use super::error::{Reporter, codes};
@@ -13,6 +14,7 @@ use super::server::{
     Asking, EnvValue, Floor, ServerAuth, ServerSpec, ServerTools, ServerTransport,
 };
 use super::servers_oauth;
+use super::servers_roots;
 use super::suggest::{advice, listed};
 use super::task::TASK_TIMEOUT;
 use super::yaml::{Content, Node};
@@ -40,8 +42,22 @@ pub(super) const MAX_URL: usize = 2048;
 
 const ASKINGS: [(&str, Asking); 2] = [("refuse", Asking::Refuse), ("ask", Asking::Ask)];
 
+const LOG_LEVELS: [(&str, McpLogLevel); 8] = {
+    use McpLogLevel::{Alert, Critical, Debug, Emergency, Error, Info, Notice, Warning};
+    [
+        ("debug", Debug),
+        ("info", Info),
+        ("notice", Notice),
+        ("warning", Warning),
+        ("error", Error),
+        ("critical", Critical),
+        ("alert", Alert),
+        ("emergency", Emergency),
+    ]
+};
+
 /// What goes with a server however it is reached.
-const COMMON: [&str; 12] = [
+const COMMON: [&str; 13] = [
     "allow",
     "deny",
     "side_effect",
@@ -53,6 +69,7 @@ const COMMON: [&str; 12] = [
     "tools",
     "elicitation",
     "sampling",
+    "log",
     "connect_timeout",
 ];
 
@@ -107,7 +124,9 @@ fn server(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<Server
         }
     };
     let own: &[&str] = if is_stdio {
-        &["command", "env", "sandbox"]
+        &["command", "env", "sandbox", "roots"]
+    } else if servers_roots::are_refused(&fields, path, reporter) {
+        return None;
     } else {
         &["url", "headers", "auth"]
     };
@@ -127,6 +146,7 @@ fn server(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<Server
     });
     let elicitation = fields.word("elicitation", &ASKINGS, reporter);
     let sampling = fields.word("sampling", &ASKINGS, reporter);
+    let log = fields.word("log", &LOG_LEVELS, reporter);
     Some(ServerSpec {
         transport: transport?,
         allow: allow?,
@@ -135,6 +155,10 @@ fn server(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<Server
         tools: tools?.unwrap_or_default(),
         elicitation: elicitation.unwrap_or(Some(Asking::Refuse))?,
         sampling: sampling.unwrap_or(Some(Asking::Refuse))?,
+        log: match log {
+            Some(level) => Some(level?),
+            None => None,
+        },
         connect_timeout: connect_timeout?.unwrap_or(CONNECT_TIMEOUT),
     })
 }
@@ -145,10 +169,12 @@ fn stdio(fields: &Fields<'_>, reporter: &mut Reporter<'_>) -> Option<ServerTrans
         .and_then(|node| argv(node, &fields.path("command"), reporter));
     let env = optional(fields, "env", reporter, environment);
     let sandbox = optional(fields, "sandbox", reporter, boolean);
+    let roots = optional(fields, "roots", reporter, servers_roots::roots);
     Some(ServerTransport::Stdio {
         command: command?,
         env: env?.unwrap_or_default(),
         sandbox: sandbox?.unwrap_or(false),
+        roots: roots?.unwrap_or_default(),
     })
 }
 

@@ -96,7 +96,12 @@ impl Held<'_> {
             environment: self.driver.settings.environment.clone(),
             sandbox,
         };
-        let servers = Connections::on(&self.driver.ports, agent.servers.clone(), place);
+        let servers = Connections::on(
+            &self.driver.ports,
+            self.writer.state.run(),
+            agent.servers.clone(),
+            place,
+        );
         let servers = Arc::new(servers);
         self.servers = Some(Arc::clone(&servers));
         Ok(Some(servers))

@@ -467,7 +467,7 @@ impl Driver {
             // Servers that are processes are told nothing.
             sandbox: None,
         };
-        let servers = Connections::on(&self.ports, agent.servers.clone(), place);
+        let servers = Connections::on(&self.ports, state.run(), agent.servers.clone(), place);
         let telling = async {
             let told = tasks
                 .iter()

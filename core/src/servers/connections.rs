@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, join_all};
 use seaworthy_ports::blob_store::BlobStore;
-use seaworthy_ports::mcp::{Mcp, McpCallResult, McpError, McpServer, McpSession};
-use seaworthy_ports::{ServerAlias, ToolName};
+use seaworthy_ports::mcp::{
+    Mcp, McpCallResult, McpError, McpLog, McpLogLevel, McpServer, McpSession,
+};
+use seaworthy_ports::{RunId, ServerAlias, ToolName};
 
 use super::catalogue::{Catalogue, LeftOut, MAX_CATALOGUE_BYTES, MAX_TOOLS, ServedTool};
 use super::hearing::Desk;
+use super::logs::{LogSink, observing};
 use super::media::shown;
 use super::reach::{MissingLogin, Place, Unreachable, check_login, refused_login, server};
 use super::result::answered;
@@ -95,6 +98,10 @@ pub struct Connections {
     open: Mutex<BTreeMap<ServerAlias, Opening>>,
     /// Where the questions of servers arrive that may ask any.
     desks: BTreeMap<ServerAlias, Arc<Desk>>,
+    /// Who is told what servers say of their own work, whose descriptor wants that; `None`: nobody.
+    logs: Option<LogSink>,
+    /// Which of their log messages are wanted, whatever the descriptor says.
+    log_level: Option<McpLogLevel>,
 }
 
 impl fmt::Debug for Connections {
@@ -126,12 +133,27 @@ impl Connections {
             blobs: None,
             open: Mutex::default(),
             desks,
+            logs: None,
+            log_level: None,
         }
     }
 
-    /// The same from the ports of a stack.
+    /// The same, telling `sink` what servers say of their own work: what their descriptor wants, or from `level` on.
     #[must_use]
-    pub fn on(ports: &Ports, servers: BTreeMap<ServerAlias, ServerSpec>, place: Place) -> Self {
+    pub fn with_logs(mut self, level: Option<McpLogLevel>, sink: LogSink) -> Self {
+        self.log_level = level;
+        self.logs = Some(sink);
+        self
+    }
+
+    /// Those of a run, from the ports of a stack.
+    #[must_use]
+    pub fn on(
+        ports: &Ports,
+        run: &RunId,
+        servers: BTreeMap<ServerAlias, ServerSpec>,
+        place: Place,
+    ) -> Self {
         let connections = Self::new(
             Arc::clone(&ports.mcp),
             Arc::clone(&ports.secrets),
@@ -140,6 +162,7 @@ impl Connections {
         );
         Self {
             blobs: Some(Arc::clone(&ports.blob_store)),
+            logs: Some(observing(&ports.observer, run)),
             ..connections
         }
     }
@@ -206,13 +229,23 @@ impl Connections {
         opened
     }
 
+    fn log(&self, alias: &ServerAlias, wanted: Option<McpLogLevel>) -> Option<McpLog> {
+        let level = self.log_level.or(wanted)?;
+        let (sink, alias) = (Arc::clone(self.logs.as_ref()?), alias.clone());
+        Some(McpLog {
+            level,
+            sink: Arc::new(move |message| sink(&alias, message)),
+        })
+    }
+
     fn connect(&self, alias: &ServerAlias) -> BoxFuture<'static, Opened> {
         let known = self
             .servers
             .get(alias)
             .ok_or_else(|| ConnectError::Unknown(alias.clone()))
-            .and_then(|spec| Ok(server(alias, spec, &self.place, &*self.secrets)?))
-            .map(|server| McpServer {
+            .and_then(|spec| Ok((spec.log, server(alias, spec, &self.place, &*self.secrets)?)))
+            .map(|(wanted, server)| McpServer {
+                log: self.log(alias, wanted),
                 host: self.desk(alias).map(|desk| Arc::<Desk>::clone(desk) as _),
                 ..server
             });

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use seaworthy_ports::mcp::{
-    Authorization, Endpoint, Kind, McpError, McpServer, OAuth, OAuthGrant, OAuthProof,
+    Authorization, Endpoint, Kind, McpError, McpRoot, McpServer, OAuth, OAuthGrant, OAuthProof,
     StdioCommand, Transport,
 };
 use seaworthy_ports::sandbox::SandboxSession;
@@ -94,6 +94,7 @@ pub fn server(
             command,
             env,
             sandbox,
+            roots: _,
         } => {
             let argv = resolve(&place.base_dir, command)
                 .map_err(|why| Unreachable::Program(alias.clone(), why))?;
@@ -175,7 +176,27 @@ pub fn server(
         connect_timeout: spec.connect_timeout,
         request_timeout: spec.connect_timeout,
         host: None,
+        roots: roots(spec, place),
+        log: None,
     })
+}
+
+/// The folders that the server is told to work in. Sandboxes run on the workspace where it lies, so inside one they have the
+/// same names.
+fn roots(spec: &ServerSpec, place: &Place) -> Vec<McpRoot> {
+    let ServerTransport::Stdio { roots, .. } = &spec.transport else {
+        return Vec::new();
+    };
+    let root = |folder: &String| {
+        let parts = folder.split('/').filter(|part| !matches!(*part, "" | "."));
+        let parts: Vec<&str> = parts.collect();
+        let name = match parts.as_slice() {
+            [] => "workspace".to_owned(),
+            parts => parts.join("/"),
+        };
+        McpRoot::folder(&place.workspace.join(parts.join("/")), Some(name))
+    };
+    roots.iter().map(root).collect()
 }
 
 /// Whether `server` waits for a person to log in, as far as can be known without asking it.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use seaworthy_ports::mcp::{McpLogLevel, McpLogMessage};
 use seaworthy_ports::observer::{Fact, Observer};
 use seaworthy_ports::state_store::Seq;
-use seaworthy_ports::{AdapterInfo, RunId};
+use seaworthy_ports::{AdapterInfo, RunId, ServerAlias};
 
 use crate::Adapter;
-use crate::outcome::{Halt, Outcome, at_once, broken, holds, patience, same, within};
+use crate::outcome::{Halt, Outcome, at_once, broken, holds, id, patience, same, within};
 
 mod facts;
 mod told;
@@ -317,6 +318,11 @@ pub async fn content_that_was_not_asked_for_is_not_passed_on<H: Harness>(harness
         run: run.clone(),
         span,
         content: tool_content(CONTENT),
+    });
+    observer.observe(&Fact::ServerLogContent {
+        run: run.clone(),
+        server: id(ServerAlias::new("server"))?,
+        message: McpLogMessage::new(McpLogLevel::Error, Some(CONTENT), CONTENT),
     });
     observer.observe(&appended(&run, 1));
     let deadline = tokio::time::Instant::now() + patience();

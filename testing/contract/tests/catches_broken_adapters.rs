@@ -309,6 +309,7 @@ breaks! { mcp, servers;
     dropped_log_messages_that_nobody_counts: DROPS_IN_SECRET => ["MC-12"];
     a_server_that_is_left_for_its_silence: WAITS_FOR_LEVEL => ["MC-12"];
     log_messages_without_a_bound: LOGS_TOO_MUCH => ["MC-12"];
+    log_messages_that_a_server_must_have: NEEDS_LOGS => ["MC-12"];
 }
 
 breaks! { clock, clocks;

@@ -11,8 +11,9 @@ use std::time::Duration;
 use seaworthy_mcp::{McpClient, McpConfig};
 use seaworthy_ports::mcp::{
     Authorization, Elicitation, Elicited, Endpoint, Kind, Mcp as _, McpCall, McpCallResult,
-    McpContent, McpError, McpHost, McpServer, McpSession, McpStarted, Progress, ResourceData,
-    Sampled, Sampling, StdioCommand, TaskId, TaskStatus, TaskSupport, Transport,
+    McpCompleting, McpCompletion, McpContent, McpError, McpHost, McpLog, McpLogLevel,
+    McpLogMessage, McpRoot, McpServer, McpSession, McpStarted, Progress, ResourceData, Sampled,
+    Sampling, StdioCommand, TaskId, TaskStatus, TaskSupport, Transport,
 };
 use seaworthy_ports::{Effect, Latch, Secret, ServerAlias, async_trait};
 use serde_json::{Value, json};
@@ -54,14 +55,27 @@ fn everything() -> [Transport; 2] {
     [program("server-everything", &["stdio"], &[]), address()]
 }
 
-async fn connect(transport: Transport, host: Option<Arc<dyn McpHost>>) -> Arc<dyn McpSession> {
-    let server = McpServer {
+fn server(transport: Transport) -> McpServer {
+    McpServer {
         alias: ServerAlias::new("reference").unwrap(),
         transport,
         connect_timeout: LONG,
         request_timeout: LONG,
+        host: None,
+        roots: Vec::new(),
+        log: None,
+    }
+}
+
+async fn connect(transport: Transport, host: Option<Arc<dyn McpHost>>) -> Arc<dyn McpSession> {
+    begin(McpServer {
         host,
-    };
+        ..server(transport)
+    })
+    .await
+}
+
+async fn begin(server: McpServer) -> Arc<dyn McpSession> {
     let mcp = McpClient::new(McpConfig::default());
     mcp.connect(server).await.unwrap()
 }
@@ -389,4 +403,125 @@ async fn a_call_becomes_a_task_that_is_asked_after_and_fetched_over_both_transpo
         assert!(otherwise.is_err() || otherwise.is_ok_and(|answer| answer.is_error));
         session.close().await.unwrap();
     }
+}
+
+/// Waits until the server offers the tool: some come when it has seen what its client can do, and told the list changed.
+async fn until_offered(session: &Arc<dyn McpSession>, name: &str) {
+    loop {
+        let tools = session.tools().await.unwrap();
+        if tools.iter().any(|tool| tool.remote == name) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn root(folder: &Path) -> McpRoot {
+    McpRoot::folder(folder, Some("of the test".to_owned()))
+}
+
+#[tokio::test]
+#[cfg_attr(not(has_mcp), ignore = "SEAWORTHY_TEST_MCP names no server")]
+async fn arguments_are_completed_over_both_transports() {
+    for transport in everything() {
+        let session = connect(transport, None).await;
+        assert!(session.server().completions);
+        let ask = async |of, argument: &str, value: &str, given: &[(&str, &str)]| {
+            let given = given.iter();
+            let question = McpCompletion {
+                of,
+                argument: argument.to_owned(),
+                value: value.to_owned(),
+                given: given
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect(),
+            };
+            session.complete(question).await
+        };
+        let prompt = || McpCompleting::Prompt("completable-prompt".to_owned());
+        let departments = ask(prompt(), "department", "S", &[]).await.unwrap();
+        assert_eq!(departments.values, ["Sales", "Support"]);
+        assert!(!departments.has_more);
+        let given = [("department", "Sales")];
+        let names = ask(prompt(), "name", "", &given).await.unwrap();
+        assert_eq!(names.values, ["David", "Eve", "Frank"]);
+
+        let templates = session.resource_templates().await.unwrap();
+        let template = templates.first().unwrap().uri_template.clone();
+        let template = McpCompleting::Template(template);
+        let ids = ask(template, "resourceId", "7", &[]).await.unwrap();
+        assert_eq!(ids.values, ["7"]);
+        let nothing = McpCompleting::Prompt("nothing".to_owned());
+        let unknown = ask(nothing, "name", "", &[]).await.unwrap_err();
+        assert_eq!(unknown.kind(), Kind::InvalidArguments);
+        session.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+#[cfg_attr(not(has_mcp), ignore = "SEAWORTHY_TEST_MCP names no server")]
+async fn roots_and_log_messages_reach_each_other_over_both_transports() {
+    let folder = tempfile::tempdir().unwrap();
+    for transport in everything() {
+        let heard = Arc::<Mutex<Vec<McpLogMessage>>>::default();
+        let sink = Arc::clone(&heard);
+        let session = begin(McpServer {
+            roots: vec![root(folder.path())],
+            log: Some(McpLog {
+                level: McpLogLevel::Info,
+                sink: Arc::new(move |message| sink.lock().unwrap().push(message)),
+            }),
+            ..server(transport)
+        })
+        .await;
+        assert!(session.server().logging);
+        until_offered(&session, "get-roots-list").await;
+        let told = called(&session, "get-roots-list", json!({})).await.unwrap();
+        let told = texts(&told);
+        assert!(
+            told.contains(&root(folder.path()).uri) && told.contains("of the test"),
+            "{told}"
+        );
+        // The server logs that it has them.
+        let is_told = |message: &McpLogMessage| {
+            message.level == McpLogLevel::Info
+                && message.logger.as_deref() == Some("everything-server")
+                && message.text.contains("1 root(s)")
+        };
+        while !heard.lock().unwrap().iter().any(is_told) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        session.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+#[cfg_attr(not(has_mcp), ignore = "SEAWORTHY_TEST_MCP names no server")]
+async fn the_server_for_files_works_in_its_roots_and_not_in_the_folders_of_its_command_line() {
+    let [given, rooted] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let words = [given.path().to_str().unwrap()];
+    let session = begin(McpServer {
+        roots: vec![root(rooted.path())],
+        ..server(program("server-filesystem", &words, &[]))
+    })
+    .await;
+    let write = async |folder: &Path| {
+        let file = folder.join("note.txt");
+        let written = json!({"path": file.to_str().unwrap(), "content": "here"});
+        called(&session, "write_file", written)
+            .await
+            .unwrap()
+            .is_error
+    };
+    // It asks once it has been greeted, and until then works where it was started.
+    while write(rooted.path()).await {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(
+        write(given.path()).await,
+        "it still works in the other folder"
+    );
+    let file = rooted.path().join("note.txt");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "here");
+    session.close().await.unwrap();
 }

@@ -101,6 +101,8 @@ async fn a_client_of_a_scenario() {
             connect_timeout: LONG,
             request_timeout: LONG,
             host: Some(Arc::new(Agrees)),
+            roots: Vec::new(),
+            log: None,
         })
         .await
         .unwrap();

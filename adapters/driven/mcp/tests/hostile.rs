@@ -3,15 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use seaworthy_contract::http::{Act, Backend};
 use seaworthy_mcp::{McpClient, McpConfig};
 use seaworthy_ports::mcp::{
-    Authorization, Endpoint, Kind, MAX_MESSAGE_BYTES, Mcp as _, McpCall, McpCallResult, McpError,
-    McpServer, McpSession, Transport,
+    Authorization, Endpoint, Kind, MAX_MESSAGE_BYTES, Mcp as _, McpCall, McpCallResult,
+    McpCompleting, McpCompletion, McpError, McpLog, McpLogLevel, McpLogMessage, McpServer,
+    McpSession, Transport,
 };
 use seaworthy_ports::{Effect, Latch, Retry, Secret, ServerAlias};
 use serde_json::{Value, json};
@@ -82,7 +83,7 @@ fn usual(body: &str, called: impl Fn(&Value) -> Vec<Act>) -> Vec<Act> {
     let result = match asked.get("method").and_then(Value::as_str) {
         Some("initialize") => json!({
             "protocolVersion": "2025-11-25",
-            "capabilities": {"tools": {"listChanged": true}},
+            "capabilities": {"tools": {"listChanged": true}, "logging": {}, "completions": {}},
             "serverInfo": {"name": "hostile", "version": "0"},
         }),
         Some("tools/list") => json!({"tools": [{"name": "t", "inputSchema": {"type": "object"}}]}),
@@ -403,4 +404,124 @@ async fn a_server_that_fails_again_and_again_is_left_alone_for_a_while() {
     let begun = backend.bodies();
     let begun = begun.iter().filter(|body| body.contains("\"initialize\""));
     assert!(begun.count() < 40);
+}
+
+/// Wants log messages from `warning` on, and says what it heard.
+fn listening(url: &str) -> (McpServer, Arc<Mutex<Vec<McpLogMessage>>>) {
+    let heard = Arc::<Mutex<Vec<McpLogMessage>>>::default();
+    let sink = Arc::clone(&heard);
+    let log = McpLog {
+        level: McpLogLevel::Warning,
+        sink: Arc::new(move |message| sink.lock().unwrap().push(message)),
+    };
+    let server = McpServer {
+        log: Some(log),
+        ..server(url, Authorization::None)
+    };
+    (server, heard)
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_or_holds_the_level_back_is_used_all_the_same() {
+    let ways: [fn() -> Vec<Act>; 4] = [
+        || vec![Act::Wait],
+        || reply("500 Internal Server Error", "", "canary"),
+        || reply("401 Unauthorized", "", ""),
+        || stream("data: {\"jsonrpc\":\"2.0\",\"id\":\"log-level\",\"error\":7}\n\n"),
+    ];
+    for way in ways {
+        let backend = Backend::start().await;
+        backend.respond(move |body| {
+            if body.contains("logging/setLevel") {
+                return way();
+            }
+            usual(body, |id| {
+                message(&json!({"jsonrpc": "2.0", "id": id, "result": text("fine")}))
+            })
+        });
+        let (server, _heard) = listening(backend.url());
+        let session = connect(server).await.unwrap();
+        assert!(call(&session).await.is_ok());
+        let asked = backend.bodies();
+        let asked = asked.iter().filter(|body| body.contains("\"warning\""));
+        assert_eq!(asked.count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn log_messages_of_any_shape_cost_the_session_nothing() {
+    let (backend, _unused) = session(|_id| reply("200 OK", "", "")).await;
+    backend.respond(|body| {
+        usual(body, |id| {
+            let said = [
+                r#""params":{"level":"error","data":{"deep":[1,{"é":null}]}}"#.to_owned(),
+                r#""params":{"level":"error","data":"","more":1}"#.to_owned(),
+                r#""params":{"level":"ERROR","data":"canary"}"#.to_owned(),
+                r#""params":{"level":"error","logger":null,"data":null}"#.to_owned(),
+                r#""params":{"level":["error"],"data":"canary"}"#.to_owned(),
+                r#""params":"canary""#.to_owned(),
+                format!(
+                    r#""params":{{"level":"error","data":{}1{}}}"#,
+                    "[".repeat(100_000),
+                    "]".repeat(100_000)
+                ),
+            ];
+            let said = said.map(|params| {
+                format!("data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",{params}}}\n\n")
+            });
+            let answer = json!({"jsonrpc": "2.0", "id": id, "result": text("fine")});
+            stream(&format!("{}data: {answer}\n\n", said.concat()))
+        })
+    });
+    let (server, heard) = listening(backend.url());
+    let session = connect(server).await.unwrap();
+    assert!(call(&session).await.is_ok());
+    let heard: Vec<String> = heard
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|said| said.text.clone())
+        .collect();
+    assert_eq!(heard, ["{\"deep\":[1,{\"é\":null}]}", "", "null"]);
+}
+
+#[tokio::test]
+async fn completions_of_another_shape_are_malformed_and_a_number_that_is_none_is_left_out() {
+    let answers = [
+        (
+            json!({"completion": {"values": ["a"], "total": -1.5}}),
+            Ok((1, None)),
+        ),
+        (
+            json!({"completion": {"values": [], "total": 3, "hasMore": null}}),
+            Ok((0, Some(3))),
+        ),
+        (json!({"completion": {"values": [7]}}), Err(Kind::Malformed)),
+        (json!({"completion": {}}), Err(Kind::Malformed)),
+        (json!({"values": []}), Err(Kind::Malformed)),
+        (json!(null), Err(Kind::Malformed)),
+    ];
+    for (answer, expected) in answers {
+        let backend = Backend::start().await;
+        backend.respond(move |body| {
+            let asked: Value = serde_json::from_str(body).unwrap_or_default();
+            if body.contains("completion/complete") {
+                let id = asked.get("id");
+                return message(&json!({"jsonrpc": "2.0", "id": id, "result": answer}));
+            }
+            usual(body, |_id| reply("200 OK", "", ""))
+        });
+        let session = connect(server(backend.url(), Authorization::None))
+            .await
+            .unwrap();
+        let question = McpCompletion {
+            of: McpCompleting::Prompt("p".to_owned()),
+            argument: "a".to_owned(),
+            value: String::new(),
+            given: BTreeMap::new(),
+        };
+        let came = session.complete(question).await;
+        let came = came.map(|came| (came.values.len(), came.total));
+        assert_eq!(came.map_err(|error| error.kind()), expected);
+    }
 }

@@ -214,6 +214,10 @@ impl Observer for OtlpObserver {
     }
 
     fn observe(&self, fact: &Fact) {
+        // It belongs to no span, and there is nothing else that words could go into.
+        if matches!(fact, Fact::ServerLogContent { .. }) {
+            return;
+        }
         let is_content = matches!(
             fact,
             Fact::ModelCallContent { .. } | Fact::ToolCallContent { .. }

@@ -118,6 +118,17 @@ pub(crate) fn emit(fact: &Fact) {
                 outcome = outcome.as_str(), error = error.as_deref(), ?duration, "tool call ended"
             );
         }
+        Fact::ServerLogged {
+            run,
+            server,
+            level,
+            bytes,
+            dropped,
+        } => {
+            tracing::debug!(
+                target: "seaworthy", %run, %server, level = level.as_str(), bytes, dropped, "server logged"
+            );
+        }
         Fact::RecordsAppended {
             run,
             head,

@@ -118,7 +118,9 @@ impl Observer for TracingObserver {
     fn observe(&self, fact: &Fact) {
         // The most common fact by far is one that hardly anybody listens to.
         let is_heard = match fact {
-            Fact::ModelCallContent { .. } | Fact::ToolCallContent { .. } => false,
+            Fact::ModelCallContent { .. }
+            | Fact::ToolCallContent { .. }
+            | Fact::ServerLogContent { .. } => false,
             fact => event::level(fact) <= tracing::level_filters::LevelFilter::current(),
         };
         if is_heard

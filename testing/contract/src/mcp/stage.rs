@@ -366,6 +366,16 @@ pub(super) async fn is_usable(session: &Arc<dyn McpSession>, after: &str) -> Out
     )
 }
 
+/// Kills the server and reaches it again, with a tool that is called `dies` and one that is called `echo`.
+pub(super) async fn reached_again(session: &Arc<dyn McpSession>) -> Outcome {
+    // What a death looks like is another clause's matter.
+    let _died = made(session, call("dies", json!({}))).await?;
+    let again = made(session, call("echo", json!({}))).await?;
+    let mend =
+        Halt::NotCheckable("the server was not reached again after its death: mend MC-2 first");
+    again.map(drop).map_err(|_error| mend)
+}
+
 /// The call must fail for one of these reasons, with this effect.
 pub(super) fn fails(
     did: &str,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use seaworthy_ports::mcp::{McpLogLevel, McpLogMessage};
 use seaworthy_ports::model_provider::{
     Block, Effort, FinishReason, Kind, Message, Parameters, PromptCache, Role, ToolChoice, Usage,
 };
@@ -110,6 +111,18 @@ pub(super) fn every_sort() -> Result<Vec<Fact>, Halt> {
                 run: run.clone(),
                 span: span.clone(),
                 content: tool_content(text),
+            },
+            Fact::ServerLogged {
+                run: run.clone(),
+                server: id(ServerAlias::new("server"))?,
+                level: McpLogLevel::Emergency,
+                bytes: text.len(),
+                dropped: u64::from(number),
+            },
+            Fact::ServerLogContent {
+                run: run.clone(),
+                server: id(ServerAlias::new("server"))?,
+                message: McpLogMessage::new(McpLogLevel::Debug, Some(text), text),
             },
             Fact::RecordsAppended {
                 run: run.clone(),

@@ -69,7 +69,9 @@ pub(super) fn content(facts: &[Fact], wants_content: bool) -> Outcome {
     let is_content = |fact: &&Fact| {
         matches!(
             fact,
-            Fact::ModelCallContent { .. } | Fact::ToolCallContent { .. }
+            Fact::ModelCallContent { .. }
+                | Fact::ToolCallContent { .. }
+                | Fact::ServerLogContent { .. }
         )
     };
     let told = facts.iter().filter(is_content).count();

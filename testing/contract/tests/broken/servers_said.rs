@@ -23,6 +23,7 @@ pub(crate) const CUTS_IN_SECRET: u8 = 65;
 pub(crate) const DROPS_IN_SECRET: u8 = 66;
 pub(crate) const WAITS_FOR_LEVEL: u8 = 67;
 pub(crate) const LOGS_TOO_MUCH: u8 = 68;
+pub(crate) const NEEDS_LOGS: u8 = 69;
 
 /// The server as an adapter with this bug connects to it.
 pub(crate) fn changed(bug: u8, mut server: McpServer) -> McpServer {
@@ -65,7 +66,8 @@ pub(crate) fn changed(bug: u8, mut server: McpServer) -> McpServer {
 /// Whether an adapter with this bug gives up on the server.
 pub(crate) fn refused(bug: u8, server: &McpServer, session: &dyn McpSession) -> Option<McpError> {
     let is_deaf = server.log.is_some() && session.server().name == "deaf";
-    (bug == WAITS_FOR_LEVEL && is_deaf)
+    let is_mute = server.log.is_some() && !session.server().logging;
+    ((bug == WAITS_FOR_LEVEL && is_deaf) || (bug == NEEDS_LOGS && is_mute))
         .then(|| McpError::new(Kind::Timeout, "broken", "connect", "it sets no level"))
 }
 

@@ -1,7 +1,10 @@
 //! `mcp`: looks at the servers of a descriptor without a run, and serves agents to others.
 
 mod call;
+mod complete;
 mod login;
+mod logs;
+mod prompts;
 mod resources;
 mod servers;
 mod tools;
@@ -9,6 +12,8 @@ mod tools;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+
+use seaworthy::ports::mcp::McpLogLevel;
 
 use super::Context;
 use super::mcp_serve::{McpServeArgs, serve};
@@ -25,11 +30,15 @@ pub(crate) struct McpArgs {
 #[derive(Debug, Subcommand)]
 enum McpCommand {
     /// List the tools of an agent's servers, and how the gateway treats each
-    Tools(ServersArgs),
+    Tools(ToolsArgs),
     /// Call a tool of a server, once, without a run: no approval is asked and nothing is recorded
     Call(CallArgs),
     /// List the resources of an agent's servers, or read one
     Resources(ResourcesArgs),
+    /// List the prompts of an agent's servers, or fill one in
+    Prompts(PromptsArgs),
+    /// Ask a server what could be written for an argument of a prompt or a resource template
+    Complete(CompleteArgs),
     /// Log in to a server that wants a person to: shows an address to open in a browser, and keeps what is granted
     Login(LoginArgs),
     /// Throw away what a login to a server was granted
@@ -50,6 +59,59 @@ struct ServersArgs {
 }
 
 #[derive(Debug, Args)]
+struct ToolsArgs {
+    #[command(flatten)]
+    of: ServersArgs,
+    /// Show on standard error what servers log, from this level on: debug, info, notice, warning, error, critical, alert or
+    /// emergency; unless said, what the descriptor wants
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<McpLogLevel>,
+}
+
+#[derive(Debug, Args)]
+struct PromptsArgs {
+    #[command(flatten)]
+    of: ServersArgs,
+    /// Fill this prompt of the one server in instead
+    #[arg(long, value_name = "NAME")]
+    get: Option<String>,
+    /// What it is filled in with: an object of texts
+    #[arg(long, value_name = "JSON", default_value = "{}", requires = "get")]
+    arguments: String,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("whose").required(true).args(["prompt", "resource"]))]
+struct CompleteArgs {
+    /// The agent's descriptor
+    #[arg(value_name = "AGENT.yaml")]
+    agent: PathBuf,
+    /// The server, as the descriptor calls it
+    #[arg(value_name = "SERVER")]
+    server: String,
+    /// The prompt whose argument it is
+    #[arg(long, value_name = "NAME")]
+    prompt: Option<String>,
+    /// The resource template whose argument it is
+    #[arg(long, value_name = "TEMPLATE")]
+    resource: Option<String>,
+    /// The argument
+    #[arg(long, value_name = "NAME")]
+    argument: String,
+    /// What is written of it so far
+    #[arg(
+        long,
+        value_name = "VALUE",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
+    value: String,
+    /// The other arguments that are given already: an object of texts
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    given: String,
+}
+
+#[derive(Debug, Args)]
 struct CallArgs {
     /// The agent's descriptor
     #[arg(value_name = "AGENT.yaml")]
@@ -60,6 +122,9 @@ struct CallArgs {
     /// Its arguments: an object
     #[arg(long, value_name = "JSON", default_value = "{}")]
     arguments: String,
+    /// Show on standard error what the server logs, from this level on; unless said, what the descriptor wants
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<McpLogLevel>,
 }
 
 #[derive(Debug, Args)]
@@ -108,6 +173,8 @@ pub(super) async fn mcp(context: &Context, args: McpArgs) -> Result<Exit, CliErr
         McpCommand::Tools(args) => tools::tools(context, &args).await,
         McpCommand::Call(args) => call::call(context, &args).await,
         McpCommand::Resources(args) => resources::resources(context, &args).await,
+        McpCommand::Prompts(args) => prompts::prompts(context, &args).await,
+        McpCommand::Complete(args) => complete::complete(context, &args).await,
         McpCommand::Login(args) => Box::pin(login::login(context, &args)).await,
         McpCommand::Logout(args) => login::logout(context, &args).await,
         McpCommand::Serve(args) => Box::pin(serve(context, args)).await,

@@ -15,14 +15,29 @@ while IFS= read -r line; do
     id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
     case $line in
     *'"initialize"'*)
-        result='{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"resources":{}},"serverInfo":{"name":"notes","version":"1"}}' ;;
+        result='{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"resources":{},"prompts":{},"completions":{},"logging":{}},"serverInfo":{"name":"notes","version":"1"}}' ;;
     *'"tools/list"'*)
         result="{\"tools\":[{\"name\":\"note\",\"description\":\"$(cat "$here/described")\",\"inputSchema\":{\"type\":\"object\"}}]}" ;;
     *'"resources/list"'*) result='{"resources":[{"uri":"note://all","name":"all"}]}' ;;
     *'"resources/templates/list"'*) result='{"resourceTemplates":[]}' ;;
     *'"resources/read"'*) result='{"contents":[{"uri":"note://all","text":"all of it"}]}' ;;
+    *'"prompts/list"'*)
+        result='{"prompts":[{"name":"greet","description":"Greets.","arguments":[{"name":"who","required":true}]}]}' ;;
+    *'"prompts/get"'*'"Ada"'*)
+        result='{"messages":[{"role":"user","content":{"type":"text","text":"Hello, Ada\\u001b[2J"}}]}' ;;
+    *'"completion/complete"'*'"value":"A"'*)
+        result='{"completion":{"values":["Ada","Al\\u001b[2J"],"total":3,"hasMore":true}}' ;;
+    *'"logging/setLevel"'*)
+        printf '%s' "$line" | sed -n 's/.*"level":"\([a-z]*\)".*/\1/p' >>level
+        continue ;;
     *'"tools/call"'*)
         echo "$SECRET_WORD" >>noted
+        printf '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"warning","logger":"disk","data":"full\\u001b[2J"}}\n'
+        if [ -e asks ]; then
+            printf '{"jsonrpc":"2.0","id":"r","method":"roots/list"}\n'
+            IFS= read -r answer
+            echo "$answer" >>asks
+        fi
         result='{"content":[{"type":"text","text":"noted"}]}' ;;
     *'"ping"'*) result='{}' ;;
     *) continue ;;
@@ -192,6 +207,133 @@ fn the_servers_of_an_agent_are_looked_at() {
     let doctor = run(&place, &["doctor", "agent.yaml", "--json"]);
     assert_eq!(doctor.code, 0, "{doctor:?}");
     assert_eq!(doctor.json_lines()[0]["servers"][0]["tools"], json!(1));
+}
+
+#[test]
+fn the_prompts_of_a_server_are_listed_filled_in_and_completed() {
+    let place = place("risk: low");
+    let prompts = run(&place, &["mcp", "prompts", "agent.yaml", "--json"]);
+    assert_eq!(prompts.code, 0, "{prompts:?}");
+    let prompt = &prompts.json_lines()[0][0]["prompts"][0];
+    assert_eq!(prompt["name"], json!("greet"));
+    assert_eq!(prompt["arguments"][0]["required"], json!(true));
+    let shown = run(&place, &["mcp", "prompts", "agent.yaml"]);
+    assert!(shown.stdout.contains("greet who"), "{shown:?}");
+
+    let get = [
+        "mcp",
+        "prompts",
+        "agent.yaml",
+        "--get",
+        "greet",
+        "--arguments",
+    ];
+    let filled = run(&place, &[&get[..], &["{\"who\": \"Ada\"}"]].concat());
+    assert_eq!(
+        (filled.code, filled.stdout.trim()),
+        (0, "user: Hello, Ada\u{fffd}[2J")
+    );
+    let filled = run(
+        &place,
+        &[&get[..], &["{\"who\": \"Ada\"}", "--json"]].concat(),
+    );
+    let text = &filled.json_lines()[0]["messages"][0]["content"]["text"];
+    assert_eq!(text, &json!("Hello, Ada\u{1b}[2J"));
+    assert_eq!(run(&place, &[&get[..], &["{\"who\": 7}"]].concat()).code, 2);
+
+    let complete = [
+        "mcp",
+        "complete",
+        "agent.yaml",
+        "notes",
+        "--argument",
+        "who",
+        "--value",
+        "A",
+    ];
+    let of = |whose: &[&str]| run(&place, &[&complete[..], whose].concat());
+    let completed = of(&["--prompt", "greet", "--json"]);
+    assert_eq!(completed.code, 0, "{completed:?}");
+    let expected = json!({"values": ["Ada", "Al\u{1b}[2J"], "total": 3, "has_more": true});
+    assert_eq!(completed.json_lines()[0], expected);
+    let shown = of(&["--resource", "note://{who}"]);
+    assert_eq!((shown.code, shown.stdout.as_str()), (0, "Ada\nAl [2J\n"));
+    assert!(shown.stderr.contains("3 in all"), "{shown:?}");
+    assert_eq!(of(&[]).code, 2);
+    assert_eq!(
+        of(&["--prompt", "greet", "--resource", "note://{who}"]).code,
+        2
+    );
+    assert_eq!(of(&["--prompt", "greet", "--given", "7"]).code, 2);
+    let text = fs::read_to_string(place.path().join("server.sh")).unwrap();
+    place.write_tool("server.sh", &text.replace(",\"completions\":{}", ""));
+    assert_eq!(of(&["--prompt", "greet"]).code, 1);
+}
+
+#[test]
+fn what_a_server_logs_is_beside_the_result_where_it_is_wanted() {
+    let said = "notes warning (disk): full\\u{1b}[2J\n";
+    let place = place("risk: low");
+    let call = ["mcp", "call", "agent.yaml", "notes.note"];
+    let plain = run(&place, &call);
+    assert_eq!(
+        (plain.stdout.as_str(), plain.stderr.as_str()),
+        ("noted\n", "")
+    );
+    let told = run(&place, &[&call[..], &["--log", "info"]].concat());
+    assert_eq!(
+        (told.stdout.as_str(), told.stderr.as_str()),
+        ("noted\n", said)
+    );
+    let told = run(&place, &[&call[..], &["--log", "info", "--json"]].concat());
+    assert_eq!(told.json_lines()[0]["output"], json!("noted"));
+    let log: serde_json::Value = serde_json::from_str(&told.stderr).unwrap();
+    assert_eq!(log["log"]["text"], json!("full\u{1b}[2J"));
+    assert_eq!(log["log"]["level"], json!("warning"));
+    assert_eq!(
+        run(&place, &["mcp", "tools", "agent.yaml", "--log", "alert"]).code,
+        0
+    );
+    assert_eq!(place.lines("level"), ["info", "info", "alert"]);
+    assert_eq!(
+        run(&place, &[&call[..], &["--log", "loud"]].concat()).code,
+        2
+    );
+
+    let wanted = self::place("risk: low\n    log: warning");
+    assert_eq!(run(&wanted, &call).stderr, said);
+    let done = run(&wanted, &["run", "agent.yaml", "--run-id", "r1", "--json"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(wanted.lines("level"), ["warning", "warning"]);
+    // It is on no record.
+    let events = run(&wanted, &["events", "r1", "--json"]);
+    assert!(!events.stdout.contains("disk"), "{events:?}");
+}
+
+#[test]
+fn a_server_is_told_the_folders_of_its_descriptor_on_the_host_and_inside_the_sandbox() {
+    for sandbox in ["", "\n    sandbox: true"] {
+        let place = place(&format!("risk: low\n    roots: [., my notes]{sandbox}"));
+        place.write("work/asks", "");
+        let called = run(&place, &["mcp", "call", "agent.yaml", "notes.note"]);
+        assert_eq!(called.code, 0, "{called:?}");
+        let done = run(&place, &["run", "agent.yaml", "--run-id", "r1", "--json"]);
+        assert_eq!(done.code, 0, "{done:?}");
+        let heard = place.lines("asks");
+        assert_eq!(heard.len(), 2, "{heard:?}");
+        for answer in heard {
+            let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+            let roots = &answer["result"]["roots"];
+            let uri = |at: usize| roots[at]["uri"].as_str().unwrap().to_owned();
+            assert!(uri(0).starts_with("file:///"), "{answer}");
+            assert_eq!(uri(1), format!("{}/my%20notes", uri(0)));
+            let path = uri(0).replace("file://", "");
+            assert_eq!(
+                fs::canonicalize(path).unwrap(),
+                fs::canonicalize(place.work()).unwrap()
+            );
+        }
+    }
 }
 
 #[test]

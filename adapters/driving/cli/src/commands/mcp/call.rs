@@ -26,7 +26,7 @@ pub(super) async fn call(context: &Context, args: &CallArgs) -> Result<Exit, Cli
     if !arguments.is_object() {
         return Err(wrong("--arguments: write an object, such as {}".to_owned()));
     }
-    let servers = Servers::of(context, &args.agent).await?;
+    let servers = Servers::of(context, &args.agent, args.log).await?;
     let (alias, spec) = servers.server(alias)?;
     if !spec.allows(remote) {
         return Err(wrong(format!(

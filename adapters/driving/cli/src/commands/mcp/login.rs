@@ -50,7 +50,7 @@ impl OAuthTokenStore for Anew {
 }
 
 pub(super) async fn login(context: &Context, args: &LoginArgs) -> Result<Exit, CliError> {
-    let servers = Servers::of(context, &args.agent).await?;
+    let servers = Servers::of(context, &args.agent, None).await?;
     let (alias, spec) = servers.server(&args.server)?;
     let (spec_oauth, url) = oauth(alias, spec)?;
     let anew = Arc::new(Anew {
@@ -106,7 +106,7 @@ async fn connect(server: McpServer) -> Result<usize, McpError> {
 }
 
 pub(super) async fn logout(context: &Context, args: &LogoutArgs) -> Result<Exit, CliError> {
-    let servers = Servers::of(context, &args.agent).await?;
+    let servers = Servers::of(context, &args.agent, None).await?;
     let (alias, spec) = servers.server(&args.server)?;
     let (oauth, url) = oauth(alias, spec)?;
     let forgotten = kept(context, oauth, url)?

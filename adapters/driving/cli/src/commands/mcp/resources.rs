@@ -32,7 +32,7 @@ struct Resource {
 }
 
 pub(super) async fn resources(context: &Context, args: &ResourcesArgs) -> Result<Exit, CliError> {
-    let servers = Servers::of(context, &args.of.agent).await?;
+    let servers = Servers::of(context, &args.of.agent, None).await?;
     let named = servers.named(&args.of.server)?;
     if let Some(uri) = &args.read {
         let [(alias, _spec)] = named.as_slice() else {

@@ -8,12 +8,13 @@ use futures_util::future::join_all;
 use seaworthy::descriptor::{Materialised, ServerSpec};
 use seaworthy::mcp::{McpClient, McpConfig};
 use seaworthy::ports::entropy::Entropy as _;
-use seaworthy::ports::mcp::{McpServerInfo, McpSession};
+use seaworthy::ports::mcp::{McpLogLevel, McpServerInfo, McpSession};
 use seaworthy::ports::sandbox::{Limits, Owner, Policy, Sandbox as _, SandboxSession, SandboxSpec};
 use seaworthy::ports::{RunId, ServerAlias};
 use seaworthy::servers::{Connections, Place};
 use seaworthy::system::SystemEntropy;
 
+use super::logs::ServerLogs;
 use crate::commands::Context;
 use crate::descriptor::load;
 use crate::error::CliError;
@@ -24,11 +25,17 @@ pub(super) struct Servers {
     pub(super) descriptor: Materialised,
     pub(super) connections: Connections,
     confined: Option<Confined>,
+    logs: ServerLogs,
 }
 
 impl Servers {
-    /// Those of the descriptor at `path`. Nothing is connected yet.
-    pub(super) async fn of(context: &Context, path: &Path) -> Result<Self, CliError> {
+    /// Those of the descriptor at `path`. Nothing is connected yet. What they log from `level` on, or else what the
+    /// descriptor wants of it, is shown.
+    pub(super) async fn of(
+        context: &Context,
+        path: &Path,
+        level: Option<McpLogLevel>,
+    ) -> Result<Self, CliError> {
         let (descriptor, base_dir) = load(path, &[])?;
         if descriptor.mcp_servers.is_empty() {
             return Err(CliError::Usage(format!(
@@ -36,13 +43,14 @@ impl Servers {
                 path.display()
             )));
         }
-        Self::on(context, descriptor, base_dir.as_path()).await
+        Self::on(context, descriptor, base_dir.as_path(), level).await
     }
 
     async fn on(
         context: &Context,
         descriptor: Materialised,
         base_dir: &Path,
+        level: Option<McpLogLevel>,
     ) -> Result<Self, CliError> {
         let workspace = context.workspace()?;
         let environment = context.environment.for_commands.clone();
@@ -69,16 +77,20 @@ impl Servers {
             descriptor.mcp_servers.clone(),
             place,
         );
+        let logs = ServerLogs::start(context.output.json)?;
+        let connections = connections.with_logs(level, logs.sink());
         Ok(Self {
             descriptor,
             connections,
             confined,
+            logs,
         })
     }
 
     /// Takes leave of the servers, and leaves nothing behind.
     pub(super) async fn close(&self) {
         self.connections.close().await;
+        self.logs.finish();
         if let Some(confined) = &self.confined {
             // Whatever it says, its servers are gone.
             let _closed = confined.session.close(true).await;
@@ -164,7 +176,7 @@ pub(crate) struct Looked {
 /// Connects to each server of the descriptor at `path` and asks it for its tools. One without servers has nobody to ask.
 pub(crate) async fn look_at(context: &Context, path: &Path) -> Result<Vec<Looked>, CliError> {
     let (descriptor, base_dir) = load(path, &[])?;
-    let servers = Servers::on(context, descriptor, base_dir.as_path()).await?;
+    let servers = Servers::on(context, descriptor, base_dir.as_path(), None).await?;
     let looking = servers.descriptor.mcp_servers.keys();
     let looking = looking.map(async |alias| Looked {
         alias: alias.clone(),

@@ -8,7 +8,7 @@ use seaworthy::tool::{ApprovalRule, Risk, SideEffect};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::ServersArgs;
+use super::ToolsArgs;
 use super::servers::Servers;
 use crate::commands::Context;
 use crate::error::{CliError, Exit};
@@ -41,9 +41,9 @@ struct Tool {
     input_schema: Value,
 }
 
-pub(super) async fn tools(context: &Context, args: &ServersArgs) -> Result<Exit, CliError> {
-    let servers = Servers::of(context, &args.agent).await?;
-    let named = servers.named(&args.server)?;
+pub(super) async fn tools(context: &Context, args: &ToolsArgs) -> Result<Exit, CliError> {
+    let servers = Servers::of(context, &args.of.agent, args.log).await?;
+    let named = servers.named(&args.of.server)?;
     let asking = named
         .into_iter()
         .map(|(alias, spec)| server(&servers.connections, alias, spec));
