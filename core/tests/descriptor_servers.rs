@@ -362,7 +362,7 @@ fn a_way_to_tokens_that_cannot_be_meant_is_refused() {
         ),
         ("{ type: oauth, scopes: read }", "scopes"),
         ("{ type: oauth, scopes: ['a b'] }", "no scope"),
-        ("{ type: oauth, scopes: [''] }", "no scope"),
+        ("{ type: oauth, scopes: [''] }", "must not be empty"),
         ("{ type: oauth, scopes: ['a\"'] }", "no scope"),
         (long.as_str(), "no scope"),
         (many.as_str(), "one too many"),

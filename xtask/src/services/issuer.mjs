@@ -1,4 +1,5 @@
-// An issuer of access tokens for machines: JWTs as RFC 9068 has them, for whatever address they are asked for.
+// An issuer of access tokens for machines, for whatever address they are asked for: JWTs as RFC 9068 has them, and for one
+// machine tokens that only the issuer can read. It can be asked about these (RFC 7662), and takes them back (RFC 7009).
 import { generateKeyPairSync } from 'node:crypto';
 
 // Where the package lies depends on who starts this.
@@ -8,7 +9,7 @@ const port = Number(process.env.PORT);
 const keys = [['rsa', { modulusLength: 2048 }, 'RS256'], ['ec', { namedCurve: 'P-256' }, 'ES256'], ['ed25519', {}, 'EdDSA']]
   .map(([kind, options, alg]) => ({ ...generateKeyPairSync(kind, options).privateKey.export({ format: 'jwk' }), alg, use: 'sig' }));
 
-// Each client has its tokens signed in the way that it is called by.
+// Each client has its tokens signed in the way that it is called by; `server` gets none and asks about others'.
 const client = (alg) => ({
   client_id: `machine-${alg}`,
   client_secret: 'a-secret-of-tests-that-opens-nothing',
@@ -17,19 +18,22 @@ const client = (alg) => ({
   response_types: [],
 });
 const provider = new Provider(`http://127.0.0.1:${port}`, {
-  clients: ['RS256', 'PS256', 'ES256', 'EdDSA'].map(client),
+  clients: ['RS256', 'PS256', 'ES256', 'EdDSA', 'opaque', 'server'].map(client),
   jwks: { keys: keys.map(({ alg, ...key }) => (alg === 'RS256' ? key : { ...key, alg })) },
   scopes: ['agents'],
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
+    introspection: { enabled: true, allowedPolicy: () => true },
+    revocation: { enabled: true, allowedPolicy: () => true },
     resourceIndicators: {
       enabled: true,
       getResourceServerInfo: (context, resource, { clientId }) => ({
         scope: 'agents',
         audience: resource,
-        accessTokenFormat: 'jwt',
-        jwt: { sign: { alg: clientId.replace('machine-', '') } },
+        ...(clientId === 'machine-opaque'
+          ? { accessTokenFormat: 'opaque' }
+          : { accessTokenFormat: 'jwt', jwt: { sign: { alg: clientId.replace('machine-', '') } } }),
       }),
     },
   },

@@ -36,7 +36,7 @@ use guard::Guard;
 pub use guard::{InvalidToken, MIN_TOKEN_BYTES};
 use message::Fault;
 pub(crate) use oauth::Caller;
-pub use oauth::{InvalidOAuth, IssuerError, OAuthSettings};
+pub use oauth::{IntrospectionSettings, InvalidOAuth, IssuerError, OAuthSettings};
 use patience::Patience;
 
 /// Where the protocol is spoken.

@@ -7,11 +7,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use seaworthy::harness::{DEFAULT_QUEUE, HarnessError};
 use seaworthy::ports::durable_runtime::{Scope, Worker};
 use seaworthy::ports::{Latch, QueueName, Secret};
-use seaworthy_mcp_server::http::{HttpServer, HttpSettings, IssuerError, OAuthSettings};
+use seaworthy_mcp_server::http::{
+    HttpServer, HttpSettings, IntrospectionSettings, IssuerError, OAuthSettings,
+};
 use seaworthy_mcp_server::{AgentServer, ServedAgent, ServerSettings, serve_stdio};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -56,6 +58,22 @@ pub(super) struct McpServeArgs {
     /// A scope that access tokens must have; may be repeated
     #[arg(long, value_name = "SCOPE", requires = "oauth_issuer")]
     oauth_scope: Vec<String>,
+    /// Ask the issuer about access tokens (RFC 7662): about those that are no JWTs, or about all, so that it is noticed within
+    /// half a minute when one is revoked [default: about none; each is a JWT]
+    #[arg(
+        long,
+        value_name = "WHICH",
+        requires = "oauth_issuer",
+        requires = "oauth_client",
+        requires = "oauth_secret_env"
+    )]
+    oauth_introspect: Option<Asked>,
+    /// As whom the issuer is asked: the id that this server has there
+    #[arg(long, value_name = "ID", requires = "oauth_introspect")]
+    oauth_client: Option<String>,
+    /// The environment variable with the secret that belongs to --oauth-client
+    #[arg(long, value_name = "VARIABLE", requires = "oauth_introspect")]
+    oauth_secret_env: Option<String>,
     /// A further name that HTTP clients may use for this server, such as that of a proxy; may be repeated
     #[arg(long, value_name = "HOST[:PORT]", requires = "http")]
     allow_host: Vec<String>,
@@ -73,6 +91,15 @@ pub(super) struct McpServeArgs {
     no_approvals: bool,
 }
 
+/// Which tokens the issuer is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Asked {
+    /// Those that are no JWTs
+    Opaque,
+    /// All
+    All,
+}
+
 /// An address, or a port of the loopback interface.
 fn address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(port) = text.parse::<u16>() {
@@ -87,7 +114,8 @@ pub(super) async fn serve(context: &Context, args: McpServeArgs) -> Result<Exit,
     let stop = Stop::listen()?;
     let agents = agents(&args)?;
     let queue: Option<QueueName> = args.queue.as_deref().map(id).transpose()?;
-    let token = token(args.token_env.as_deref())?;
+    let token = found("--token-env", args.token_env.as_deref())?;
+    let introspection = introspection(&args)?;
     let workspace = utf8(&context.workspace()?, "the workspace")?;
     let stack = context.create_lasting().await?;
     // What is wrong with an agent is said now, not by each of its runs.
@@ -108,7 +136,7 @@ pub(super) async fn serve(context: &Context, args: McpServeArgs) -> Result<Exit,
         .map_err(|error| CliError::Usage(error.to_string()))?;
     let (halt, halted) = Latch::new();
     let worker = worker(&stack, queue, &args)?;
-    let oauth = oauth(&stack, &args);
+    let oauth = oauth(&stack, &args, introspection);
     let speaking = async {
         let spoken = match args.http {
             Some(address) => {
@@ -145,22 +173,42 @@ fn agents(args: &McpServeArgs) -> Result<Vec<ServedAgent>, CliError> {
     Ok(agents)
 }
 
-fn token(variable: Option<&str>) -> Result<Option<Secret>, CliError> {
+/// What is in the environment's `variable`, which `flag` names.
+fn found(flag: &str, variable: Option<&str>) -> Result<Option<Secret>, CliError> {
     let Some(variable) = variable else {
         return Ok(None);
     };
     secret(variable).map(Some).ok_or_else(|| {
         CliError::Usage(format!(
-            "--token-env: the environment has no {variable}, or nothing in it; set it to the token, not --token-env"
+            "{flag}: the environment has no {variable}, or nothing in it; set it to the secret, not {flag}"
         ))
     })
 }
 
-fn oauth(stack: &Stack, args: &McpServeArgs) -> Option<OAuthSettings> {
+fn introspection(args: &McpServeArgs) -> Result<Option<IntrospectionSettings>, CliError> {
+    let secret = found("--oauth-secret-env", args.oauth_secret_env.as_deref())?;
+    let (Some(asked), Some(client_id), Some(client_secret)) =
+        (args.oauth_introspect, args.oauth_client.clone(), secret)
+    else {
+        return Ok(None);
+    };
+    Ok(Some(IntrospectionSettings {
+        client_id,
+        client_secret,
+        asks_about_all: asked == Asked::All,
+    }))
+}
+
+fn oauth(
+    stack: &Stack,
+    args: &McpServeArgs,
+    introspection: Option<IntrospectionSettings>,
+) -> Option<OAuthSettings> {
     Some(OAuthSettings {
         issuer: args.oauth_issuer.clone()?,
         audience: args.oauth_audience.clone()?,
         scopes: args.oauth_scope.clone(),
+        introspection,
         clock: Arc::clone(&stack.harness.ports().clock),
     })
 }

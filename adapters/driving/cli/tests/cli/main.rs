@@ -16,6 +16,7 @@ mod chat;
 mod conform;
 mod crash;
 mod decisions;
+mod login;
 mod mcp_conformance;
 mod mcp_inspector;
 mod mcp_serve;

@@ -1,8 +1,10 @@
 //! The server as a resource server of OAuth: access tokens of one issuer, for this server, as RFC 9068 has them.
 //!
-//! Nothing is asked of the issuer about single tokens: a token is checked with the keys that the issuer publishes.
+//! A JWT is checked with the keys that the issuer publishes. About tokens that are none, and if wanted about all, the issuer
+//! is asked (RFC 7662).
 
 mod fetch;
+mod introspection;
 mod issuer;
 mod keys;
 mod metadata;
@@ -17,9 +19,11 @@ use seaworthy_ports::clock::Clock;
 
 use super::answer::{Answer, plain};
 use fetch::{Fetcher, Trouble};
+use introspection::Introspection;
+pub use introspection::IntrospectionSettings;
 use issuer::{Issuer, is_local};
 use metadata::Metadata;
-use token::{Expected, Unverified};
+use token::{Expected, Refusal, Unverified};
 
 /// The most scopes that a token can be asked for.
 const MAX_SCOPES: usize = 32;
@@ -33,6 +37,8 @@ pub struct OAuthSettings {
     pub audience: String,
     /// What a token must have, all of it.
     pub scopes: Vec<String>,
+    /// How the issuer is asked about single tokens. `None`: it is not, and every token is a JWT.
+    pub introspection: Option<IntrospectionSettings>,
     /// Tells whether a token has expired.
     pub clock: Arc<dyn Clock>,
 }
@@ -55,6 +61,11 @@ pub enum InvalidOAuth {
         "{0:?} is no scope: it has no spaces, quotes and backslashes; there are at most {MAX_SCOPES}"
     )]
     Scope(String),
+    /// As whom the issuer is to be asked about tokens cannot be sent.
+    #[error(
+        "{0:?} is no id of a client, or its secret is none: neither is empty or longer than 4096 bytes"
+    )]
+    Client(String),
     /// Nothing can be fetched over TLS.
     #[error(
         "the platform's certificates cannot be used, so that the issuer cannot be asked for its keys"
@@ -66,7 +77,7 @@ pub enum InvalidOAuth {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IssuerError {
     /// It may be there later.
-    #[error("{issuer} could not be asked for its keys: {why}")]
+    #[error("{issuer} could not be asked: {why}")]
     Unreachable {
         /// Who.
         issuer: String,
@@ -83,15 +94,24 @@ pub enum IssuerError {
     },
 }
 
-/// Who calls: the subject of the token that was shown.
+/// Who calls: the subject of the token that was shown, or the client that it was given to where it has none.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller(String);
+pub(crate) struct Caller {
+    name: String,
+    is_client: bool,
+}
 
 impl Caller {
-    /// For the record. Two subjects are never written alike: what is no visible ASCII letter is written as its bytes.
+    /// For the record. Two callers are never written alike: what is no visible ASCII letter is written as its bytes, and a
+    /// client is not written as a subject.
     pub(crate) fn on_record(&self) -> String {
-        let mut written = "mcp:".to_owned();
-        for byte in self.0.bytes() {
+        let mut written = if self.is_client {
+            "mcp-client:"
+        } else {
+            "mcp:"
+        }
+        .to_owned();
+        for byte in self.name.bytes() {
             if byte.is_ascii_graphic() && byte != b'%' {
                 written.push(char::from(byte));
             } else {
@@ -110,6 +130,7 @@ pub(super) struct ResourceServer {
     authority: String,
     metadata: Metadata,
     issuer: Arc<Issuer>,
+    introspection: Option<Introspection>,
     clock: Arc<dyn Clock>,
 }
 
@@ -119,6 +140,7 @@ impl ResourceServer {
             issuer: id,
             audience,
             scopes,
+            introspection,
             clock,
         } = settings;
         let is_issuer =
@@ -135,6 +157,9 @@ impl ResourceServer {
         if let Some(scope) = scopes.get(MAX_SCOPES) {
             return Err(InvalidOAuth::Scope(scope.clone()));
         }
+        if let Some(unsound) = introspection.as_ref().filter(|it| !it.are_sound()) {
+            return Err(InvalidOAuth::Client(unsound.client_id.clone()));
+        }
         let fetcher = Fetcher::new(url.scheme() == "https", Arc::clone(&clock));
         let fetcher = fetcher.ok_or(InvalidOAuth::Tls)?;
         let expected = Expected {
@@ -142,9 +167,21 @@ impl ResourceServer {
             audience,
             scopes,
         };
+        let issuer = Issuer::new(
+            &expected.issuer,
+            &url,
+            introspection.is_some(),
+            fetcher.clone(),
+            Arc::clone(&clock),
+        );
+        let introspection = introspection.map(|settings| {
+            let (issuer, clock) = (Arc::clone(&issuer), Arc::clone(&clock));
+            Introspection::new(settings, issuer, &expected.issuer, fetcher, clock)
+        });
         Ok(Self {
             metadata: Metadata::new(&expected, &resource),
-            issuer: Issuer::new(&expected.issuer, &url, fetcher, Arc::clone(&clock)),
+            issuer,
+            introspection,
             authority: resource.authority().to_owned(),
             expected,
             clock,
@@ -161,10 +198,14 @@ impl ResourceServer {
         self.metadata.at(path)
     }
 
-    /// Asks the issuer for its keys.
+    /// Asks the issuer for its keys, and whether this server may ask about tokens.
     pub(super) async fn check(&self) -> Result<(), IssuerError> {
         let issuer = self.expected.issuer.clone();
-        self.issuer.check().await.map_err(|trouble| match trouble {
+        let checked = match (self.issuer.check().await, &self.introspection) {
+            (Ok(()), Some(introspection)) => introspection.check().await,
+            (checked, _) => checked,
+        };
+        checked.map_err(|trouble| match trouble {
             Trouble::Unreachable(why) => IssuerError::Unreachable { issuer, why },
             Trouble::Unfit(why) => IssuerError::Unfit { issuer, why },
             Trouble::Absent => IssuerError::Unfit {
@@ -180,24 +221,48 @@ impl ResourceServer {
             Some(token) => token,
             None => return Err(self.metadata.ask()),
         };
-        let refuse = |why: token::Refusal| {
+        let refuse = |why: Refusal| {
             tracing::debug!("a token lets nobody in: {}", why.words());
             self.metadata.refuse(why)
         };
-        let token = Unverified::parse(token).map_err(refuse)?;
-        let keys = self.issuer.keys(|keys| token.is_known_to(keys)).await;
-        let keys = keys.map_err(|_trouble| unknown())?;
-        let claims = token.verify(&keys).map_err(refuse)?;
-        let subject = claims.check(&self.expected, self.clock.now());
-        subject.map(Caller).map_err(refuse)
+        let now = || self.clock.now();
+        if let Some(introspection) = &self.introspection
+            && token::is_opaque(token)
+        {
+            if !token::is_speakable(token) {
+                return Err(refuse(Refusal::Unspeakable));
+            }
+            let told = introspection.told(token).await.map_err(unsaid)?;
+            let checked = told.and_then(|claims| claims.check(&self.expected, now()));
+            return checked.map_err(refuse);
+        }
+        let unverified = Unverified::parse(token).map_err(refuse)?;
+        let published = self.issuer.keys(|keys| unverified.is_known_to(keys)).await;
+        let published = published.map_err(|_trouble| unknown())?;
+        let claims = unverified.verify(&published.keys).map_err(refuse)?;
+        let caller = claims.check(&self.expected, now()).map_err(refuse)?;
+        // What the token says is known; the issuer is asked whether it still holds.
+        if let Some(introspection) = &self.introspection
+            && introspection.asks_about_all()
+            && introspection.told(token).await.map_err(unsaid)? == Err(Refusal::Inactive)
+        {
+            return Err(refuse(Refusal::Inactive));
+        }
+        Ok(caller)
     }
+}
+
+/// The answer where the issuer does not say what it is asked.
+fn unsaid(trouble: Trouble) -> Answer {
+    tracing::warn!("the issuer of tokens does not say what one is good for: {trouble:?}");
+    unknown()
 }
 
 /// The answer where nobody can say whether the token is one.
 fn unknown() -> Answer {
     let mut refused = plain(
         StatusCode::SERVICE_UNAVAILABLE,
-        "the issuer of tokens cannot be asked for its keys; try again\n",
+        "the issuer of tokens cannot be asked now; try again\n",
     );
     let rest = HeaderValue::from(issuer::REST.as_secs());
     refused.headers_mut().insert(header::RETRY_AFTER, rest);
@@ -222,4 +287,20 @@ fn address(text: &str) -> Option<Url> {
 fn is_scope(scope: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     !scope.is_empty() && scope.bytes().all(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_callers_are_written_alike() {
+        let of = |name: &str, is_client| {
+            let name = name.to_owned();
+            Caller { name, is_client }.on_record()
+        };
+        assert_eq!(of("anna", false), "mcp:anna");
+        assert_eq!(of("anna", true), "mcp-client:anna");
+        assert_eq!(of("a%\n", false), "mcp:a%25%0A");
+    }
 }

@@ -110,6 +110,7 @@ pub(crate) struct Issuer {
     pub(crate) url: String,
     answers: Arc<Mutex<BTreeMap<String, Answer>>>,
     asked: Arc<AtomicU32>,
+    forms: Arc<Mutex<Vec<String>>>,
 }
 
 const METADATA: &str = "/.well-known/oauth-authorization-server";
@@ -123,14 +124,17 @@ impl Issuer {
             url: format!("http://{}", listener.local_addr().unwrap()),
             answers: Arc::default(),
             asked: Arc::default(),
+            forms: Arc::default(),
         };
         issuer.says(&issuer.metadata());
         issuer.publishes(keys);
         let (answers, asked) = (Arc::clone(&issuer.answers), Arc::clone(&issuer.asked));
+        let forms = Arc::clone(&issuer.forms);
         tokio::spawn(async move {
             loop {
                 let (stream, _from) = listener.accept().await.unwrap();
-                tokio::spawn(answer(stream, Arc::clone(&answers), Arc::clone(&asked)));
+                let (answers, asked) = (Arc::clone(&answers), Arc::clone(&asked));
+                tokio::spawn(answer(stream, answers, asked, Arc::clone(&forms)));
             }
         });
         issuer
@@ -165,12 +169,18 @@ impl Issuer {
     pub(crate) fn asked(&self) -> u32 {
         self.asked.load(Ordering::Relaxed)
     }
+
+    /// The forms that it was sent, with their heads.
+    pub(crate) fn forms(&self) -> Vec<String> {
+        self.forms.lock().unwrap().clone()
+    }
 }
 
 async fn answer(
     mut stream: TcpStream,
     answers: Arc<Mutex<BTreeMap<String, Answer>>>,
     asked: Arc<AtomicU32>,
+    forms: Arc<Mutex<Vec<String>>>,
 ) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -179,8 +189,19 @@ async fn answer(
         };
         head.push(byte);
     }
-    asked.fetch_add(1, Ordering::Relaxed);
     let head = String::from_utf8(head).unwrap();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    if let Some(length) = length {
+        let mut form = vec![0; length.parse().unwrap()];
+        if stream.read_exact(&mut form).await.is_err() {
+            return;
+        }
+        let form = format!("{head}{}", String::from_utf8(form).unwrap());
+        forms.lock().unwrap().push(form);
+    }
+    asked.fetch_add(1, Ordering::Relaxed);
     let path = head.split(' ').nth(1).unwrap();
     let answer = answers.lock().unwrap().get(path).cloned();
     let status = |status: &str| {

@@ -8,6 +8,7 @@
 )]
 
 mod http;
+mod introspection;
 mod issuer;
 mod oauth;
 mod oidc_provider;

@@ -21,7 +21,7 @@ use crate::http::{client, post};
 use crate::issuer::{Answer, Issuer, SigningKey, unsigned};
 use crate::stage::{LONG, Stage, TOKEN, call, me, notes, report, says, until};
 
-const AUDIENCE: &str = "https://agents.example/mcp";
+pub(crate) const AUDIENCE: &str = "https://agents.example/mcp";
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A server that takes the tokens of an issuer, and the clock that it goes by.
@@ -91,19 +91,20 @@ impl Gate {
     }
 }
 
-fn settings(issuer: &Issuer, clock: &FakeClock, scopes: &[&str]) -> HttpSettings {
+pub(crate) fn settings(issuer: &Issuer, clock: &FakeClock, scopes: &[&str]) -> HttpSettings {
     HttpSettings {
         oauth: Some(OAuthSettings {
             issuer: issuer.url.clone(),
             audience: AUDIENCE.to_owned(),
             scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+            introspection: None,
             clock: std::sync::Arc::new(clock.clone()),
         }),
         ..HttpSettings::default()
     }
 }
 
-async fn ask(url: &str, token: &str) -> Response {
+pub(crate) async fn ask(url: &str, token: &str) -> Response {
     let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
     let mut asked = post(url, &ping).build().unwrap();
     let shown = format!("Bearer {token}").parse().unwrap();
@@ -255,6 +256,11 @@ async fn a_token_with_a_fault_lets_nobody_in() {
             "a beginning to come",
             gate.with_claim("nbf", json!(now + 31)),
             "not valid yet",
+        ),
+        (
+            "a key that its holder alone has",
+            gate.with_claim("cnf", json!({ "jkt": "x" })),
+            "bound",
         ),
         ("nobody", gate.with_claim("sub", json!("")), "subject"),
         (

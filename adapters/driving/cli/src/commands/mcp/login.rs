@@ -10,8 +10,8 @@ use seaworthy::mcp::{FileTokens, Loopback, McpClient, McpConfig};
 use seaworthy::ports::ServerAlias;
 use seaworthy::ports::async_trait;
 use seaworthy::ports::mcp::{
-    Authorization, Mcp as _, McpError, McpServer, OAuthTokenLock, OAuthTokenStore, OAuthTokens,
-    Transport,
+    Authorization, Kind, Mcp as _, McpError, McpServer, OAuthTokenLock, OAuthTokenStore,
+    OAuthTokens, Transport,
 };
 use seaworthy::servers::Place;
 use serde_json::json;
@@ -82,7 +82,16 @@ pub(super) async fn login(context: &Context, args: &LoginArgs) -> Result<Exit, C
         oauth.scopes.extend(args.scope.iter().cloned());
     }
     let tools = connect(server).await;
-    let tools = tools.map_err(|error| CliError::Server(error.to_string()))?;
+    let tools = tools.map_err(|error| {
+        CliError::Server(match error.kind() {
+            // Of all that is waited for, the person takes longest.
+            Kind::Timeout => format!(
+                "nobody came back from the browser within {} s, or {alias} did not answer",
+                args.timeout
+            ),
+            _ => error.to_string(),
+        })
+    })?;
     let is_new = anew.is_new.load(Ordering::Acquire);
     let output = context.output;
     if output.json {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, CACHE_CONTROL};
-use http::{HeaderMap, StatusCode};
-use reqwest::{Client, Url, redirect, retry};
+use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use reqwest::{Client, RequestBuilder, Url, redirect, retry};
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
@@ -44,8 +44,8 @@ impl Fetched {
     }
 }
 
-/// Fetches documents. Nothing is sent along but what is asked for.
-#[derive(Debug)]
+/// Fetches documents. Nothing is sent along but what is asked for, and a form if there is one.
+#[derive(Clone, Debug)]
 pub(super) struct Fetcher {
     client: Client,
     clock: Arc<dyn Clock>,
@@ -79,42 +79,67 @@ impl Fetcher {
     ///
     /// [`Trouble`].
     pub(super) async fn get(&self, url: Url) -> Result<Fetched, Trouble> {
+        self.in_time(self.client.get(url)).await
+    }
+
+    /// What `url` answers to a form.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`].
+    pub(super) async fn post(
+        &self,
+        url: Url,
+        form: String,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Fetched, Trouble> {
+        let asked = self.client.post(url).body(form);
+        let asked = asked.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let asked = match authorization {
+            Some(value) => asked.header(AUTHORIZATION, value),
+            None => asked,
+        };
+        self.in_time(asked).await
+    }
+
+    async fn in_time(&self, asked: RequestBuilder) -> Result<Fetched, Trouble> {
         let late = self.clock.sleep_until(self.clock.now().plus(MAX_TIME));
         tokio::select! {
-            fetched = self.whole(url) => fetched,
+            fetched = whole(asked) => fetched,
             () = late => Err(Trouble::Unreachable("it took too long to answer")),
         }
     }
+}
 
-    async fn whole(&self, url: Url) -> Result<Fetched, Trouble> {
-        let broken = |_error| Trouble::Unreachable("it could not be reached");
-        let asked = self.client.get(url).header(ACCEPT, "application/json");
-        let mut answer = asked.send().await.map_err(broken)?;
-        let status = answer.status();
-        if status.is_redirection() {
-            return Err(Trouble::Unfit(
-                "it redirects elsewhere, which is not followed",
-            ));
-        }
-        if status.is_server_error()
-            || status == StatusCode::TOO_MANY_REQUESTS
-            || status == StatusCode::REQUEST_TIMEOUT
-        {
-            return Err(Trouble::Unreachable("it answered with an error"));
-        }
-        if status != StatusCode::OK {
-            return Err(Trouble::Absent);
-        }
-        let keep = keep(answer.headers());
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(broken)? {
-            if body.len() + chunk.len() > MAX_DOCUMENT_BYTES {
-                return Err(Trouble::Unfit("its answer is too large"));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Fetched { body, keep })
+/// The whole answer.
+async fn whole(asked: RequestBuilder) -> Result<Fetched, Trouble> {
+    let broken = |_error| Trouble::Unreachable("it could not be reached");
+    let asked = asked.header(ACCEPT, "application/json");
+    let mut answer = asked.send().await.map_err(broken)?;
+    let status = answer.status();
+    if status.is_redirection() {
+        return Err(Trouble::Unfit(
+            "it redirects elsewhere, which is not followed",
+        ));
     }
+    if status.is_server_error()
+        || status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::REQUEST_TIMEOUT
+    {
+        return Err(Trouble::Unreachable("it answered with an error"));
+    }
+    if status != StatusCode::OK {
+        return Err(Trouble::Absent);
+    }
+    let keep = keep(answer.headers());
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(broken)? {
+        if body.len() + chunk.len() > MAX_DOCUMENT_BYTES {
+            return Err(Trouble::Unfit("its answer is too large"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Fetched { body, keep })
 }
 
 /// For how long the answer may be kept.

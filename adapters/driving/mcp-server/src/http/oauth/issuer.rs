@@ -14,6 +14,7 @@ use serde::Deserialize;
 use tokio::sync::OwnedMutexGuard;
 
 use super::fetch::{Fetcher, Trouble};
+use super::introspection::Place;
 use super::keys::Keys;
 
 /// The least time between two times that the issuer is asked.
@@ -32,17 +33,27 @@ pub(super) struct Issuer {
     id: String,
     /// Where its metadata may be, the likeliest first.
     candidates: Vec<Url>,
+    /// It is asked about single tokens, so that it must say where, and need not have keys.
+    is_asked: bool,
     fetcher: Fetcher,
     clock: Arc<dyn Clock>,
     known: Mutex<Known>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// What is known of the issuer's keys.
+/// What an issuer publishes, as far as it is needed here.
+#[derive(Debug, Default)]
+pub(super) struct Published {
+    pub(super) keys: Keys,
+    /// Where it is asked about single tokens, if it is to be.
+    pub(super) introspection: Option<Place>,
+}
+
+/// What is known of what the issuer publishes.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    keys: Arc<Keys>,
-    /// When they came, and until when they are fresh.
+    published: Arc<Published>,
+    /// When that came, and until when they are fresh.
     came: Option<(Timestamp, Timestamp)>,
     /// When the issuer was last asked, and what was wrong then.
     asked: Option<Timestamp>,
@@ -67,14 +78,23 @@ impl Known {
 #[derive(Deserialize)]
 struct Metadata {
     issuer: String,
-    jwks_uri: String,
+    jwks_uri: Option<String>,
+    introspection_endpoint: Option<String>,
+    introspection_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
 impl Issuer {
-    pub(super) fn new(id: &str, url: &Url, fetcher: Fetcher, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(super) fn new(
+        id: &str,
+        url: &Url,
+        is_asked: bool,
+        fetcher: Fetcher,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id: id.to_owned(),
             candidates: candidates(url),
+            is_asked,
             fetcher,
             clock,
             known: Mutex::default(),
@@ -91,7 +111,8 @@ impl Issuer {
         self.keys(|_any| true).await.map(|_keys| ())
     }
 
-    /// The keys, among which `has` looks for one. It may be missing from them all the same.
+    /// The keys, among which `has` looks for one, and what is published with them. It may be missing from them all the
+    /// same.
     ///
     /// # Errors
     ///
@@ -100,17 +121,17 @@ impl Issuer {
     pub(super) async fn keys(
         self: &Arc<Self>,
         has: impl Fn(&Keys) -> bool,
-    ) -> Result<Arc<Keys>, Trouble> {
+    ) -> Result<Arc<Published>, Trouble> {
         let now = self.clock.now();
         let known = self.known().clone();
-        let will_do = |known: &Known| known.may_be_gone_by(now) && has(&known.keys);
+        let will_do = |known: &Known| known.may_be_gone_by(now) && has(&known.published.keys);
         if will_do(&known) {
             if known.is_fresh(now) || !known.may_be_asked(now) {
-                return Ok(known.keys);
+                return Ok(known.published);
             }
             match Arc::clone(&self.turn).try_lock_owned() {
                 Ok(turn) => self.ask_again(turn).await,
-                Err(_somebody_asks) => return Ok(known.keys),
+                Err(_somebody_asks) => return Ok(known.published),
             }
         } else {
             let turn = Arc::clone(&self.turn).lock_owned().await;
@@ -123,8 +144,10 @@ impl Issuer {
         let known = self.known().clone();
         let now = self.clock.now();
         match known.trouble {
-            Some(trouble) if !known.may_be_gone_by(now) || !has(&known.keys) => Err(trouble),
-            _ => Ok(known.keys),
+            Some(trouble) if !known.may_be_gone_by(now) || !has(&known.published.keys) => {
+                Err(trouble)
+            }
+            _ => Ok(known.published),
         }
     }
 
@@ -141,12 +164,12 @@ impl Issuer {
         let _asked = asking.await;
     }
 
-    fn note(&self, asked: Result<(Keys, Duration), Trouble>) {
+    fn note(&self, asked: Result<(Published, Duration), Trouble>) {
         let now = self.clock.now();
         let mut known = self.known();
         match asked {
-            Ok((keys, fresh)) => {
-                known.keys = Arc::new(keys);
+            Ok((published, fresh)) => {
+                known.published = Arc::new(published);
                 known.came = Some((now, now.plus(fresh)));
                 known.trouble = None;
             }
@@ -157,13 +180,34 @@ impl Issuer {
         }
     }
 
-    /// The keys, and how long they are fresh.
-    async fn ask(&self) -> Result<(Keys, Duration), Trouble> {
-        let metadata = self.metadata().await?;
+    /// What it publishes, and how long that is fresh.
+    async fn ask(&self) -> Result<(Published, Duration), Trouble> {
+        let (metadata, kept) = self.metadata().await?;
         if metadata.issuer != self.id {
             return Err(Trouble::Unfit("its metadata is that of another issuer"));
         }
-        let at = Url::parse(&metadata.jwks_uri).ok();
+        let introspection = if self.is_asked {
+            Some(self.place(&metadata)?)
+        } else {
+            None
+        };
+        let (keys, kept) = match &metadata.jwks_uri {
+            Some(place) => self.published_keys(place).await?,
+            // Then its tokens are no JWTs.
+            None if self.is_asked => (Keys::default(), kept),
+            None => return Err(Trouble::Unfit("it does not say where its keys are")),
+        };
+        let published = Published {
+            keys,
+            introspection,
+        };
+        let fresh = kept.unwrap_or(USUALLY_FRESH);
+        Ok((published, fresh.clamp(LEAST_FRESH, MOST_FRESH)))
+    }
+
+    /// The keys at `place`, and for how long they may be kept.
+    async fn published_keys(&self, place: &str) -> Result<(Keys, Option<Duration>), Trouble> {
+        let at = Url::parse(place).ok();
         let is_as_safe = |at: &Url| {
             at.scheme() == "https" || (is_local(at) && self.candidates.iter().all(is_local))
         };
@@ -179,14 +223,44 @@ impl Issuer {
                 other => other,
             })?;
         let keys = Keys::read(&fetched.body).map_err(Trouble::Unfit)?;
-        let fresh = fetched.keep.unwrap_or(USUALLY_FRESH);
-        Ok((keys, fresh.clamp(LEAST_FRESH, MOST_FRESH)))
+        Ok((keys, fetched.keep))
     }
 
-    async fn metadata(&self) -> Result<Metadata, Trouble> {
+    /// Where it is asked about tokens. A secret goes there, so it must be the issuer itself.
+    fn place(&self, metadata: &Metadata) -> Result<Place, Trouble> {
+        let place = metadata.introspection_endpoint.as_deref();
+        let place = place.ok_or(Trouble::Unfit(
+            "it does not say where it can be asked about tokens",
+        ))?;
+        let is_its_own = |url: &Url| {
+            let own = self
+                .candidates
+                .iter()
+                .all(|own| own.origin() == url.origin());
+            own && url.username().is_empty() && url.password().is_none()
+        };
+        let url = Url::parse(place).ok().filter(is_its_own);
+        let url = url.ok_or(Trouble::Unfit(
+            "it is to be asked about tokens at another place than its own",
+        ))?;
+        let methods = &metadata.introspection_endpoint_auth_methods_supported;
+        let takes = |method: &str| {
+            let methods = methods.as_ref();
+            methods.map(|all| all.iter().any(|known| known == method))
+        };
+        let is_basic = takes("client_secret_basic").unwrap_or(true);
+        if !is_basic && takes("client_secret_post") != Some(true) {
+            return Err(Trouble::Unfit(
+                "it takes no client's secret where it is asked about tokens",
+            ));
+        }
+        Ok(Place { url, is_basic })
+    }
+
+    async fn metadata(&self) -> Result<(Metadata, Option<Duration>), Trouble> {
         for candidate in &self.candidates {
             match self.fetcher.get(candidate.clone()).await {
-                Ok(fetched) => return fetched.json(),
+                Ok(fetched) => return Ok((fetched.json()?, fetched.keep)),
                 Err(Trouble::Absent) => {}
                 Err(trouble) => return Err(trouble),
             }

@@ -5,9 +5,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use seaworthy_ports::Timestamp;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 
+use super::Caller;
 use super::keys::{Algorithm, Keys};
 
 /// The most bytes of a token.
@@ -21,10 +23,14 @@ pub(super) const LEEWAY: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Malformed,
+    Unspeakable,
     Type,
     Algorithm,
     UnknownKey,
     Signature,
+    Inactive,
+    Kind,
+    Bound,
     Claims,
     Issuer,
     Audience,
@@ -39,10 +45,16 @@ impl Refusal {
     pub(super) const fn words(self) -> &'static str {
         match self {
             Self::Malformed => "it is no signed JWT",
+            Self::Unspeakable => {
+                "it is longer than a token may be, or has characters that none has"
+            }
             Self::Type => "it is no access token: its type is not at+jwt",
             Self::Algorithm => "it is not signed with RS256, PS256, ES256 or EdDSA",
             Self::UnknownKey => "the issuer has no such key",
             Self::Signature => "its signature is not that of the issuer",
+            Self::Inactive => "the issuer says that it is not good, or no longer",
+            Self::Kind => "the issuer does not say that it is a bearer token",
+            Self::Bound => "it is bound to a key or a certificate, which is not checked here",
             Self::Claims => "it does not say what an access token says",
             Self::Issuer => "it is from another issuer",
             Self::Audience => "it is for another server",
@@ -79,7 +91,7 @@ struct Header {
     typ: Option<String>,
     kid: Option<String>,
     /// What must be understood. Nothing of the kind is.
-    crit: Option<serde::de::IgnoredAny>,
+    crit: Option<IgnoredAny>,
 }
 
 impl<'a> Unverified<'a> {
@@ -139,7 +151,7 @@ impl<'a> Unverified<'a> {
 }
 
 /// What a token says, once it is known that its issuer says it.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(super) struct Claims {
     iss: String,
     sub: String,
@@ -147,9 +159,36 @@ pub(super) struct Claims {
     exp: Instant,
     nbf: Option<Instant>,
     scope: Option<String>,
+    /// The key or certificate whose holder alone may show the token (RFC 7800). Whoever shows it as a bearer has it from
+    /// there.
+    #[serde(default, rename = "cnf", deserialize_with = "is_there")]
+    is_bound: bool,
+    /// Nobody is its subject: it is the client's own, and `sub` is what that is called.
+    #[serde(skip)]
+    is_clients: bool,
 }
 
-#[derive(Debug, Deserialize)]
+fn is_there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    Option::<IgnoredAny>::deserialize(value).map(|found| found.is_some())
+}
+
+/// What an issuer says of a token that is good, where it is asked (RFC 7662).
+#[derive(Deserialize)]
+struct Told {
+    /// Whoever answers is the issuer; what it says all the same has to be so.
+    iss: Option<String>,
+    sub: Option<String>,
+    client_id: Option<String>,
+    aud: Audience,
+    exp: Instant,
+    nbf: Option<Instant>,
+    scope: Option<String>,
+    token_type: Option<String>,
+    #[serde(default, rename = "cnf", deserialize_with = "is_there")]
+    is_bound: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 enum Audience {
     One(String),
@@ -166,7 +205,7 @@ impl Audience {
 }
 
 /// Seconds since 1970, with or without a fraction.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 struct Instant(f64);
 
 impl Instant {
@@ -177,12 +216,45 @@ impl Instant {
 }
 
 impl Claims {
+    /// What `issuer` says of a token.
+    ///
+    /// # Errors
+    ///
+    /// It does not say what an access token says, or that it is one: refresh tokens are good as well, for something else.
+    pub(super) fn told(told: Map<String, Value>, issuer: &str) -> Result<Self, Refusal> {
+        let told: Told = serde_json::from_value(told.into()).map_err(|_error| Refusal::Claims)?;
+        let is_bearer = |kind: String| kind.eq_ignore_ascii_case("bearer");
+        if !told.token_type.is_some_and(is_bearer) {
+            return Err(Refusal::Kind);
+        }
+        let is_clients = told.sub.is_none();
+        Ok(Self {
+            iss: told.iss.unwrap_or_else(|| issuer.to_owned()),
+            sub: told.sub.or(told.client_id).ok_or(Refusal::Subject)?,
+            aud: told.aud,
+            exp: told.exp,
+            nbf: told.nbf,
+            scope: told.scope,
+            is_bound: told.is_bound,
+            is_clients,
+        })
+    }
+
+    /// When the token ends.
+    pub(super) fn end(&self) -> Timestamp {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "what is beyond any time is as good as its end"
+        )]
+        Timestamp::from_millis(self.exp.millis() as i64)
+    }
+
     /// Who shows the token, if that is as expected.
     ///
     /// # Errors
     ///
     /// What is not.
-    pub(super) fn check(self, expected: &Expected, now: Timestamp) -> Result<String, Refusal> {
+    pub(super) fn check(&self, expected: &Expected, now: Timestamp) -> Result<Caller, Refusal> {
         #[expect(
             clippy::cast_precision_loss,
             reason = "milliseconds of this age are exact"
@@ -200,16 +272,34 @@ impl Claims {
         if self.nbf.is_some_and(|from| now + leeway < from.millis()) {
             return Err(Refusal::NotYet);
         }
+        if self.is_bound {
+            return Err(Refusal::Bound);
+        }
         if self.sub.is_empty() || self.sub.chars().count() > MAX_SUBJECT {
             return Err(Refusal::Subject);
         }
-        let scope = self.scope.unwrap_or_default();
+        let scope = self.scope.as_deref().unwrap_or_default();
         let has = |wanted: &String| scope.split(' ').any(|scope| scope == wanted);
         if !expected.scopes.iter().all(has) {
             return Err(Refusal::Scope);
         }
-        Ok(self.sub)
+        Ok(Caller {
+            name: self.sub.clone(),
+            is_client: self.is_clients,
+        })
     }
+}
+
+/// Whether `token` says nothing to anybody but its issuer: it does not begin as a JWT does.
+pub(super) fn is_opaque(token: &str) -> bool {
+    let header = token.split_once('.').map_or("", |(header, _rest)| header);
+    json::<IgnoredAny>(header).is_none()
+}
+
+/// Whether an opaque token is one that RFC 6750 has.
+pub(super) fn is_speakable(token: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    !token.is_empty() && token.len() <= MAX_TOKEN_BYTES && token.bytes().all(is_letter)
 }
 
 fn json<T: DeserializeOwned>(part: &str) -> Option<T> {
