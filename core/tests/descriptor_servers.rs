@@ -372,6 +372,8 @@ fn a_way_to_tokens_that_cannot_be_meant_is_refused() {
         assert!(said.contains(words), "{auth}: {said}");
         assert!(!said.contains("canary"), "{said}");
     }
+}
+
 #[test]
 fn a_server_is_told_its_folders_and_speaks_only_where_somebody_says_so() {
     let plain = parsed(TEXT).unwrap();

@@ -15,11 +15,12 @@ use seaworthy_core::event::{Decision, Event, Resolution, WaitReason};
 use seaworthy_core::files::AttachedFile;
 use seaworthy_core::history::cut;
 use seaworthy_core::machine::{self, Step, Work};
-use seaworthy_core::state::{Call, CallStatus, RunState, Stamp};
+use seaworthy_core::servers::{MAX_QUESTIONS, Question, Reply, Wants};
+use seaworthy_core::state::{Call, CallStatus, RunState, Stamp, ToolDeferred};
 use seaworthy_core::tool::SideEffect;
 use seaworthy_ports::model_provider::{Message, Role, check_history};
 use seaworthy_ports::state_store::Seq;
-use seaworthy_ports::{CallId, Digest, SignalId, WorkerId};
+use seaworthy_ports::{CallId, Digest, ServerAlias, SignalId, WorkerId};
 use serde_json::json;
 use support::{Run, answer, call_id, served};
 
@@ -74,7 +75,7 @@ fn hostile(run: &Run, choices: &mut Choices) -> Event {
         .of(&[right, Some(Digest::of(b"another")), right])
         .unwrap_or(Digest::of(b"none"));
     let text = || "text".to_owned();
-    match choices.below(25) {
+    match choices.below(28) {
         0 => run.events[0].0.clone(),
         1 => Event::AttemptStarted {
             worker: WorkerId::new("w").unwrap(),
@@ -152,6 +153,9 @@ fn hostile(run: &Run, choices: &mut Choices) -> Event {
             by: text(),
         },
         23 => support::deferred(call, choices.of(&["task", "another"])),
+        24 => polled(call, true),
+        25 => asked(call),
+        26 => replied(call),
         15 => Event::SignalReceived {
             signal: SignalId::new("look:1").unwrap(),
             note: text(),
@@ -240,7 +244,9 @@ fn lawful(run: &mut Run, choices: &mut Choices) {
             work_on(run, &one, choices);
         }
         Step::Wait(reason) => {
-            let is_left_alone = |call: &Call| matches!(call.status, CallStatus::Deferred(_));
+            let is_left_alone = |call: &Call| {
+                matches!(call.status, CallStatus::Deferred(_)) && call.open_question().is_none()
+            };
             let waiting: Vec<(u32, Digest, bool)> = run
                 .state
                 .calls
@@ -263,7 +269,10 @@ fn lawful(run: &mut Run, choices: &mut Choices) {
                 return;
             }
             let (number, proposal, asks) = choices.of(&waiting);
-            let event = if asks {
+            let is_question = run.state.calls[&number].open_question().is_some();
+            let event = if is_question {
+                replied(call_id(number))
+            } else if asks {
                 answer(number, proposal, choices.below(2) == 0)
             } else {
                 resolved(number, choices)
@@ -326,7 +335,13 @@ fn propose(run: &mut Run, choices: &mut Choices) {
 fn work_on(run: &mut Run, work: &Work, choices: &mut Choices) {
     let call = work.call().clone();
     let number = seaworthy_core::state::call_number(&call).unwrap();
+    let asks = matches!(work, Work::Poll(_)) && choices.below(3) == 1;
+    let known = run.state.call(&call).unwrap();
+    if asks && known.open_question().is_none() && known.questions.len() < MAX_QUESTIONS {
+        run.apply(asked(call.clone())).unwrap();
+    }
     let event = match (work, choices.below(3)) {
+        (Work::Poll(_), _) if asks => polled(call, true),
         (Work::Start(_), _) => Event::ToolStarted { call },
         (Work::Poll(_), 0) => support::deferred(call, "task"),
         (Work::Poll(_), 1) => match run.state.call(&call).unwrap().proposal.side_effect {
@@ -363,6 +378,41 @@ fn work_on(run: &mut Run, work: &Work, choices: &mut Choices) {
         },
     };
     run.apply(event).unwrap();
+}
+
+/// The server of a task was asked after it, and wants input or goes on.
+fn polled(call: CallId, asks: bool) -> Event {
+    match support::deferred(call, "task") {
+        Event::ToolDeferred(task) => Event::ToolDeferred(Box::new(ToolDeferred { asks, ..*task })),
+        other => other,
+    }
+}
+
+fn question() -> Question {
+    Question {
+        digest: Digest::of(b"question"),
+        server: ServerAlias::new("desk").unwrap(),
+        wants: Wants::Input {
+            message: "Who?".to_owned(),
+            schema: json!({}),
+        },
+    }
+}
+
+fn asked(call: CallId) -> Event {
+    Event::QuestionAsked {
+        call,
+        question: Box::new(question()),
+    }
+}
+
+fn replied(call: CallId) -> Event {
+    Event::QuestionAnswered {
+        by: "me".to_owned(),
+        call,
+        question: question().digest,
+        reply: Reply::Declined,
+    }
 }
 
 fn resolved(number: u32, choices: &mut Choices) -> Event {

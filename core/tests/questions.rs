@@ -4,14 +4,15 @@
 
 mod support;
 
-use seaworthy_core::event::{Event, QuestionSampled};
+use seaworthy_core::event::{Event, QuestionSampled, WaitReason};
 use seaworthy_core::machine::{self, Step, Work};
 use seaworthy_core::record;
 use seaworthy_core::servers::{MAX_QUESTIONS, Question, Reply, Said, Sample, Wants};
-use seaworthy_core::state::CallStatus;
+use seaworthy_core::state::{CallStatus, ToolDeferred};
 use seaworthy_core::tool::SideEffect;
+use seaworthy_ports::mcp::TaskId;
 use seaworthy_ports::model_provider::{Role, Usage};
-use seaworthy_ports::{Digest, ServerAlias};
+use seaworthy_ports::{Digest, ServerAlias, Timestamp};
 use serde_json::{Value, json};
 
 use support::{Run, call_id};
@@ -194,4 +195,93 @@ fn questions_are_written_as_they_were_in_the_first_version_that_had_them() {
         conversation["question"]["wants"],
         json!({"type": "model", "max_tokens": 7, "messages": [{"role": "user", "text": "Say."}]})
     );
+}
+
+/// A run whose only call is a task.
+fn task(side_effect: SideEffect) -> Run {
+    let mut run = making(side_effect);
+    run.apply(polled(false)).unwrap();
+    run
+}
+
+fn polled(asks: bool) -> Event {
+    Event::ToolDeferred(Box::new(ToolDeferred {
+        asks,
+        call: call_id(1),
+        message: None,
+        poll_at: Timestamp::from_millis(2_000),
+        since: Timestamp::from_millis(1_000),
+        task: TaskId::new("the one").unwrap(),
+        until: Timestamp::from_millis(9_000),
+    }))
+}
+
+fn open(run: &Run) -> Option<Digest> {
+    let call = run.state.call(&call_id(1)).unwrap();
+    call.open_question().map(|open| open.digest)
+}
+
+fn live(run: &Run) -> usize {
+    run.state.call(&call_id(1)).unwrap().live_questions().len()
+}
+
+#[test]
+fn a_task_waits_for_an_answer_whatever_its_side_effect_and_is_asked_after_with_it() {
+    let polls = Step::Work(vec![Work::Poll(call_id(1))]);
+    for side_effect in [SideEffect::Idempotent, SideEffect::NonIdempotent] {
+        let mut run = task(side_effect);
+        run.apply(asked(&input())).unwrap();
+        run.apply(polled(true)).unwrap();
+        assert!(matches!(status(&run), CallStatus::Deferred(_)));
+        assert_eq!(open(&run), Some(input().digest));
+        assert_eq!(machine::next(&run.state), Step::Wait(WaitReason::Question));
+        run.apply(answered(&model(), Reply::Declined)).unwrap_err();
+        run.apply(answered(&input(), Reply::Declined)).unwrap();
+        assert_eq!(machine::next(&run.state), polls);
+        run.apply(answered(&input(), Reply::Declined)).unwrap_err();
+        run.apply(polled(false)).unwrap();
+        assert_eq!(machine::next(&run.state), Step::Wait(WaitReason::Task));
+    }
+}
+
+#[test]
+fn an_answer_stays_until_the_server_of_the_task_has_gone_on() {
+    let mut run = task(SideEffect::NonIdempotent);
+    run.apply(asked(&input())).unwrap();
+    run.apply(answered(&input(), Reply::Declined)).unwrap();
+    run.apply(polled(true)).unwrap();
+    assert_eq!(live(&run), 1, "it may ask that again");
+    run.apply(asked(&model())).unwrap();
+    assert_eq!(live(&run), 1, "it asks something else");
+    run.apply(polled(false)).unwrap();
+    assert_eq!((live(&run), open(&run)), (0, None), "it goes on");
+    run.apply(answered(&model(), Reply::Granted)).unwrap_err();
+    run.apply(sampled(&model())).unwrap_err();
+}
+
+#[test]
+fn what_a_call_asked_before_it_became_a_task_is_done_with() {
+    let mut run = making(SideEffect::NonIdempotent);
+    run.apply(asked(&input())).unwrap();
+    assert_eq!(open(&run), Some(input().digest));
+    run.apply(polled(false)).unwrap();
+    assert_eq!((live(&run), open(&run)), (0, None));
+    run.apply(answered(&input(), Reply::Declined)).unwrap_err();
+}
+
+#[test]
+fn a_task_asks_only_so_often() {
+    let mut run = task(SideEffect::NonIdempotent);
+    for _time in 0..MAX_QUESTIONS {
+        run.apply(asked(&input())).unwrap();
+        run.apply(answered(&input(), Reply::Declined)).unwrap();
+    }
+    run.apply(asked(&input())).unwrap_err();
+}
+
+#[test]
+fn a_record_of_a_task_says_that_it_asks_only_where_it_does() {
+    let written = |asks| record::data_of(&polled(asks)).unwrap().1;
+    assert_eq!(written(true)["asks"], json!(true));
+    assert!(written(false).get("asks").is_none());
 }

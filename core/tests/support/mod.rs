@@ -55,6 +55,7 @@ pub fn answer(number: u32, proposal: Digest, granted: bool) -> Event {
 pub fn deferred(call: CallId, task: &str) -> Event {
     let at = |millis| Timestamp::from_millis(millis);
     Event::ToolDeferred(Box::new(ToolDeferred {
+        asks: false,
         call,
         message: Some("going on".to_owned()),
         poll_at: at(2_000),

@@ -65,8 +65,8 @@ struct ElicitParams {
     mode: Option<String>,
     message: String,
     requested_schema: Option<Value>,
-    #[serde(default, rename = "_meta")]
-    meta: Meta,
+    #[serde(rename = "_meta")]
+    meta: Option<Meta>,
 }
 
 #[derive(Deserialize)]
@@ -76,14 +76,14 @@ struct SampleParams {
     system_prompt: Option<String>,
     max_tokens: u32,
     tools: Option<Vec<Value>>,
-    #[serde(default, rename = "_meta")]
-    meta: Meta,
+    #[serde(rename = "_meta")]
+    meta: Option<Meta>,
 }
 
 /// What a question carries along.
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct Meta {
-    #[serde(default, rename = "io.modelcontextprotocol/related-task")]
+    #[serde(rename = "io.modelcontextprotocol/related-task")]
     task: Option<RelatedTask>,
 }
 
@@ -199,7 +199,7 @@ impl Questions {
                     server: self.server.clone(),
                     message: params.message,
                     schema,
-                    task: params.meta.task(),
+                    task: params.meta.and_then(Meta::task),
                 };
                 Ok(Question::User(host, question))
             }
@@ -225,7 +225,7 @@ impl Questions {
                     instructions: params.system_prompt,
                     messages,
                     max_tokens: params.max_tokens,
-                    task: params.meta.task(),
+                    task: params.meta.and_then(Meta::task),
                 };
                 Ok(Question::Model(host, question))
             }
@@ -342,4 +342,76 @@ fn reply(id: &str, answer: Result<Value, Refused>) -> Bytes {
         Err((code, message)) => ("error", json!({"code": code, "message": message})),
     };
     format!(r#"{{"jsonrpc":"2.0","id":{id},"{what}":{value}}}"#).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use seaworthy_ports::mcp::HostTakes;
+
+    use super::*;
+
+    /// A host that never answers.
+    #[derive(Debug)]
+    struct Nobody;
+
+    #[async_trait::async_trait]
+    impl McpHost for Nobody {
+        fn takes(&self) -> HostTakes {
+            HostTakes::ALL
+        }
+
+        async fn elicit(&self, _question: Elicitation) -> Elicited {
+            pending().await
+        }
+
+        async fn sample(&self, _question: Sampling) -> Sampled {
+            pending().await
+        }
+    }
+
+    fn asked(method: &str, meta: &Value) -> Result<Question, Refused> {
+        let server = ServerAlias::new("desk").unwrap();
+        let questions = Questions::new(server, Some(Arc::new(Nobody)));
+        let params = json!({
+            "message": "Who?", "requestedSchema": {"type": "object"},
+            "messages": [], "maxTokens": 7, "_meta": meta,
+        });
+        let params = serde_json::value::to_raw_value(&params).unwrap();
+        questions.question(method, Some(&params))
+    }
+
+    fn about(task: &Value) -> Value {
+        json!({"progressToken": 7, "io.modelcontextprotocol/related-task": task})
+    }
+
+    const METHODS: [&str; 2] = ["elicitation/create", "sampling/createMessage"];
+
+    #[tokio::test]
+    async fn a_question_about_a_task_that_nobody_answers_in_time_is_not_answered() {
+        for method in METHODS {
+            let question = asked(method, &about(&json!({"taskId": "a"}))).ok().unwrap();
+            let answer = question.answer(Instant::now()).await;
+            assert!(answer.is_none(), "{method}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_question_about_a_task_that_cannot_be_named_is_refused() {
+        for method in METHODS {
+            for task in [
+                json!({}),
+                json!({"taskId": ""}),
+                json!({"taskId": 7}),
+                json!("a"),
+            ] {
+                let refused = asked(method, &about(&task)).err();
+                assert_eq!(refused.map(|(code, _why)| code), Some(INVALID_PARAMS));
+            }
+            for none in [Value::Null, json!({}), about(&Value::Null)] {
+                assert!(asked(method, &none).is_ok(), "{none}");
+            }
+        }
+    }
 }
