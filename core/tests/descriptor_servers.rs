@@ -13,7 +13,7 @@ use seaworthy_core::descriptor::{
     TASK_TIMEOUT, codes,
 };
 use seaworthy_core::tool::{ApprovalRule, Risk, SideEffect};
-use seaworthy_ports::mcp::Hints;
+use seaworthy_ports::mcp::{Beginning, Hints};
 
 const TEXT: &str = r#"
 version: seaworthy.agent_graph.v1
@@ -250,4 +250,32 @@ fn calls_become_tasks_only_where_somebody_says_so_and_nothing_is_written_otherwi
             .task_rule("search")
             .is_wanted
     );
+}
+
+#[test]
+fn a_server_may_be_wanted_at_the_protocol_version_without_initialize() {
+    let beginning = |text: &str| {
+        let parsed = parsed(text).unwrap();
+        let tickets = parsed
+            .mcp_servers
+            .iter()
+            .find(|(alias, _server)| alias.as_str() == "tickets");
+        tickets.unwrap().1.protocol
+    };
+    assert_eq!(beginning(TEXT), Beginning::Automatic);
+    let wanted = |version: &str| {
+        TEXT.replace(
+            "    connect_timeout: 2s",
+            &format!("    protocol: {version}"),
+        )
+    };
+    assert_eq!(beginning(&wanted("auto")), Beginning::Automatic);
+    assert_eq!(beginning(&wanted("2026-07-28")), Beginning::Stateless);
+    let (code, message) = broken("    connect_timeout: 2s", "    protocol: 2025-11-25");
+    assert_eq!(code, codes::INVALID_VALUE);
+    assert!(message.contains("protocol"), "{message}");
+    // What was written before there was a choice reads as it did.
+    let usual = parsed(TEXT).unwrap();
+    let written = serde_json::to_string(&usual.mcp_servers).unwrap();
+    assert!(!written.contains("\"protocol\""), "{written}");
 }

@@ -28,7 +28,7 @@ pub use oauth::{
     OAuth, OAuthGrant, OAuthPerson, OAuthProof, OAuthRegistration, OAuthTokenLock, OAuthTokenStore,
     OAuthTokens,
 };
-pub use server::{Authorization, Endpoint, McpServer, StdioCommand, Transport};
+pub use server::{Authorization, Beginning, Endpoint, McpServer, StdioCommand, Transport};
 pub use task::{
     InvalidTaskId, MAX_TASK_ID_BYTES, MAX_TASK_MESSAGE_BYTES, McpStarted, McpTask, McpTasks,
     TaskId, TaskStatus, TaskSupport, task_message,
@@ -60,6 +60,10 @@ pub use task::{
 /// * **MC-9** *(declares `oauth`)* One caller gets new tokens for all, in this process and others; they are kept before they
 ///   are used. A grant that is refused is [`Kind::Authentication`] and not tried again. Metadata of another server are not
 ///   believed, and a refresh token goes to the authorisation server that gave it alone.
+/// * **MC-13** A server of the protocol version 2026-07-28, which begins without `initialize` and asks by answering a call
+///   with questions, is understood like any other: MC-1 to MC-7 hold. A call that goes on with the answers is one call, and
+///   one that fails after the server has asked has an unknown effect; how often it may ask is bounded. No call of such a
+///   server becomes a task.
 ///
 /// # Cancellation
 ///

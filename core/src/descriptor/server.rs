@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use seaworthy_ports::ServerAlias;
-use seaworthy_ports::mcp::{Hints, HostTakes};
+use seaworthy_ports::mcp::{Beginning, Hints, HostTakes};
 use serde::{Deserialize, Serialize};
 
 use super::task::{self, TaskRule};
@@ -33,6 +33,9 @@ pub struct ServerSpec {
     /// Who decides whether the model is called for it.
     #[serde(default, skip_serializing_if = "Asking::is_refused")]
     pub sampling: Asking,
+    /// How the connection to it begins.
+    #[serde(default, skip_serializing_if = "Beginning::is_automatic")]
+    pub protocol: Beginning,
     /// How long starting or reaching it, and each of its lists, may take; kept in milliseconds.
     #[serde(rename = "connect_timeout_ms", with = "crate::millis")]
     pub connect_timeout: Duration,
@@ -366,6 +369,7 @@ mod tests {
             tools: own.map(|own| ("it".to_owned(), own)).into_iter().collect(),
             elicitation: Asking::Refuse,
             sampling: Asking::Refuse,
+            protocol: Beginning::Automatic,
             connect_timeout: Duration::from_secs(1),
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use seaworthy_ports::ServerAlias;
+use seaworthy_ports::mcp::Beginning;
 
 use super::aliases::optional;
 use super::error::{Reporter, codes};
@@ -40,8 +41,13 @@ pub(super) const MAX_URL: usize = 2048;
 
 const ASKINGS: [(&str, Asking); 2] = [("refuse", Asking::Refuse), ("ask", Asking::Ask)];
 
+const PROTOCOLS: [(&str, Beginning); 2] = [
+    ("auto", Beginning::Automatic),
+    ("2026-07-28", Beginning::Stateless),
+];
+
 /// What goes with a server however it is reached.
-const COMMON: [&str; 12] = [
+const COMMON: [&str; 13] = [
     "allow",
     "deny",
     "side_effect",
@@ -53,6 +59,7 @@ const COMMON: [&str; 12] = [
     "tools",
     "elicitation",
     "sampling",
+    "protocol",
     "connect_timeout",
 ];
 
@@ -127,6 +134,7 @@ fn server(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<Server
     });
     let elicitation = fields.word("elicitation", &ASKINGS, reporter);
     let sampling = fields.word("sampling", &ASKINGS, reporter);
+    let protocol = fields.word("protocol", &PROTOCOLS, reporter);
     Some(ServerSpec {
         transport: transport?,
         allow: allow?,
@@ -135,6 +143,7 @@ fn server(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<Server
         tools: tools?.unwrap_or_default(),
         elicitation: elicitation.unwrap_or(Some(Asking::Refuse))?,
         sampling: sampling.unwrap_or(Some(Asking::Refuse))?,
+        protocol: protocol.unwrap_or(Some(Beginning::Automatic))?,
         connect_timeout: connect_timeout?.unwrap_or(CONNECT_TIMEOUT),
     })
 }

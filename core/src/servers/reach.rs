@@ -175,6 +175,7 @@ pub fn server(
         connect_timeout: spec.connect_timeout,
         request_timeout: spec.connect_timeout,
         host: None,
+        beginning: spec.protocol,
     })
 }
 

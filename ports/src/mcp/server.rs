@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{McpHost, OAuth};
 use crate::sandbox::SandboxSession;
 use crate::{Secret, ServerAlias};
@@ -23,6 +25,28 @@ pub struct McpServer {
     pub request_timeout: Duration,
     /// Answers the server's own questions; `None`: the server is told that nobody does.
     pub host: Option<Arc<dyn McpHost>>,
+    /// How the connection begins.
+    pub beginning: Beginning,
+}
+
+/// How a connection to a server begins, which is what tells the protocol versions apart (MC-13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Beginning {
+    /// With `initialize`, and without it where the server refuses that. A connection that is made again begins as the one
+    /// before did.
+    #[default]
+    Automatic,
+    /// Without `initialize`: the protocol version is 2026-07-28, or there is no connection.
+    Stateless,
+}
+
+impl Beginning {
+    /// Whether it is found out.
+    #[must_use]
+    pub fn is_automatic(&self) -> bool {
+        *self == Self::Automatic
+    }
 }
 
 /// How a server is reached.

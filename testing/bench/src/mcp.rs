@@ -140,6 +140,7 @@ async fn by_adapter(calls: usize) -> Result<(), Failure> {
         connect_timeout: LONG,
         request_timeout: LONG,
         host: None,
+        beginning: Beginning::default(),
     };
     let session = McpClient::new(McpConfig::default()).connect(server).await?;
     counted(session.tools().await?.len())?;

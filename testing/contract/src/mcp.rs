@@ -19,6 +19,7 @@
 //! them in yet another way turns the script into a server itself.
 
 mod address;
+mod address_stateless;
 mod authority;
 mod bounds;
 mod calls;
@@ -33,8 +34,11 @@ mod script;
 mod scripts;
 mod secrets;
 mod serve;
+mod serve_questions;
+mod serve_stateless;
 mod serve_tasks;
 mod stage;
+mod stateless;
 mod tasks;
 mod tokens;
 mod wire;
@@ -60,10 +64,12 @@ pub use names::*;
 pub use questions::*;
 pub use script::{
     Access, Answered, Begins, Does, Journal, NEWEST_PROTOCOL, PREVIOUS_PROTOCOL, Poll,
-    RENEWED_TOKEN, SILENT_URI, Script, Seen, Start, Stubborn, Task, Tool,
+    RENEWED_TOKEN, SILENT_URI, STATELESS_PROTOCOL, Script, Seen, Start, Stubborn, Task, Then, Tool,
 };
 pub use secrets::*;
 pub use serve::{echoed, serve, told};
+pub use serve_questions::told_all;
+pub use stateless::*;
 pub use tasks::*;
 
 /// What scenarios call every server.
@@ -79,6 +85,11 @@ pub trait Harness: Sized + Send + Sync + 'static {
 
     /// The adapter.
     fn mcp(&self) -> Arc<dyn Mcp>;
+
+    /// The protocol version of servers whose script does not say another: [`NEWEST_PROTOCOL`] or [`STATELESS_PROTOCOL`].
+    fn protocol(&self) -> &'static str {
+        NEWEST_PROTOCOL
+    }
 
     /// A process that calls [`serve`]. `None`: the adapter starts no processes.
     fn server_process(&self) -> Option<Command> {
@@ -205,6 +216,11 @@ macro_rules! __mcp_scenarios {
             "MC-9" a_client_gets_tokens_for_itself
             "MC-9" a_refresh_token_goes_to_the_server_that_gave_it
             "MC-9" metadata_of_another_server_are_not_believed
+            "MC-13" a_server_that_begins_without_initialize_is_understood
+            "MC-13" a_call_goes_on_where_the_server_asked
+            "MC-13" a_call_that_dies_after_the_server_asked_may_have_begun
+            "MC-13" questions_without_an_end_end_the_call
+            "MC-13" calls_of_a_server_that_begins_without_initialize_become_no_tasks
         ] }
     };
 }

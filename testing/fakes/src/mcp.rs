@@ -13,7 +13,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::mcp::{
-    Authorization, Endpoint, Kind, Mcp, McpCapabilities, McpError, McpServer, McpSession, Transport,
+    Authorization, Beginning, Endpoint, Kind, Mcp, McpCapabilities, McpError, McpServer,
+    McpSession, Transport,
 };
 use seaworthy_ports::{AdapterInfo, InvalidId, ServerAlias};
 
@@ -145,6 +146,7 @@ impl FakeMcp {
             connect_timeout: LONG,
             request_timeout: LONG,
             host: None,
+            beginning: Beginning::default(),
         })
     }
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use seaworthy_mcp::{McpClient, McpConfig};
 use seaworthy_ports::mcp::{
-    Authorization, Elicitation, Elicited, Endpoint, Kind, Mcp as _, McpCall, McpCallResult,
-    McpContent, McpError, McpHost, McpServer, McpSession, McpStarted, Progress, ResourceData,
-    Sampled, Sampling, StdioCommand, TaskId, TaskStatus, TaskSupport, Transport,
+    Authorization, Beginning, Elicitation, Elicited, Endpoint, Kind, Mcp as _, McpCall,
+    McpCallResult, McpContent, McpError, McpHost, McpServer, McpSession, McpStarted, Progress,
+    ResourceData, Sampled, Sampling, StdioCommand, TaskId, TaskStatus, TaskSupport, Transport,
 };
 use seaworthy_ports::{Effect, Latch, Secret, ServerAlias, async_trait};
 use serde_json::{Value, json};
@@ -61,6 +61,7 @@ async fn connect(transport: Transport, host: Option<Arc<dyn McpHost>>) -> Arc<dy
         connect_timeout: LONG,
         request_timeout: LONG,
         host,
+        beginning: Beginning::default(),
     };
     let mcp = McpClient::new(McpConfig::default());
     mcp.connect(server).await.unwrap()

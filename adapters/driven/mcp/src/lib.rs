@@ -6,7 +6,7 @@
 //! use std::time::Duration;
 //!
 //! use seaworthy_mcp::{McpClient, McpConfig};
-//! use seaworthy_ports::mcp::{Mcp as _, McpError, McpServer, StdioCommand, Transport};
+//! use seaworthy_ports::mcp::{Beginning, Mcp as _, McpError, McpServer, StdioCommand, Transport};
 //! use seaworthy_ports::{Secret, ServerAlias};
 //!
 //! async fn tools(alias: ServerAlias) -> Result<(), McpError> {
@@ -22,6 +22,7 @@
 //!         connect_timeout: Duration::from_secs(30),
 //!         request_timeout: Duration::from_secs(30),
 //!         host: None,
+//!         beginning: Beginning::default(),
 //!     };
 //!     let session = mcp.connect(server).await?;
 //!     for tool in session.tools().await?.iter() {
@@ -45,12 +46,15 @@ mod connection;
 mod error;
 mod frame;
 mod handshake;
+mod headers;
 mod http;
 mod inbox;
 mod lists;
 mod loopback;
+mod modern;
 mod oauth;
 mod questions;
+mod rounds;
 #[cfg(unix)]
 mod sandboxed;
 mod schema;
@@ -58,6 +62,7 @@ mod session;
 mod sse;
 #[cfg(unix)]
 mod stdio;
+mod subscription;
 mod tasks;
 mod tokens;
 

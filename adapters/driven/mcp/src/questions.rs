@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::connection::Outbox;
 use crate::schema::Schema;
 
 /// The most questions that a server may have open; more are refused.
-const MOST_OPEN: usize = 16;
+pub(crate) const MOST_OPEN: usize = 16;
 /// The most answers to questions that wait to be sent; a server that asks on is not answered.
 const MOST_REPLIES: usize = 64;
 /// How long a question waits that belongs to no call.
@@ -42,6 +43,8 @@ const REJECTED: i64 = -1;
 pub(crate) struct Questions {
     server: ServerAlias,
     host: Option<Arc<dyn McpHost>>,
+    /// Whether questions come in answers alone.
+    in_answers: AtomicBool,
     replies: Arc<Semaphore>,
     open: Arc<Mutex<BTreeMap<String, AbortHandle>>>,
 }
@@ -96,6 +99,7 @@ impl Questions {
         Self {
             server,
             host,
+            in_answers: AtomicBool::new(false),
             replies: Arc::new(Semaphore::new(MOST_REPLIES)),
             open: Arc::default(),
         }
@@ -117,7 +121,11 @@ impl Questions {
             return;
         }
         let id = id.get().to_owned();
-        let question = self.question(method, params);
+        let question = if self.in_answers.load(Ordering::Relaxed) {
+            Err((METHOD_NOT_FOUND, "nothing is asked but in answers"))
+        } else {
+            self.question(method, params)
+        };
         let until = until.unwrap_or_else(|| Instant::now() + UNCALLED);
         let outbox = Arc::clone(outbox);
         let opened = Arc::clone(&self.open);
@@ -135,6 +143,32 @@ impl Questions {
         let mut open = open(&self.open);
         let task = tokio::spawn(task);
         open.insert(id, task.abort_handle());
+    }
+
+    /// From now on questions come in answers alone.
+    pub(crate) fn come_in_answers(&self) {
+        self.in_answers.store(true, Ordering::Relaxed);
+    }
+
+    /// Answers a question that came in an answer. A form can be declined, whatever is wrong with it; there is no answer
+    /// that declines anything else.
+    pub(crate) async fn answered(
+        &self,
+        method: &str,
+        params: Option<&RawValue>,
+        until: Instant,
+    ) -> Option<Value> {
+        let answer = match self.question(method, params) {
+            // It is a method of connections that last.
+            Ok(Question::Ping) => return None,
+            Ok(question) => question.answer(until).await,
+            Err(refused) => Err(refused),
+        };
+        match answer {
+            Ok(answer) => Some(answer),
+            Err(_refused) if method == "elicitation/create" => Some(json!({"action": "decline"})),
+            Err(_refused) => None,
+        }
     }
 
     fn question(&self, method: &str, params: Option<&RawValue>) -> Result<Question, Refused> {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use seaworthy_contract::http::{Act, Backend};
 use seaworthy_mcp::{McpClient, McpConfig};
 use seaworthy_ports::mcp::{
-    Authorization, Endpoint, Kind, MAX_MESSAGE_BYTES, Mcp as _, McpCall, McpCallResult, McpError,
-    McpServer, McpSession, Transport,
+    Authorization, Beginning, Endpoint, Kind, MAX_MESSAGE_BYTES, Mcp as _, McpCall, McpCallResult,
+    McpError, McpServer, McpSession, Transport,
 };
 use seaworthy_ports::{Effect, Latch, Retry, Secret, ServerAlias};
 use serde_json::{Value, json};
@@ -29,6 +29,7 @@ fn server(url: &str, authorization: Authorization) -> McpServer {
         connect_timeout: LONG,
         request_timeout: LONG,
         host: None,
+        beginning: Beginning::default(),
     }
 }
 

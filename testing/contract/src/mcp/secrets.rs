@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use seaworthy_ports::mcp::{Authorization, Endpoint, Kind, McpError, McpServer, Transport};
+use seaworthy_ports::mcp::{
+    Authorization, Beginning, Endpoint, Kind, McpError, McpServer, Transport,
+};
 use seaworthy_ports::{Secret, ServerAlias};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -113,6 +115,7 @@ pub async fn an_address_with_credentials_is_rejected<H: Harness>(harness: H) -> 
             connect_timeout: LONG,
             request_timeout: LONG,
             host: None,
+            beginning: Beginning::default(),
         };
         let did = "connected to an address with a password in it";
         let connected = within(did, mcp.connect(server)).await?;
@@ -153,6 +156,7 @@ pub async fn credentials_follow_no_redirect_to_another_origin<H: Harness>(harnes
             connect_timeout: LONG,
             request_timeout: LONG,
             host: None,
+            beginning: Beginning::default(),
         };
         let did = format!("connected to a server that redirects to another with HTTP {status}");
         match within(&did, mcp.connect(server)).await? {

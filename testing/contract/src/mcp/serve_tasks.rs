@@ -35,7 +35,7 @@ impl Tasks {
 impl<W: Write> Server<W> {
     /// Begins a task where the call becomes one, and says whether that was the answer to it.
     pub(super) fn begin(&mut self, id: &Value, tool: &Tool, params: &Value) -> Result<bool, Stop> {
-        let Some(task) = &tool.task else {
+        let Some(task) = tool.task.as_ref().filter(|_| !self.is_stateless()) else {
             return Ok(false);
         };
         let is_asked = params.get("task").is_some_and(Value::is_object);
