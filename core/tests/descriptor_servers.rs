@@ -18,7 +18,7 @@ use seaworthy_core::servers::{Place, server};
 use seaworthy_core::stack::Secrets;
 use seaworthy_core::tool::{ApprovalRule, Risk, SideEffect};
 use seaworthy_ports::Secret;
-use seaworthy_ports::mcp::{Hints, McpLogLevel, McpRoot, OAuthTokenStore};
+use seaworthy_ports::mcp::{Beginning, Hints, McpLogLevel, McpRoot, OAuthTokenStore};
 
 const TEXT: &str = r#"
 version: seaworthy.agent_graph.v1
@@ -380,7 +380,10 @@ fn a_server_is_told_its_folders_and_speaks_only_where_somebody_says_so() {
     let written = serde_json::to_string(&plain).unwrap();
     assert!(!written.contains("roots") && !written.contains("\"log\""));
     let with = |keys: &str| {
-        parsed(&TEXT.replace("    sandbox: true", &format!("    sandbox: true\n    {keys}")))
+        parsed(&TEXT.replace(
+            "    sandbox: true",
+            &format!("    sandbox: true\n    {keys}"),
+        ))
     };
     let some = with("roots: [., ./docs/a]\n    log: warning").unwrap();
     let files = &some.mcp_servers["files"];
@@ -459,4 +462,32 @@ fn the_folders_of_a_server_lie_in_the_workspace() {
     ];
     assert_eq!(of("files"), expected);
     assert_eq!(of("tickets"), []);
+}
+
+#[test]
+fn a_server_may_be_wanted_at_the_protocol_version_without_initialize() {
+    let beginning = |text: &str| {
+        let parsed = parsed(text).unwrap();
+        let tickets = parsed
+            .mcp_servers
+            .iter()
+            .find(|(alias, _server)| alias.as_str() == "tickets");
+        tickets.unwrap().1.protocol
+    };
+    assert_eq!(beginning(TEXT), Beginning::Automatic);
+    let wanted = |version: &str| {
+        TEXT.replace(
+            "    connect_timeout: 2s",
+            &format!("    protocol: {version}"),
+        )
+    };
+    assert_eq!(beginning(&wanted("auto")), Beginning::Automatic);
+    assert_eq!(beginning(&wanted("2026-07-28")), Beginning::Stateless);
+    let (code, message) = broken("    connect_timeout: 2s", "    protocol: 2025-11-25");
+    assert_eq!(code, codes::INVALID_VALUE);
+    assert!(message.contains("protocol"), "{message}");
+    // What was written before there was a choice reads as it did.
+    let usual = parsed(TEXT).unwrap();
+    let written = serde_json::to_string(&usual.mcp_servers).unwrap();
+    assert!(!written.contains("\"protocol\""), "{written}");
 }

@@ -39,7 +39,7 @@ pub use oauth::{
     OAuthTokens,
 };
 pub use root::{MAX_ROOT_BYTES, MAX_ROOTS, McpRoot};
-pub use server::{Authorization, Endpoint, McpServer, StdioCommand, Transport};
+pub use server::{Authorization, Beginning, Endpoint, McpServer, StdioCommand, Transport};
 pub use task::{
     InvalidTaskId, MAX_TASK_ID_BYTES, MAX_TASK_MESSAGE_BYTES, McpStarted, McpTask, McpTasks,
     TaskId, TaskStatus, TaskSupport, task_message,
@@ -83,6 +83,10 @@ pub use task::{
 ///   a connection begins, where it says that it logs. Messages below the level, of an unknown one or of another shape are left
 ///   out, long ones cut at [`MAX_LOG_BYTES`], those beyond [`MAX_LOGS_IN_A_SECOND`] dropped and counted. No answer to the
 ///   level is needed, and none of this ends a session.
+/// * **MC-13** A server of the protocol version 2026-07-28, which begins without `initialize` and asks by answering a call
+///   with questions, is understood like any other: MC-1 to MC-7 hold. A call that goes on with the answers is one call, and
+///   one that fails after the server has asked has an unknown effect; how often it may ask is bounded. No call of such a
+///   server becomes a task.
 ///
 /// # Cancellation
 ///

@@ -7,6 +7,7 @@ fn main() {
         ("SEAWORTHY_TEST_SMALL_MODEL", "has_small_model"),
         ("SEAWORTHY_TEST_MCP", "has_mcp"),
         ("SEAWORTHY_TEST_MCP_TOOLS", "has_mcp_tools"),
+        ("SEAWORTHY_TEST_MCP_NEXT", "has_mcp_next"),
         ("SEAWORTHY_TEST_LITELLM", "has_litellm"),
         ("SEAWORTHY_TEST_PHOENIX", "has_phoenix"),
     ] {

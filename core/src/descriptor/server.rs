@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use seaworthy_ports::ServerAlias;
-use seaworthy_ports::mcp::{Hints, HostTakes, McpLogLevel};
+use seaworthy_ports::mcp::{Beginning, Hints, HostTakes, McpLogLevel};
 use serde::{Deserialize, Serialize};
 
 use super::task::{self, TaskRule};
@@ -36,6 +36,9 @@ pub struct ServerSpec {
     /// Which of its log messages are wanted; `None`: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<McpLogLevel>,
+    /// How the connection to it begins.
+    #[serde(default, skip_serializing_if = "Beginning::is_automatic")]
+    pub protocol: Beginning,
     /// How long starting or reaching it, and each of its lists, may take; kept in milliseconds.
     #[serde(rename = "connect_timeout_ms", with = "crate::millis")]
     pub connect_timeout: Duration,
@@ -374,6 +377,7 @@ mod tests {
             elicitation: Asking::Refuse,
             sampling: Asking::Refuse,
             log: None,
+            protocol: Beginning::Automatic,
             connect_timeout: Duration::from_secs(1),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use seaworthy_ports::ServerAlias;
-use seaworthy_ports::mcp::McpLogLevel;
+use seaworthy_ports::mcp::{Beginning, McpLogLevel};
 
 use super::aliases::optional;
 use super::error::{Reporter, codes};
@@ -56,8 +56,13 @@ const LOG_LEVELS: [(&str, McpLogLevel); 8] = {
     ]
 };
 
+const PROTOCOLS: [(&str, Beginning); 2] = [
+    ("auto", Beginning::Automatic),
+    ("2026-07-28", Beginning::Stateless),
+];
+
 /// What goes with a server however it is reached.
-const COMMON: [&str; 13] = [
+const COMMON: [&str; 14] = [
     "allow",
     "deny",
     "side_effect",
@@ -70,6 +75,7 @@ const COMMON: [&str; 13] = [
     "elicitation",
     "sampling",
     "log",
+    "protocol",
     "connect_timeout",
 ];
 
@@ -147,6 +153,7 @@ fn server(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<Server
     let elicitation = fields.word("elicitation", &ASKINGS, reporter);
     let sampling = fields.word("sampling", &ASKINGS, reporter);
     let log = fields.word("log", &LOG_LEVELS, reporter);
+    let protocol = fields.word("protocol", &PROTOCOLS, reporter);
     Some(ServerSpec {
         transport: transport?,
         allow: allow?,
@@ -159,6 +166,7 @@ fn server(node: &Node, path: &str, reporter: &mut Reporter<'_>) -> Option<Server
             Some(level) => Some(level?),
             None => None,
         },
+        protocol: protocol.unwrap_or(Some(Beginning::Automatic))?,
         connect_timeout: connect_timeout?.unwrap_or(CONNECT_TIMEOUT),
     })
 }

@@ -178,6 +178,7 @@ pub fn server(
         host: None,
         roots: roots(spec, place),
         log: None,
+        beginning: spec.protocol,
     })
 }
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{McpHost, McpLog, McpRoot, OAuth};
 use crate::sandbox::SandboxSession;
 use crate::{Secret, ServerAlias};
@@ -28,6 +30,28 @@ pub struct McpServer {
     pub roots: Vec<McpRoot>,
     /// Which of its log messages are wanted; `None`: none, and the server is asked for none.
     pub log: Option<McpLog>,
+    /// How the connection begins.
+    pub beginning: Beginning,
+}
+
+/// How a connection to a server begins, which is what tells the protocol versions apart (MC-13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Beginning {
+    /// With `initialize`, and without it where the server refuses that. A connection that is made again begins as the one
+    /// before did.
+    #[default]
+    Automatic,
+    /// Without `initialize`: the protocol version is 2026-07-28, or there is no connection.
+    Stateless,
+}
+
+impl Beginning {
+    /// Whether it is found out.
+    #[must_use]
+    pub fn is_automatic(&self) -> bool {
+        *self == Self::Automatic
+    }
 }
 
 /// How a server is reached.

@@ -142,6 +142,7 @@ async fn by_adapter(calls: usize) -> Result<(), Failure> {
         host: None,
         roots: Vec::new(),
         log: None,
+        beginning: Beginning::default(),
     };
     let session = McpClient::new(McpConfig::default()).connect(server).await?;
     counted(session.tools().await?.len())?;

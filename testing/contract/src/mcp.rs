@@ -19,6 +19,7 @@
 //! them in yet another way turns the script into a server itself.
 
 mod address;
+mod address_stateless;
 mod authority;
 mod bounds;
 mod calls;
@@ -37,8 +38,11 @@ mod scripts;
 mod secrets;
 mod serve;
 mod serve_more;
+mod serve_questions;
+mod serve_stateless;
 mod serve_tasks;
 mod stage;
+mod stateless;
 mod task_input;
 mod tasks;
 mod tokens;
@@ -68,10 +72,13 @@ pub use questions::*;
 pub use roots::*;
 pub use script::{
     Access, Answered, Begins, Completes, Does, Journal, Levels, NEWEST_PROTOCOL, PREVIOUS_PROTOCOL,
-    Poll, RENEWED_TOKEN, Root, SILENT_URI, Said, Script, Seen, Start, Stubborn, Task, Tool,
+    Poll, RENEWED_TOKEN, Root, SILENT_URI, STATELESS_PROTOCOL, Said, Script, Seen, Start, Stubborn,
+    Task, Then, Tool,
 };
 pub use secrets::*;
 pub use serve::{echoed, serve, told};
+pub use serve_questions::told_all;
+pub use stateless::*;
 pub use task_input::*;
 pub use tasks::*;
 
@@ -88,6 +95,11 @@ pub trait Harness: Sized + Send + Sync + 'static {
 
     /// The adapter.
     fn mcp(&self) -> Arc<dyn Mcp>;
+
+    /// The protocol version of servers whose script does not say another: [`NEWEST_PROTOCOL`] or [`STATELESS_PROTOCOL`].
+    fn protocol(&self) -> &'static str {
+        NEWEST_PROTOCOL
+    }
 
     /// A process that calls [`serve`]. `None`: the adapter starts no processes.
     fn server_process(&self) -> Option<Command> {
@@ -232,6 +244,11 @@ macro_rules! __mcp_scenarios {
             "MC-12" a_long_log_message_is_cut_and_says_so
             "MC-12" a_flood_of_log_messages_is_bounded_and_counted
             "MC-12" a_server_that_sets_no_level_is_used_all_the_same
+            "MC-13" a_server_that_begins_without_initialize_is_understood
+            "MC-13" a_call_goes_on_where_the_server_asked
+            "MC-13" a_call_that_dies_after_the_server_asked_may_have_begun
+            "MC-13" questions_without_an_end_end_the_call
+            "MC-13" calls_of_a_server_that_begins_without_initialize_become_no_tasks
         ] }
     };
 }

@@ -18,8 +18,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::mcp::{
-    Authorization, Endpoint, Kind, MAX_ROOTS, Mcp, McpCapabilities, McpError, McpRoot, McpServer,
-    McpSession, Transport,
+    Authorization, Beginning, Endpoint, Kind, MAX_ROOTS, Mcp, McpCapabilities, McpError, McpRoot,
+    McpServer, McpSession, Transport,
 };
 use seaworthy_ports::{AdapterInfo, InvalidId, ServerAlias};
 
@@ -153,6 +153,7 @@ impl FakeMcp {
             host: None,
             roots: Vec::new(),
             log: None,
+            beginning: Beginning::default(),
         })
     }
 }

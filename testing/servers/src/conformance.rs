@@ -103,19 +103,27 @@ impl Tried {
 /// Tries a server at an address.
 #[must_use]
 pub fn server(scenario: &str, url: &str) -> Tried {
-    tried(&["server", "--scenario", scenario, "--url", url])
+    let words = ["server", "--scenario", scenario, "--url", url];
+    tried(suite(&Tools::installed()), &words)
 }
 
 /// Tries a client: a command that is given the address of the suite's server as its last argument.
 #[must_use]
 pub fn client(scenario: &str, command: &str) -> Tried {
     let words = ["client", "--scenario", scenario, "--command", command];
-    tried(&words)
+    tried(suite(&Tools::installed()), &words)
 }
 
-fn tried(words: &[&str]) -> Tried {
+/// Tries a client at a protocol version that only the next release of the suite knows.
+#[must_use]
+pub fn client_at(version: &str, scenario: &str, command: &str) -> Tried {
+    let words = ["client", "--scenario", scenario, "--command", command];
+    let at = ["--spec-version", version];
+    tried(suite(&Tools::next()), &[&words[..], &at].concat())
+}
+
+fn tried(mut suite: Command, words: &[&str]) -> Tried {
     let folder = tempfile::tempdir().unwrap();
-    let mut suite = suite();
     suite.args(words).arg("--output-dir").arg(folder.path());
     let output = suite.output().unwrap();
     let mut files = vec![folder.path().to_owned()];
@@ -145,8 +153,8 @@ fn tried(words: &[&str]) -> Tried {
     }
 }
 
-fn suite() -> Command {
-    let mut suite = Tools::installed().command("conformance/dist/index.js");
+fn suite(tools: &Tools) -> Command {
+    let mut suite = tools.command("conformance/dist/index.js");
     suite.stdin(Stdio::null()).env_remove("GITHUB_TOKEN");
     suite
 }
@@ -180,7 +188,7 @@ pub fn check(side: Side, table: &[(&str, Expected)]) {
 
 /// The names of all scenarios of a side, in order.
 fn listed(side: Side) -> Vec<String> {
-    let mut list = suite();
+    let mut list = suite(&Tools::installed());
     list.args(match side {
         Side::Client => ["list", "--client"],
         Side::Server => ["list", "--server"],

@@ -27,7 +27,21 @@ impl Tools {
     /// If it names none.
     #[must_use]
     pub fn installed() -> Self {
-        let place = std::env::var("SEAWORTHY_TEST_MCP_TOOLS").unwrap();
+        Self::of("SEAWORTHY_TEST_MCP_TOOLS")
+    }
+
+    /// Those of them that are no release yet.
+    ///
+    /// # Panics
+    ///
+    /// If the environment names none.
+    #[must_use]
+    pub fn next() -> Self {
+        Self::of("SEAWORTHY_TEST_MCP_NEXT")
+    }
+
+    fn of(variable: &str) -> Self {
+        let place = std::env::var(variable).unwrap();
         let (packages, node) = place.split_once('#').unwrap();
         Self {
             packages: packages.into(),

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use seaworthy_mcp::{McpClient, McpConfig};
 use seaworthy_ports::mcp::{
-    Authorization, Elicitation, Elicited, Endpoint, Kind, Mcp as _, McpCall, McpCallResult,
-    McpCompleting, McpCompletion, McpContent, McpError, McpHost, McpLog, McpLogLevel,
-    McpLogMessage, McpRoot, McpServer, McpSession, McpStarted, Progress, ResourceData, Sampled,
-    Sampling, StdioCommand, TaskId, TaskStatus, TaskSupport, Transport,
+    Authorization, Beginning, Elicitation, Elicited, Endpoint, Kind, Mcp as _, McpCall,
+    McpCallResult, McpCompleting, McpCompletion, McpContent, McpError, McpHost, McpLog,
+    McpLogLevel, McpLogMessage, McpRoot, McpServer, McpSession, McpStarted, Progress, ResourceData,
+    Sampled, Sampling, StdioCommand, TaskId, TaskStatus, TaskSupport, Transport,
 };
 use seaworthy_ports::{Effect, Latch, Secret, ServerAlias, async_trait};
 use serde_json::{Value, json};
@@ -64,6 +64,7 @@ fn server(transport: Transport) -> McpServer {
         host: None,
         roots: Vec::new(),
         log: None,
+        beginning: Beginning::default(),
     }
 }
 

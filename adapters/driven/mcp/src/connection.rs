@@ -1,12 +1,13 @@
 //! One connection: requests go out, answers come back to whoever sent them.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use reqwest::header::HeaderMap;
 use seaworthy_ports::mcp::{MAX_MESSAGE_BYTES, ProgressSink};
 use serde::Serialize;
 use serde_json::json;
@@ -15,9 +16,11 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::Fault;
 use crate::handshake;
+use crate::headers;
 use crate::http::Link;
 use crate::inbox::{Answer, Inbox};
 use crate::lists::Lists;
+use crate::modern::{self, Modern};
 #[cfg(unix)]
 use crate::stdio::Pipe;
 
@@ -43,9 +46,12 @@ pub(crate) struct Connection {
     outbox: Arc<dyn Outbox>,
     wire: Wire,
     pub(crate) lists: Lists,
+    /// What every request says, where the connection has none who remembers it.
+    pub(crate) modern: OnceLock<Modern>,
 }
 
 /// What is asked, and how long it may take.
+#[derive(Clone)]
 pub(crate) struct Request<'a> {
     pub(crate) method: &'static str,
     pub(crate) until: Instant,
@@ -62,10 +68,26 @@ struct Message<P> {
     params: P,
 }
 
+pub(crate) fn written<P: Serialize>(
+    id: u64,
+    method: &'static str,
+    params: P,
+) -> Result<Vec<u8>, Fault> {
+    let message = Message {
+        jsonrpc: "2.0",
+        id,
+        method,
+        params,
+    };
+    serde_json::to_vec(&message)
+        .map_err(|_error| Fault::Rejected("the request cannot be written as JSON"))
+}
+
 impl Connection {
     pub(crate) fn new(inbox: Arc<Inbox>, outbox: Arc<dyn Outbox>, wire: Wire) -> Self {
         Self {
             lists: Lists::default(),
+            modern: OnceLock::new(),
             inbox,
             outbox,
             wire,
@@ -76,19 +98,42 @@ impl Connection {
         &self.inbox
     }
 
-    pub(crate) fn outbox(&self) -> &Arc<dyn Outbox> {
-        &self.outbox
-    }
-
     pub(crate) fn wire(&self) -> &Wire {
         &self.wire
     }
 
-    /// Sends a request whose parameters may hold its number, and waits for the answer. Dropping the future tells the
-    /// server that nobody waits any longer.
+    pub(crate) fn shared_inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
+    pub(crate) fn outbox(&self) -> &Arc<dyn Outbox> {
+        &self.outbox
+    }
+
+    /// Whether requests carry headers that repeat what they say.
+    pub(crate) fn has_headers(&self) -> bool {
+        self.modern.get().is_some() && matches!(self.wire, Wire::Http(_))
+    }
+
+    /// Sends a request that is answered by its result and nothing else, as [`turn`](Self::turn) does.
     pub(crate) async fn request<P: Serialize>(
         &self,
         request: Request<'_>,
+        params: impl FnOnce(u64) -> P,
+    ) -> Answer {
+        let result = self.turn(request, HeaderMap::new(), params).await?;
+        if self.modern.get().is_some() {
+            modern::must_be_complete(&result)?;
+        }
+        Ok(result)
+    }
+
+    /// Sends a request whose parameters may hold its number, and waits for the answer. Dropping the future tells the
+    /// server that nobody waits any longer.
+    pub(crate) async fn turn<P: Serialize>(
+        &self,
+        request: Request<'_>,
+        mut headers: HeaderMap,
         params: impl FnOnce(u64) -> P,
     ) -> Answer {
         let (id, answer) = self.inbox.enter(request.progress, request.until)?;
@@ -96,21 +141,27 @@ impl Connection {
             connection: self,
             id,
             is_known: false,
-            may_be_called_off: request.method != handshake::INITIALIZE,
+            // Over HTTP the newest version calls off by hanging up.
+            may_be_called_off: request.method != handshake::INITIALIZE && !self.has_headers(),
         };
-        let message = Message {
-            jsonrpc: "2.0",
-            id,
-            method: request.method,
-            params: params(id),
+        let method = request.method;
+        let message = match self.modern.get() {
+            None => written(id, method, params(id))?,
+            Some(modern) => {
+                let params = modern.dressed(params(id))?;
+                if self.has_headers() {
+                    headers::name(&mut headers, method, &params)?;
+                }
+                written(id, method, params)?
+            }
         };
-        let message = serde_json::to_vec(&message)
-            .map_err(|_error| Fault::Rejected("the request cannot be written as JSON"))?;
         if message.len() > MAX_MESSAGE_BYTES {
             return Err(Fault::TooLarge);
         }
-        let exchanged = self.exchange(message.into(), id, answer, &mut open, request.was_sent);
+        let was_sent = request.was_sent;
+        let exchanged = self.exchange(message.into(), &headers, answer, &mut open, was_sent);
         match timeout_at(request.until, exchanged).await {
+            Ok(Err(fault)) if self.modern.get().is_some() => Err(modern::meant(fault)),
             Ok(answer) => answer,
             Err(_late) => Err(Fault::Timeout),
         }
@@ -119,7 +170,7 @@ impl Connection {
     async fn exchange(
         &self,
         message: Bytes,
-        id: u64,
+        headers: &HeaderMap,
         mut answer: oneshot::Receiver<Answer>,
         open: &mut Open<'_>,
         was_sent: &AtomicBool,
@@ -140,14 +191,14 @@ impl Connection {
                 let posted = tokio::select! {
                     biased;
                     answer = &mut answer => return answer.unwrap_or(Err(CUT_OFF)),
-                    posted = link.ask(message, id) => posted,
+                    posted = link.ask(message, open.id, headers) => posted,
                 };
                 // The answer may have come with the last bytes.
                 match answer.try_recv() {
                     Ok(answer) => answer,
                     Err(_none) => {
                         // The server has finished with it: there is nothing to call off.
-                        self.inbox.strike(id);
+                        self.inbox.strike(open.id);
                         posted.and(Err(CUT_OFF))
                     }
                 }

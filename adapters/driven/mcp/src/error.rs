@@ -22,6 +22,12 @@ pub(crate) enum Fault {
     Gone(&'static str),
     /// The server does not know the session. It did not look at the request.
     SessionLost,
+    /// The server no longer speaks this version of the protocol. It did not look at the request.
+    VersionLost,
+    /// The server had asked something before, so it may have begun; this is what became of it then.
+    Midway(Kind),
+    /// The server asks what nobody here answers, and there is no way of telling it so.
+    Unanswered,
     /// The server does not know who calls.
     Unauthorized,
     /// Who calls cannot be proven to the server.
@@ -53,13 +59,16 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> Kind {
         match self {
             Self::Unreachable(_)
             | Self::TooSoon(_)
             | Self::Gone(_)
             | Self::SessionLost
+            | Self::VersionLost
             | Self::Redirected => Kind::Unavailable,
+            Self::Midway(kind) => kind,
+            Self::Unanswered => Kind::Unsupported,
             Self::Unauthorized | Self::Denied(_) => Kind::Authentication,
             Self::Forbidden => Kind::Permission,
             Self::Status(404 | 410) => Kind::Unavailable,
@@ -78,13 +87,15 @@ impl Fault {
     }
 
     /// Whether a server that acted on the request can still have failed like this.
-    fn may_follow_an_effect(self) -> bool {
+    pub(crate) fn may_follow_an_effect(self) -> bool {
         match self {
             Self::Gone(_)
             | Self::TooLarge
             | Self::Malformed(_)
             | Self::Timeout
             | Self::Cancelled
+            | Self::Midway(_)
+            | Self::Unanswered
             | Self::Status(500..) => true,
             // A server's own error may come in the middle of its work; that it knows no such thing comes before it.
             Self::Refused(code) => {
@@ -93,6 +104,7 @@ impl Fault {
             Self::Unreachable(_)
             | Self::TooSoon(_)
             | Self::SessionLost
+            | Self::VersionLost
             | Self::Unauthorized
             | Self::Denied(_)
             | Self::Forbidden
@@ -120,6 +132,9 @@ impl Fault {
                 left.as_millis()
             ),
             Self::SessionLost => "the server lost its session again, right after a new one began".to_owned(),
+            Self::VersionLost => "the server no longer speaks the protocol version that was agreed on".to_owned(),
+            Self::Midway(kind) => format!("the call went on after the server had asked something, and failed then: {kind}"),
+            Self::Unanswered => "the server asks what nobody here answers, and the call cannot go on without".to_owned(),
             Self::Unauthorized => "the server does not take the credentials (HTTP 401); renew them".to_owned(),
             Self::Forbidden => "the credentials do not allow this (HTTP 403)".to_owned(),
             Self::Redirected => {

@@ -17,7 +17,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::connection::Outbox;
 use crate::error::Fault;
+use crate::headers as said_again;
 use crate::inbox::Inbox;
+use crate::modern;
 use crate::oauth::{Challenge, Keeper};
 use crate::sse::Events;
 
@@ -87,6 +89,20 @@ impl Link {
         Ok(())
     }
 
+    /// Whether the server has no session, and no streams but those of its answers.
+    fn is_stateless(&self) -> bool {
+        self.version
+            .get()
+            .is_some_and(|version| version == modern::VERSION)
+    }
+
+    /// What the server says unasked is heard by this task, for as long as there is a connection.
+    pub(crate) fn hears_by(&self, task: AbortHandle) {
+        if let Err(second) = self.listener.set(task) {
+            second.abort();
+        }
+    }
+
     /// Hears from now on what the server says unasked, if it has a stream for that.
     pub(crate) fn listen(&self) {
         let me = std::sync::Weak::clone(&self.me);
@@ -105,9 +121,7 @@ impl Link {
                 delay = delay.saturating_mul(2).min(LONGEST_DELAY);
             }
         });
-        if let Err(second) = self.listener.set(task.abort_handle()) {
-            second.abort();
-        }
+        self.hears_by(task.abort_handle());
     }
 
     /// Hears one stream to its end. Whether there was anything in it; a fault if there is no stream to be had.
@@ -186,10 +200,11 @@ impl Link {
         }
     }
 
-    async fn post(&self, message: Bytes) -> Result<Response, Fault> {
+    async fn post(&self, message: Bytes, headers: &HeaderMap) -> Result<Response, Fault> {
         let sent = self.send_with(|| {
             self.request(Method::POST, "application/json, text/event-stream")
                 .header(CONTENT_TYPE, JSON)
+                .headers(headers.clone())
                 .body(message.clone())
         });
         let response = sent.await?;
@@ -232,8 +247,13 @@ impl Link {
     }
 
     /// Posts a request and takes whatever comes back, until that ends. The answer goes to the inbox.
-    pub(crate) async fn ask(&self, message: Bytes, id: u64) -> Result<(), Fault> {
-        let mut response = self.post(message).await?;
+    pub(crate) async fn ask(
+        &self,
+        message: Bytes,
+        id: u64,
+        headers: &HeaderMap,
+    ) -> Result<(), Fault> {
+        let mut response = self.post(message, headers).await?;
         if let Some(session) = response.headers().get(SESSION)
             && self.version.get().is_none()
         {
@@ -282,6 +302,9 @@ impl Link {
         let mut events = Events::default();
         let mut is_alive = false;
         self.stream(response, &mut events, &mut is_alive).await?;
+        if self.is_stateless() {
+            return Err(BROKEN);
+        }
         for _time in 0..MOST_RESUMPTIONS {
             let Some(id) = events.last_id.clone() else {
                 return Err(BROKEN);
@@ -344,7 +367,7 @@ impl Link {
 #[async_trait]
 impl Outbox for Link {
     async fn send(&self, message: Bytes) -> Result<(), Fault> {
-        match timeout(HANDOVER, self.post(message)).await {
+        match timeout(HANDOVER, self.post(message, &HeaderMap::new())).await {
             Ok(sent) => sent.map(drop),
             Err(_late) => Err(Fault::Timeout),
         }
@@ -409,11 +432,13 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, Fault> {
             SESSION,
             VERSION,
             LAST_EVENT,
+            said_again::METHOD,
+            said_again::NAME,
             reqwest::header::HOST,
             reqwest::header::CONTENT_LENGTH,
             reqwest::header::TRANSFER_ENCODING,
         ];
-        if ours.contains(&name) {
+        if ours.contains(&name) || name.as_str().starts_with(said_again::PARAMETER) {
             return Err(Fault::Rejected(
                 "a header is given that the protocol itself sets",
             ));

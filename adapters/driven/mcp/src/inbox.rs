@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use crate::error::Fault;
 use crate::frame::Envelope;
 use crate::logs::{self, Logs};
 use crate::questions::Questions;
+use crate::subscription::Changes;
 
 /// What became of a request: its result, as it was written.
 pub(crate) type Answer = Result<Bytes, Fault>;
@@ -35,14 +36,6 @@ struct Table {
     waiting: BTreeMap<u64, Waiting>,
     /// Why nothing comes any more.
     end: Option<Fault>,
-}
-
-/// How often each list has changed.
-#[derive(Debug, Default)]
-pub(crate) struct Changes {
-    pub(crate) tools: AtomicU64,
-    pub(crate) resources: AtomicU64,
-    pub(crate) prompts: AtomicU64,
 }
 
 /// Takes messages of one connection, until it ends.
@@ -105,6 +98,15 @@ impl Inbox {
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on the server asks nothing but in its answers.
+    pub(crate) fn asks_nothing(&self) {
+        self.questions.come_in_answers();
+    }
+
+    pub(crate) fn questions(&self) -> &Questions {
+        &self.questions
     }
 
     /// Whether nothing comes any more.
@@ -228,12 +230,15 @@ impl Inbox {
             "notifications/tools/list_changed" => &self.changes.tools,
             "notifications/resources/list_changed" => &self.changes.resources,
             "notifications/prompts/list_changed" => &self.changes.prompts,
+            "notifications/subscriptions/acknowledged" => {
+                return self.changes.acknowledged(params);
+            }
             "notifications/progress" => return self.progressed(params),
             logs::MESSAGE => return self.logs.take(params),
             "notifications/cancelled" => return self.questions.withdraw(params),
             _ => return,
         };
-        changed.fetch_add(1, Ordering::Release);
+        changed.changed();
     }
 
     fn progressed(&self, params: Option<&RawValue>) {

@@ -6,7 +6,7 @@
 //! use std::time::Duration;
 //!
 //! use seaworthy_mcp::{McpClient, McpConfig};
-//! use seaworthy_ports::mcp::{Mcp as _, McpError, McpServer, StdioCommand, Transport};
+//! use seaworthy_ports::mcp::{Beginning, Mcp as _, McpError, McpServer, StdioCommand, Transport};
 //! use seaworthy_ports::{Secret, ServerAlias};
 //!
 //! async fn tools(alias: ServerAlias) -> Result<(), McpError> {
@@ -24,6 +24,7 @@
 //!         host: None,
 //!         roots: Vec::new(),
 //!         log: None,
+//!         beginning: Beginning::default(),
 //!     };
 //!     let session = mcp.connect(server).await?;
 //!     for tool in session.tools().await?.iter() {
@@ -48,14 +49,17 @@ mod connection;
 mod error;
 mod frame;
 mod handshake;
+mod headers;
 mod http;
 mod inbox;
 mod lists;
 mod logs;
 mod loopback;
+mod modern;
 mod oauth;
 mod questions;
 mod roots;
+mod rounds;
 #[cfg(unix)]
 mod sandboxed;
 mod schema;
@@ -63,6 +67,7 @@ mod session;
 mod sse;
 #[cfg(unix)]
 mod stdio;
+mod subscription;
 mod tasks;
 mod tokens;
 

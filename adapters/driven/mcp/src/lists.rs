@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use reqwest::header::HeaderMap;
 use rmcp::model as wire;
 use seaworthy_ports::ServerAlias;
 use seaworthy_ports::mcp::{
@@ -20,7 +21,10 @@ use tokio::time::Instant;
 use crate::answers;
 use crate::connection::{Connection, Request};
 use crate::error::Fault;
+use crate::headers;
+use crate::modern;
 use crate::schema::Schema;
+use crate::subscription::Change;
 use crate::tasks::Execution;
 
 /// The most bytes of one list, over all its pages.
@@ -28,8 +32,16 @@ const MOST_BYTES: usize = 4 * MAX_MESSAGE_BYTES;
 /// The most pages of one list: a page for each entry, and some that have none.
 const MOST_PAGES: usize = MAX_LISTED + 100;
 
-/// A list that is kept, with the number of changes it had seen.
-struct Slot<T: ?Sized>(Mutex<Option<(u64, Arc<T>)>>);
+/// A list that is kept.
+struct Kept<T: ?Sized> {
+    /// The number of changes it had seen.
+    seen: u64,
+    /// How long it is good if nobody tells of changes; `None`: for as long as the connection.
+    until: Option<Instant>,
+    list: Arc<T>,
+}
+
+struct Slot<T: ?Sized>(Mutex<Option<Kept<T>>>);
 
 impl<T: ?Sized> Default for Slot<T> {
     fn default() -> Self {
@@ -98,6 +110,12 @@ impl Tools {
     /// Whether calls of the tool become tasks.
     pub(crate) fn support(&self, remote: &str) -> Result<TaskSupport, Fault> {
         self.find(remote).map(|(tool, _check)| tool.task_support)
+    }
+
+    /// The headers that repeat arguments of a call.
+    pub(crate) fn mirrored(&self, remote: &str, arguments: &Value) -> Result<HeaderMap, Fault> {
+        let (tool, _check) = self.find(remote)?;
+        headers::mirrored(&tool.input_schema, arguments)
     }
 
     /// Refuses arguments that the tool does not take.
@@ -199,8 +217,12 @@ impl Page for ToolsPage {
 
 impl Connection {
     /// All entries of a list, in the server's order.
-    async fn pages<P: Page>(&self, until: Instant) -> Result<Vec<P::Entry>, Fault> {
+    async fn pages<P: Page>(
+        &self,
+        until: Instant,
+    ) -> Result<(Vec<P::Entry>, Option<Instant>), Fault> {
         let mut all = Vec::new();
+        let mut good_until: Option<Instant> = None;
         let mut cursor: Option<String> = None;
         let mut bytes = 0_usize;
         for _page in 0..MOST_PAGES {
@@ -216,13 +238,17 @@ impl Connection {
             };
             let page = self.request(request, |_id| params).await?;
             bytes = bytes.saturating_add(page.len());
+            if self.modern.get().is_some() {
+                let page = Instant::now() + modern::good_for(&page);
+                good_until = Some(good_until.map_or(page, |all| all.min(page)));
+            }
             let (entries, next) = answers::read::<P>(&page)?.into_parts();
             all.extend(entries);
             if bytes > MOST_BYTES || all.len() > MAX_LISTED {
                 return Err(Fault::TooLarge);
             }
             if next.is_none() {
-                return Ok(all);
+                return Ok((all, good_until));
             }
             cursor = next;
         }
@@ -233,7 +259,7 @@ impl Connection {
     async fn kept<P: Page, T: ?Sized>(
         &self,
         slot: &Slot<T>,
-        changes: &AtomicU64,
+        changes: &Change,
         until: Instant,
         make: impl FnOnce(Vec<P::Entry>) -> Result<Arc<T>, Fault>,
     ) -> Result<Arc<T>, Fault> {
@@ -241,15 +267,21 @@ impl Connection {
             .await
             .map_err(|_late| Fault::Timeout)?;
         // What changes while the list is read may or may not be in it, so it counts as not seen.
-        let now = changes.load(Ordering::Acquire);
-        if let Some((seen, list)) = kept.as_ref()
-            && *seen == now
+        let now = changes.times();
+        if let Some(kept) = kept.as_ref()
+            && kept.seen == now
+            && (changes.is_told() || kept.until.is_none_or(|until| Instant::now() < until))
         {
-            return Ok(Arc::clone(list));
+            return Ok(Arc::clone(&kept.list));
         }
         *kept = None;
-        let list = make(self.pages::<P>(until).await?)?;
-        *kept = Some((now, Arc::clone(&list)));
+        let (entries, good_until) = self.pages::<P>(until).await?;
+        let list = make(entries)?;
+        *kept = Some(Kept {
+            seen: now,
+            until: good_until,
+            list: Arc::clone(&list),
+        });
         Ok(list)
     }
 
@@ -261,7 +293,15 @@ impl Connection {
         let changes = &self.inbox().changes.tools;
         let keeps_tasks = self.lists.keeps_tasks.load(Ordering::Acquire);
         let make = |tools: Vec<Listed>| {
-            let tools = tools.into_iter().map(|Listed { tool, execution }| {
+            // A tool whose headers cannot be sent is left out, and the others are not.
+            let has_headers = self.has_headers();
+            let is_usable = |tool: &wire::Tool| {
+                !has_headers || headers::are_usable(&Value::Object((*tool.input_schema).clone()))
+            };
+            let tools = tools
+                .into_iter()
+                .filter(|Listed { tool, .. }| is_usable(tool));
+            let tools = tools.map(|Listed { tool, execution }| {
                 let support = execution.filter(|_| keeps_tasks);
                 let support = support.map(|said| said.support()).unwrap_or_default();
                 answers::tool(alias, tool, support)

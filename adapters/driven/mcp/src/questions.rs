@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::roots;
 use crate::schema::Schema;
 
 /// The most questions that a server may have open; more are refused.
-const MOST_OPEN: usize = 16;
+pub(crate) const MOST_OPEN: usize = 16;
 /// The most answers to questions that wait to be sent; a server that asks on is not answered.
 const MOST_REPLIES: usize = 64;
 /// How long a question waits that belongs to no call.
@@ -46,6 +47,8 @@ pub(crate) struct Questions {
     server: ServerAlias,
     host: Option<Arc<dyn McpHost>>,
     roots: Vec<McpRoot>,
+    /// Whether questions come in answers alone.
+    in_answers: AtomicBool,
     replies: Arc<Semaphore>,
     open: Arc<Mutex<BTreeMap<String, AbortHandle>>>,
 }
@@ -125,6 +128,7 @@ impl Questions {
             server: server.alias.clone(),
             host: server.host.clone(),
             roots: server.roots.clone(),
+            in_answers: AtomicBool::new(false),
             replies: Arc::new(Semaphore::new(MOST_REPLIES)),
             open: Arc::default(),
         }
@@ -146,7 +150,11 @@ impl Questions {
             return;
         }
         let id = id.get().to_owned();
-        let question = self.question(method, params);
+        let question = if self.in_answers.load(Ordering::Relaxed) {
+            Err((METHOD_NOT_FOUND, "nothing is asked but in answers"))
+        } else {
+            self.question(method, params)
+        };
         let until = until.unwrap_or_else(|| Instant::now() + UNCALLED);
         let outbox = Arc::clone(outbox);
         let opened = Arc::clone(&self.open);
@@ -166,6 +174,32 @@ impl Questions {
         let mut open = open(&self.open);
         let task = tokio::spawn(task);
         open.insert(id, task.abort_handle());
+    }
+
+    /// From now on questions come in answers alone.
+    pub(crate) fn come_in_answers(&self) {
+        self.in_answers.store(true, Ordering::Relaxed);
+    }
+
+    /// Answers a question that came in an answer. A form can be declined, whatever is wrong with it; there is no answer
+    /// that declines anything else.
+    pub(crate) async fn answered(
+        &self,
+        method: &str,
+        params: Option<&RawValue>,
+        until: Instant,
+    ) -> Option<Value> {
+        let answer = match self.question(method, params) {
+            // It is a method of connections that last.
+            Ok(Question::Ping) => return None,
+            Ok(question) => question.answer(until).await?,
+            Err(refused) => Err(refused),
+        };
+        match answer {
+            Ok(answer) => Some(answer),
+            Err(_refused) if method == "elicitation/create" => Some(json!({"action": "decline"})),
+            Err(_refused) => None,
+        }
     }
 
     fn question(&self, method: &str, params: Option<&RawValue>) -> Result<Question, Refused> {
@@ -348,7 +382,7 @@ fn reply(id: &str, answer: Result<Value, Refused>) -> Bytes {
 mod tests {
     use std::future::pending;
 
-    use seaworthy_ports::mcp::HostTakes;
+    use seaworthy_ports::mcp::{Authorization, Beginning, Endpoint, HostTakes, Transport};
 
     use super::*;
 
@@ -372,8 +406,20 @@ mod tests {
     }
 
     fn asked(method: &str, meta: &Value) -> Result<Question, Refused> {
-        let server = ServerAlias::new("desk").unwrap();
-        let questions = Questions::new(server, Some(Arc::new(Nobody)));
+        let questions = Questions::new(&McpServer {
+            alias: ServerAlias::new("desk").unwrap(),
+            transport: Transport::StreamableHttp(Endpoint {
+                url: "http://127.0.0.1:9/mcp".to_owned(),
+                authorization: Authorization::None,
+                headers: BTreeMap::new(),
+            }),
+            connect_timeout: Duration::ZERO,
+            request_timeout: Duration::ZERO,
+            host: Some(Arc::new(Nobody)),
+            roots: Vec::new(),
+            log: None,
+            beginning: Beginning::Automatic,
+        });
         let params = json!({
             "message": "Who?", "requestedSchema": {"type": "object"},
             "messages": [], "maxTokens": 7, "_meta": meta,

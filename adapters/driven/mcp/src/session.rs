@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use reqwest::header::HeaderMap;
 use rmcp::model as wire;
 use seaworthy_ports::mcp::{
     McpCall, McpCallResult, McpCompleted, McpCompletion, McpError, McpPrompt, McpPromptResult,
@@ -25,8 +26,10 @@ use crate::config::McpConfig;
 use crate::connection::{Connection, Request};
 use crate::error::Fault;
 use crate::handshake;
+use crate::modern;
 use crate::oauth::Keeper;
 use crate::roots;
+use crate::rounds;
 use crate::tasks;
 
 /// How long a server is left alone that failed twice in a row, and at most after it failed often.
@@ -111,7 +114,8 @@ impl Session {
         let began = async {
             roots::check(&server.roots)?;
             let keeper = Keeper::of(&server)?;
-            let (connection, info) = handshake::connect(&server, &config, keeper.as_ref()).await?;
+            let (connection, info) =
+                handshake::connect(&server, &config, keeper.as_ref(), false).await?;
             Ok::<_, Fault>((keeper, connection, info))
         };
         let (keeper, connection, info) = Box::pin(began)
@@ -135,20 +139,20 @@ impl Session {
         })
     }
 
-    /// Asks the connection for something, and once more if the server has lost the session.
+    /// Asks the connection for something, and once more if the server has lost the session or its version.
     pub(crate) async fn with<'a, T>(
         &'a self,
         mut ask: impl FnMut(Arc<Connection>) -> BoxFuture<'a, Result<T, Fault>> + Send,
     ) -> Result<T, Fault> {
         let connection = self.inner.connected().await?;
         let answer = ask(Arc::clone(&connection)).await;
-        if !matches!(answer, Err(Fault::SessionLost)) {
+        if !matches!(answer, Err(Fault::SessionLost | Fault::VersionLost)) {
             return self.unless_closed(answer);
         }
         self.inner.forget(&connection).await;
         let connection = self.inner.connected().await?;
         let answer = ask(Arc::clone(&connection)).await;
-        if matches!(answer, Err(Fault::SessionLost)) {
+        if matches!(answer, Err(Fault::SessionLost | Fault::VersionLost)) {
             self.inner.forget(&connection).await;
         }
         self.unless_closed(answer)
@@ -188,7 +192,7 @@ impl Session {
                     progress: None,
                     was_sent: &AtomicBool::new(false),
                 };
-                connection.request(request, |_id| params).await
+                rounds::ask(&connection, request, HeaderMap::new(), |_id| &params).await
             })
         })
         .await
@@ -218,7 +222,12 @@ impl Session {
                     was_sent,
                 };
                 let sent = |id| params(call, task, id);
-                let result = connection.request(request, sent).await?;
+                let headers = if connection.has_headers() {
+                    tools.mirrored(&call.tool, &call.arguments)?
+                } else {
+                    HeaderMap::new()
+                };
+                let result = rounds::ask(&connection, request, headers, sent).await?;
                 if task.is_some()
                     && let Some(task) = tasks::created(&result)?
                 {
@@ -328,7 +337,12 @@ impl Inner {
         if let Some(left) = left.filter(|left| !left.is_zero()) {
             return Err(Fault::TooSoon(left));
         }
-        match handshake::connect(&self.server, &self.config, self.keeper.as_ref()).await {
+        let was_modern = {
+            let info = self.info.lock().unwrap_or_else(PoisonError::into_inner);
+            info.protocol == modern::VERSION
+        };
+        let keeper = self.keeper.as_ref();
+        match handshake::connect(&self.server, &self.config, keeper, was_modern).await {
             Ok((connection, info)) => {
                 *self.info.lock().unwrap_or_else(PoisonError::into_inner) = info;
                 let connection = Arc::new(connection);

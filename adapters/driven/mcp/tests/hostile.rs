@@ -10,7 +10,7 @@ use std::time::Duration;
 use seaworthy_contract::http::{Act, Backend};
 use seaworthy_mcp::{McpClient, McpConfig};
 use seaworthy_ports::mcp::{
-    Authorization, Endpoint, Kind, MAX_MESSAGE_BYTES, Mcp as _, McpCall, McpCallResult,
+    Authorization, Beginning, Endpoint, Kind, MAX_MESSAGE_BYTES, Mcp as _, McpCall, McpCallResult,
     McpCompleting, McpCompletion, McpError, McpLog, McpLogLevel, McpLogMessage, McpServer,
     McpSession, Transport,
 };
@@ -32,6 +32,7 @@ fn server(url: &str, authorization: Authorization) -> McpServer {
         host: None,
         roots: Vec::new(),
         log: None,
+        beginning: Beginning::default(),
     }
 }
 
@@ -307,7 +308,7 @@ async fn a_redirect_within_the_server_is_followed_as_it_was_asked() {
 async fn a_stream_that_breaks_is_taken_up_where_it_was() {
     let backend = Backend::start().await;
     let (asked, waiting) = std::sync::mpsc::channel();
-    let waiting = std::sync::Mutex::new(waiting);
+    let waiting = Mutex::new(waiting);
     backend.respond(move |body| {
         if body.is_empty() {
             // The stream that nothing was said on yet, or the rest of the call's.

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use super::address_stateless::Living;
 use super::authority::Authority;
 use super::script::{Access, Journal, Script, Seen, Start};
 use super::serve::{Server, Stop};
@@ -32,6 +33,7 @@ pub async fn listen(script: &Script, journal: &Journal) -> Result<Transport, Hal
         sessions: Mutex::default(),
         begun: AtomicUsize::new(0),
         forgotten: AtomicUsize::new(0),
+        living: Mutex::default(),
     });
     // Where nobody listens, nobody can be reached.
     if script.start != Start::Exits {
@@ -49,7 +51,7 @@ pub async fn listen(script: &Script, journal: &Journal) -> Result<Transport, Hal
 }
 
 /// What goes to one request's caller.
-enum Out {
+pub(super) enum Out {
     Message(String),
     /// The server dies: the connection breaks.
     Break,
@@ -57,8 +59,8 @@ enum Out {
 
 /// Who waits for an answer, by the number of their request, and what is being written to them.
 #[derive(Default)]
-struct Router {
-    waiting: BTreeMap<String, mpsc::UnboundedSender<Out>>,
+pub(super) struct Router {
+    pub(super) waiting: BTreeMap<String, mpsc::UnboundedSender<Out>>,
     /// The request that is being dealt with.
     current: Option<String>,
     answered: Vec<String>,
@@ -75,12 +77,23 @@ impl Write for Router {
     fn flush(&mut self) -> io::Result<()> {
         let line = String::from_utf8_lossy(&self.line).trim_end().to_owned();
         self.line.clear();
-        let message: Value = serde_json::from_str(&line).unwrap_or_default();
+        let mut message: Value = serde_json::from_str(&line).unwrap_or_default();
         let answered = message.get("id").map(Value::to_string);
         let answered =
             answered.filter(|id| message.get("method").is_none() && self.waiting.contains_key(id));
-        let to = answered.clone().or_else(|| self.current.clone());
+        let subscription = message.pointer("/params/_meta/io.modelcontextprotocol~1subscriptionId");
+        let listening = subscription.map(Value::to_string);
+        let to = answered.clone().or(listening);
+        let to = to.or_else(|| self.current.clone());
         let to = to.and_then(|id| self.waiting.get(&id));
+        // The number that the client gave.
+        let line = match message.get_mut("id").map(Value::take) {
+            Some(Value::Array(id)) => {
+                message["id"] = id.into_iter().next().unwrap_or_default();
+                message.to_string()
+            }
+            _ => line,
+        };
         // Whoever has gone does not read.
         let _gone = to.map(|to| to.send(Out::Message(line)));
         self.answered.extend(answered);
@@ -88,26 +101,28 @@ impl Write for Router {
     }
 }
 
-type Session = Arc<Mutex<Server<Router>>>;
+pub(super) type Session = Arc<Mutex<Server<Router>>>;
 
-struct Site {
-    script: Script,
-    journal: Journal,
-    authority: Authority,
+pub(super) struct Site {
+    pub(super) script: Script,
+    pub(super) journal: Journal,
+    pub(super) authority: Authority,
     sessions: Mutex<BTreeMap<String, Session>>,
-    begun: AtomicUsize,
+    pub(super) begun: AtomicUsize,
     forgotten: AtomicUsize,
+    /// The server, where there are no sessions.
+    pub(super) living: Mutex<Living>,
 }
 
 /// A request of HTTP's.
-struct Asked {
-    method: String,
+pub(super) struct Asked {
+    pub(super) method: String,
     path: String,
-    headers: BTreeMap<String, String>,
-    body: String,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) body: String,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -128,6 +143,9 @@ impl Site {
                 self.note(&Seen::Refreshed)?;
             }
             return document(connection, status, &body).await;
+        }
+        if self.is_stateless() {
+            return self.respond_alone(connection, asked).await;
         }
         let named = asked.headers.get("mcp-session-id").cloned();
         match asked.method.as_str() {
@@ -182,7 +200,7 @@ impl Site {
             Err(Stop::Failed(halt)) => return Err(io::Error::other(format!("{halt:?}"))),
         }
         if is_request {
-            let told = tell(connection, out, &name).await;
+            let told = tell(connection, out, Some(&name)).await;
             if told.is_err() && self.script.start == Start::Silent {
                 self.note(&Seen::Ended)?;
             }
@@ -192,7 +210,7 @@ impl Site {
         }
     }
 
-    fn note(&self, seen: &Seen) -> io::Result<()> {
+    pub(super) fn note(&self, seen: &Seen) -> io::Result<()> {
         let noted = self.journal.note(seen);
         noted.map_err(|halt| io::Error::other(format!("{halt:?}")))
     }
@@ -221,7 +239,7 @@ impl Site {
     }
 }
 
-fn take(
+pub(super) fn take(
     session: &Session,
     body: &str,
     id: Option<String>,
@@ -241,12 +259,16 @@ fn take(
     taken
 }
 
-async fn status(connection: &mut TcpStream, status: &str) -> io::Result<()> {
+pub(super) async fn status(connection: &mut TcpStream, status: &str) -> io::Result<()> {
     let head = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
     connection.write_all(head.as_bytes()).await
 }
 
-async fn document(connection: &mut TcpStream, status: &str, body: &str) -> io::Result<()> {
+pub(super) async fn document(
+    connection: &mut TcpStream,
+    status: &str,
+    body: &str,
+) -> io::Result<()> {
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
@@ -256,10 +278,10 @@ async fn document(connection: &mut TcpStream, status: &str, body: &str) -> io::R
 }
 
 /// Writes what a request's caller is told: one message as it is, more as a stream.
-async fn tell(
+pub(super) async fn tell(
     connection: &mut TcpStream,
     mut out: mpsc::UnboundedReceiver<Out>,
-    session: &str,
+    session: Option<&str>,
 ) -> io::Result<()> {
     let broken = || io::Error::from(io::ErrorKind::ConnectionAborted);
     let mut at_once = Vec::new();
@@ -271,7 +293,8 @@ async fn tell(
             Err(mpsc::error::TryRecvError::Empty) => break false,
         }
     };
-    let head = format!("HTTP/1.1 200 OK\r\nmcp-session-id: {session}\r\n");
+    let session = session.map(|name| format!("mcp-session-id: {name}\r\n"));
+    let head = format!("HTTP/1.1 200 OK\r\n{}", session.unwrap_or_default());
     if let ([message], true) = (at_once.as_slice(), is_all) {
         let length = message.len();
         let head =

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use seaworthy_ports::mcp::{Authorization, Endpoint, Kind, McpServer, OAuthGrant, Transport};
+use seaworthy_ports::mcp::{
+    Authorization, Beginning, Endpoint, Kind, McpServer, OAuthGrant, Transport,
+};
 use seaworthy_ports::{Effect, Secret, ServerAlias};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
@@ -201,6 +203,7 @@ async fn misled<H: Harness>(
         host: None,
         roots: Vec::new(),
         log: None,
+        beginning: Beginning::default(),
     };
     let did = "connected to a server that says who else is to be given the credentials";
     match within(did, mcp.connect(server)).await? {

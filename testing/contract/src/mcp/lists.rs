@@ -9,7 +9,7 @@ use seaworthy_ports::mcp::{Kind, McpError, McpServerInfo, McpTool};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::script::{NEWEST_PROTOCOL, PREVIOUS_PROTOCOL, Seen};
+use super::script::{PREVIOUS_PROTOCOL, Seen};
 use super::stage::{Stage, call, fails, is_usable, made};
 use super::{Harness, VERSION, scripts};
 use crate::outcome::{Halt, Outcome, broken, holds, ok, patience, same, within};
@@ -34,7 +34,7 @@ async fn tells_who_it_is<H: Harness>(harness: H, name: &str, protocol: &str) -> 
     let stage = Stage::of(harness, name).await?;
     let session = stage.session().await?;
     let expected = McpServerInfo {
-        name: name.to_owned(),
+        name: stage.script.name.clone(),
         version: VERSION.to_owned(),
         protocol: protocol.to_owned(),
         instructions: stage.script.instructions.clone(),
@@ -50,7 +50,8 @@ async fn tells_who_it_is<H: Harness>(harness: H, name: &str, protocol: &str) -> 
 
 /// MC-1.
 pub async fn a_server_tells_who_it_is_and_what_it_has<H: Harness>(harness: H) -> Outcome {
-    tells_who_it_is(harness, "usual", NEWEST_PROTOCOL).await
+    let protocol = harness.protocol();
+    tells_who_it_is(harness, "usual", protocol).await
 }
 
 /// MC-1.

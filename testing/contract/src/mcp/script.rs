@@ -14,6 +14,8 @@ use crate::process;
 pub const NEWEST_PROTOCOL: &str = "2025-11-25";
 /// The protocol version before it.
 pub const PREVIOUS_PROTOCOL: &str = "2025-06-18";
+/// The protocol version that begins without it.
+pub const STATELESS_PROTOCOL: &str = "2026-07-28";
 
 /// A server of a scenario.
 #[derive(Clone, Debug, Default)]
@@ -284,6 +286,13 @@ pub enum Does {
         /// The JSON schema of the answer.
         schema: Value,
     },
+    /// Asks the user one question after the other, each when the one before is answered.
+    Asks {
+        /// The questions.
+        questions: Vec<String>,
+        /// What it does when all are answered.
+        then: Then,
+    },
     /// Wants a model called with this text of the user's, and answers with what became of it: an [`Answered`] as data.
     Samples {
         /// What the model is told first.
@@ -301,6 +310,15 @@ pub enum Does {
     TellsWhatItMayAsk,
     /// Answers with the JSON-RPC error of this code, whose message quotes the arguments.
     Refuses(i64),
+}
+
+/// What a tool does when all its questions are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Answers with what became of each: [`told_all`](super::told_all).
+    Answers,
+    /// The server dies before it answers.
+    Dies,
 }
 
 /// What became of a server's own question.

@@ -13,16 +13,42 @@ use serde_json::json;
 use super::ALIAS;
 use super::logs::FLOOD;
 use super::script::{
-    Access, Begins, Completes, Does, LONG_WORD, Levels, PREVIOUS_PROTOCOL, Poll, Said, Script,
-    Start, Stubborn, Task, Tool,
+    Access, Begins, Completes, Does, LONG_WORD, Levels, PREVIOUS_PROTOCOL, Poll,
+    STATELESS_PROTOCOL, Said, Script, Start, Stubborn, Task, Then, Tool,
 };
 use super::stage::CANARY;
 
 /// How much less than the bound a text is that fits into a message.
 const ENVELOPE: usize = 4 * 1024;
 
+/// What the names of scripts begin with that begin without `initialize`.
+const STATELESS: &str = "stateless:";
+/// What such a protocol version knows nothing of: sessions, and calls as tasks of a connection.
+const OF_OTHERS: [&str; 4] = ["tasks", "undeclared", "forgets", "always_forgets"];
+
+/// The script that is like the one of this name, and begins without `initialize`.
+pub(crate) fn stateless(name: &str) -> String {
+    format!("{STATELESS}{}", name.trim_start_matches(STATELESS))
+}
+
+/// The script of this name for servers that speak `protocol` where a script does not say otherwise.
+pub(crate) fn speaking(protocol: &str, name: &str) -> String {
+    if protocol == STATELESS_PROTOCOL && name != "previous" && !OF_OTHERS.contains(&name) {
+        stateless(name)
+    } else {
+        name.to_owned()
+    }
+}
+
 /// The script of this name.
 pub(crate) fn script(name: &str) -> Option<Script> {
+    if let Some(like) = name.strip_prefix(STATELESS) {
+        return Some(Script {
+            name: name.to_owned(),
+            protocol: Some(STATELESS_PROTOCOL.to_owned()),
+            ..script(like)?
+        });
+    }
     let script = match name {
         "usual" => usual(),
         "bare" => Script::default(),
@@ -450,6 +476,9 @@ fn usual() -> Script {
         Tool::new("elicit", asks_a_name()),
         Tool::new("sample", wants_words()),
         Tool::new("roots", Does::AsksRoots),
+        asks("asks_in_turn", IN_TURN.len(), Then::Answers),
+        asks("asks_and_dies", 1, Then::Dies),
+        asks("asks_forever", 10_000, Then::Answers),
         Tool::new("may_ask", Does::TellsWhatItMayAsk),
         Tool::new("refuses", Does::Refuses(-32_603)),
         Tool::new("refuses_arguments", Does::Refuses(-32_602)),
@@ -469,6 +498,15 @@ fn usual() -> Script {
     }
 }
 
+/// A tool that asks so many questions, those of [`IN_TURN`] again and again.
+fn asks(name: &str, many: usize, then: Then) -> Tool {
+    let questions = IN_TURN.iter().cycle().take(many);
+    let questions = questions.map(|&question| question.to_owned()).collect();
+    Tool::new(name, Does::Asks { questions, then })
+}
+
+/// What a server asks one after the other.
+pub(crate) const IN_TURN: [&str; 3] = ["Who?", "Where?", "When?"];
 /// How many calls wait for each other.
 pub(crate) const IN_REVERSE: usize = 8;
 /// How far a call says it is.

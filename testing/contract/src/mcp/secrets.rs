@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use seaworthy_ports::mcp::{Authorization, Endpoint, Kind, McpError, McpServer, Transport};
+use seaworthy_ports::mcp::{
+    Authorization, Beginning, Endpoint, Kind, McpError, McpServer, Transport,
+};
 use seaworthy_ports::{Secret, ServerAlias};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -115,6 +117,7 @@ pub async fn an_address_with_credentials_is_rejected<H: Harness>(harness: H) -> 
             host: None,
             roots: Vec::new(),
             log: None,
+            beginning: Beginning::default(),
         };
         let did = "connected to an address with a password in it";
         let connected = within(did, mcp.connect(server)).await?;
@@ -157,6 +160,7 @@ pub async fn credentials_follow_no_redirect_to_another_origin<H: Harness>(harnes
             host: None,
             roots: Vec::new(),
             log: None,
+            beginning: Beginning::default(),
         };
         let did = format!("connected to a server that redirects to another with HTTP {status}");
         match within(&did, mcp.connect(server)).await? {

@@ -10,9 +10,11 @@ use seaworthy_ports::mcp::{McpCallResult, McpContent};
 use serde_json::{Map, Value, json};
 
 use super::script::{
-    Answered, Does, Journal, NEWEST_PROTOCOL, PREVIOUS_PROTOCOL, Root, SILENT_URI, Script, Seen,
-    Start, Stubborn, Tool,
+    Answered, Does, Journal, NEWEST_PROTOCOL, PREVIOUS_PROTOCOL, SILENT_URI, Script, Seen, Start,
+    Stubborn, Tool,
 };
+use super::serve_questions::Asking;
+use super::serve_stateless::{NAMESPACE, whole};
 use super::serve_tasks::Tasks;
 use super::stage::CANARY;
 use super::{scripts, wire};
@@ -33,7 +35,7 @@ const RESOURCE_NOT_FOUND: i64 = -32_002;
 /// Does in this process what a scenario asks for: is a server of the Model Context Protocol, until its input ends. Does
 /// nothing where no scenario asks.
 ///
-/// It begins with `initialize` and speaks the protocol versions 2025-11-25 and 2025-06-18.
+/// It speaks the protocol versions 2025-11-25 and 2025-06-18, which begin with `initialize`, or 2026-07-28, which does not.
 pub fn serve() -> Outcome {
     process::work(|job| async move {
         let name = job.words.first().map(String::as_str).unwrap_or_default();
@@ -114,17 +116,19 @@ pub(super) struct Open {
 
 /// What a server remembers.
 pub(super) struct Server<W> {
-    script: Script,
+    pub(super) script: Script,
     journal: Journal,
     pub(super) out: W,
     pub(super) open: Vec<Open>,
     /// Answers that wait for more calls.
     held: Vec<(Value, Value)>,
     /// The server's own questions, with the call each belongs to.
-    asked: BTreeMap<u64, Value>,
-    questions: u64,
+    pub(super) asked: BTreeMap<u64, Asking>,
+    pub(super) questions: u64,
     /// Whether the client takes questions to the user, to a model, and for folders.
-    may_ask: [bool; 3],
+    pub(super) may_ask: [bool; 3],
+    /// The requests of those who want to be told of changes.
+    pub(super) listeners: Vec<Value>,
     pub(super) tasks: Tasks,
 }
 
@@ -139,6 +143,7 @@ impl<W: Write> Server<W> {
             asked: BTreeMap::new(),
             questions: 0,
             may_ask: [false; 3],
+            listeners: Vec::new(),
             tasks: Tasks::default(),
         }
     }
@@ -149,7 +154,7 @@ impl<W: Write> Server<W> {
         written.map_err(|_gone| Stop::Dies)
     }
 
-    fn send(&mut self, mut message: Value) -> Result<(), Stop> {
+    pub(super) fn send(&mut self, mut message: Value) -> Result<(), Stop> {
         if let Some(message) = message.as_object_mut() {
             message.insert("jsonrpc".to_owned(), "2.0".into());
         }
@@ -158,6 +163,11 @@ impl<W: Write> Server<W> {
 
     pub(super) fn answer(&mut self, id: &Value, result: Value) -> Result<(), Stop> {
         self.open.retain(|open| open.id != *id);
+        let result = if self.is_stateless() {
+            whole(result)
+        } else {
+            result
+        };
         self.send(json!({"id": id, "result": result}))
     }
 
@@ -208,6 +218,9 @@ impl<W: Write> Server<W> {
             let text = params.get(name).and_then(Value::as_str);
             text.unwrap_or_default().to_owned()
         };
+        if self.is_stateless() && self.stands_alone(method, id, params)? {
+            return Ok(());
+        }
         match method {
             "initialize" => {
                 self.may_ask = ["elicitation", "sampling", "roots"]
@@ -246,7 +259,7 @@ impl<W: Write> Server<W> {
         }
     }
 
-    fn initialized(&self, wanted: &str) -> Value {
+    pub(super) fn initialized(&self, wanted: &str) -> Value {
         let spoken = self.script.protocol.as_deref();
         let agreed = match spoken {
             Some(only) => only,
@@ -403,20 +416,22 @@ impl<W: Write> Server<W> {
             }
             Does::ChangesTools => {
                 self.script.tools = std::mem::take(&mut self.script.later_tools);
-                self.send(json!({"method": "notifications/tools/list_changed"}))?;
+                self.tell_of_tools()?;
                 self.answer(id, echo(params))
             }
-            Does::Elicits { .. } | Does::Samples { .. } => match question(&does) {
-                Some((method, params)) => self.ask(id, method, &params).map(|_asked| ()),
-                None => Ok(()),
-            },
+            Does::Elicits { .. } | Does::Asks { .. } | Does::Samples { .. } | Does::AsksRoots => {
+                self.go_on(Asking {
+                    call: id.clone(),
+                    tool: name.to_owned(),
+                    heard: Vec::new(),
+                })
+            }
             Does::Logs(said) => {
                 for said in &said {
                     self.say(said)?;
                 }
                 self.answer(id, echo(params))
             }
-            Does::AsksRoots => self.ask(id, "roots/list", &json!({})).map(|_asked| ()),
             Does::TellsWhatItMayAsk => {
                 let [elicitation, sampling, roots] = self.may_ask;
                 let may =
@@ -428,48 +443,6 @@ impl<W: Write> Server<W> {
                 self.refuse(id, code, &words.unwrap_or_default())
             }
         }
-    }
-
-    /// Asks the client something on behalf of the request `id`.
-    pub(super) fn ask(&mut self, id: &Value, method: &str, params: &Value) -> Result<u64, Stop> {
-        self.questions += 1;
-        self.asked.insert(self.questions, id.clone());
-        self.send(json!({"id": self.questions, "method": method, "params": params}))?;
-        Ok(self.questions)
-    }
-
-    /// The client answered a question; without a result, it refused.
-    fn answered(&mut self, question: &Value, result: Option<Value>) -> Result<(), Stop> {
-        let asked = question.as_u64();
-        let call = asked.and_then(|asked| Some((asked, self.asked.remove(&asked)?)));
-        let Some((asked, call)) = call else {
-            return Ok(());
-        };
-        let result = result.unwrap_or_default();
-        let text = |pointer: &str| {
-            let text = result.pointer(pointer).and_then(Value::as_str);
-            text.unwrap_or_default().to_owned()
-        };
-        let answered = if text("/action") == "accept" {
-            Answered::Accepted(result.get("content").cloned().unwrap_or_default())
-        } else if result.get("model").is_some() {
-            let model = text("/model");
-            let single = text("/content/text");
-            let text = if single.is_empty() {
-                text("/content/0/text")
-            } else {
-                single
-            };
-            Answered::Sampled { model, text }
-        } else if let Some(roots) = result.get("roots").cloned() {
-            let roots = serde_json::from_value::<Vec<Root>>(roots);
-            roots.map_or(Answered::Refused, Answered::Roots)
-        } else {
-            Answered::Refused
-        };
-        let result = wire::result(&told(&answered)?);
-        self.tasks.heard(asked, &result);
-        self.answer(&call, result)
     }
 
     fn notified(&mut self, method: &str, params: &Value) -> Result<(), Stop> {
@@ -489,34 +462,11 @@ impl<W: Write> Server<W> {
     }
 }
 
-/// What a tool asks in the middle of a call, if it does: the method and its parameters.
-pub(super) fn question(does: &Does) -> Option<(&'static str, Value)> {
-    match does {
-        Does::Elicits { message, schema } => Some((
-            "elicitation/create",
-            json!({"mode": "form", "message": message, "requestedSchema": schema}),
-        )),
-        Does::Samples {
-            instructions,
-            text,
-            max_tokens,
-        } => Some((
-            "sampling/createMessage",
-            json!({
-                "systemPrompt": instructions,
-                "messages": [{"role": "user", "content": {"type": "text", "text": text}}],
-                "maxTokens": max_tokens,
-            }),
-        )),
-        _ => None,
-    }
-}
-
 /// What a tool that echoes answers.
 fn echo(params: &Value) -> Value {
     let mut meta = params.get("_meta").cloned().unwrap_or(json!({}));
     if let Some(meta) = meta.as_object_mut() {
-        meta.remove("progressToken");
+        meta.retain(|name, _value| name != "progressToken" && !name.starts_with(NAMESPACE));
     }
     let arguments = params.get("arguments").cloned().unwrap_or(json!({}));
     wire::result(&echoed(&arguments, &meta))

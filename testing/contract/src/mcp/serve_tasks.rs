@@ -7,7 +7,8 @@ use seaworthy_ports::mcp::{MAX_TASK_ID_BYTES, TaskStatus, TaskSupport};
 use serde_json::{Value, json};
 
 use super::script::{Begins, Does, Poll, Seen, Task, Tool};
-use super::serve::{INVALID_PARAMS, METHOD_NOT_FOUND, Open, Server, Stop, question};
+use super::serve::{INVALID_PARAMS, METHOD_NOT_FOUND, Open, Server, Stop};
+use super::serve_questions::{Asking, question};
 use super::stage::CANARY;
 use super::wire;
 
@@ -52,7 +53,7 @@ impl Tasks {
 impl<W: Write> Server<W> {
     /// Begins a task where the call becomes one, and says whether that was the answer to it.
     pub(super) fn begin(&mut self, id: &Value, tool: &Tool, params: &Value) -> Result<bool, Stop> {
-        let Some(task) = &tool.task else {
+        let Some(task) = tool.task.as_ref().filter(|_| !self.is_stateless()) else {
             return Ok(false);
         };
         let is_asked = params.get("task").is_some_and(Value::is_object);
@@ -104,7 +105,7 @@ impl<W: Write> Server<W> {
         if let Some(result) = self.tasks.heard.get(&tool.name).cloned() {
             return self.answer(id, result);
         }
-        let Some((method, mut params)) = question(&tool.does) else {
+        let Some((method, mut params)) = question(&tool.does, 0) else {
             return Ok(());
         };
         if let Some(params) = params.as_object_mut() {
@@ -116,7 +117,12 @@ impl<W: Write> Server<W> {
             tool: tool.name.clone(),
             late: None,
         });
-        let asked = self.ask(id, method, &params)?;
+        let asking = Asking {
+            call: id.clone(),
+            tool: tool.name.clone(),
+            heard: Vec::new(),
+        };
+        let asked = self.ask(asking, method, &params)?;
         self.tasks.asking.insert(asked, tool.name.clone());
         Ok(())
     }

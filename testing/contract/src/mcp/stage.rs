@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seaworthy_ports::mcp::{
-    Authorization, Kind, McpCall, McpCallResult, McpError, McpServer, McpSession, OAuthGrant,
-    StdioCommand, Transport,
+    Authorization, Beginning, Kind, McpCall, McpCallResult, McpError, McpServer, McpSession,
+    OAuthGrant, StdioCommand, Transport,
 };
 use seaworthy_ports::sandbox::SandboxSession;
 use seaworthy_ports::{Effect, Latch, Secret, ServerAlias};
@@ -57,7 +57,8 @@ impl<H: Harness> Stage<H> {
 
     /// The same, whose server tells a journal that there is already.
     pub(super) async fn on(harness: H, name: &str, kept: process::Journal) -> Result<Self, Halt> {
-        let script = scripts::script(name)
+        let name = scripts::speaking(harness.protocol(), name);
+        let script = scripts::script(&name)
             .ok_or_else(|| broken("looked for a script", "one of this name", name))?;
         let journal = Journal(kept.clone());
         let tokens = Arc::<Tokens>::default();
@@ -124,6 +125,7 @@ impl<H: Harness> Stage<H> {
             host: None,
             roots: Vec::new(),
             log: None,
+            beginning: Beginning::default(),
         })
     }
 

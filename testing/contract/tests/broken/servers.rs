@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use seaworthy_contract::mcp::{Harness, Journal, Script};
+use seaworthy_contract::mcp::{Harness, Journal, STATELESS_PROTOCOL, Script};
 use seaworthy_fakes::FakeMcp;
 use seaworthy_ports::mcp::{
-    Authorization, Elicitation, Elicited, Hints, Kind, Mcp, McpCall, McpCallResult,
+    Authorization, Elicitation, Elicited, Hints, HostTakes, Kind, Mcp, McpCall, McpCallResult,
     McpCapabilities, McpCompleted, McpCompletion, McpError, McpHost, McpPrompt, McpPromptResult,
     McpResource, McpResourceContents, McpResourceTemplate, McpServer, McpServerInfo, McpSession,
     McpStarted, McpTask, McpTasks, McpTool, OAuthGrant, Sampled, Sampling, TaskId, TaskStatus,
@@ -84,6 +84,11 @@ pub(crate) use super::servers_said::{
     DROPS_IN_SECRET, FORGETS_GIVEN, HUNDRED_IS_ALL, INVENTS_ROOTS, LOGS_TOO_MUCH, LOUD, NEEDS_LOGS,
     NO_LOGGER, NO_ROOTS, QUIET, WAITS_FOR_LEVEL,
 };
+pub(crate) const KNOWS_NO_STATELESS: u8 = 70;
+pub(crate) const ANSWERS_ONCE: u8 = 71;
+pub(crate) const CERTAIN_HALF: u8 = 72;
+pub(crate) const FORGIVES_QUESTIONS: u8 = 73;
+pub(crate) const TASKS_OF_ANY_VERSION: u8 = 74;
 
 pub(crate) struct Broken {
     inner: FakeMcp,
@@ -181,11 +186,20 @@ impl Mcp for Adapter {
         {
             server.host = Some(Arc::new(Forgetful(host, self.bug)));
         }
+        if self.bug == ANSWERS_ONCE
+            && let Some(host) = server.host.take()
+        {
+            let has_answered = Mutex::default();
+            server.host = Some(Arc::new(AnswersOnce { host, has_answered }));
+        }
         let server = servers_said::changed(self.bug, server);
         let again = server.clone();
         let session = self.inner.connect(server).await?;
         if let Some(refused) = servers_said::refused(self.bug, &again, &*session) {
             return Err(refused);
+        }
+        if self.bug == KNOWS_NO_STATELESS && session.server().protocol == STATELESS_PROTOCOL {
+            return Err(error(Kind::Unsupported, "the version is not known"));
         }
         Ok(Arc::new(Session {
             bug: self.bug,
@@ -234,6 +248,31 @@ impl McpHost for Forgetful {
 
     async fn sample(&self, question: Sampling) -> Sampled {
         self.0.sample(question).await
+    }
+}
+
+/// Answers the first question of a session, and no other.
+#[derive(Debug)]
+struct AnswersOnce {
+    host: Arc<dyn McpHost>,
+    has_answered: Mutex<bool>,
+}
+
+#[async_trait]
+impl McpHost for AnswersOnce {
+    fn takes(&self) -> HostTakes {
+        self.host.takes()
+    }
+
+    async fn elicit(&self, question: Elicitation) -> Elicited {
+        if std::mem::replace(&mut *self.has_answered.lock().unwrap(), true) {
+            return Elicited::Declined;
+        }
+        self.host.elicit(question).await
+    }
+
+    async fn sample(&self, question: Sampling) -> Sampled {
+        self.host.sample(question).await
     }
 }
 
@@ -313,6 +352,11 @@ impl Session {
             }
             BELIEVES_TOOLS if self.inner.server().name == "undeclared" => {
                 for tool in changed.iter_mut().filter(|tool| tool.remote != "echo") {
+                    tool.task_support = TaskSupport::Optional;
+                }
+            }
+            TASKS_OF_ANY_VERSION if self.inner.server().protocol == STATELESS_PROTOCOL => {
+                for tool in &mut changed {
                     tool.task_support = TaskSupport::Optional;
                 }
             }
@@ -492,6 +536,10 @@ impl McpSession for Session {
             Ok(answer) => Ok(answer),
             Err(failed) => match self.bug {
                 TASK_AS_ANSWER if call.tool == "unasked" => Ok(nothing()),
+                FORGIVES_QUESTIONS if call.tool == "asks_forever" => Ok(nothing()),
+                CERTAIN_HALF if call.tool == "asks_and_dies" => {
+                    Err(error(failed.kind(), "the server had only asked"))
+                }
                 WAITS_FOR_TASKS if call.tool == "research" => Ok(nothing()),
                 TRIES_AGAIN if failed.kind() == Kind::Authentication => {
                     let again = self.mcp.connect(self.config.clone()).await?;

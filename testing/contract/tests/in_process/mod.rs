@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use seaworthy_contract::mcp::{
     ALIAS, Access, Answered, Begins, Completes, Does, Journal, NEWEST_PROTOCOL, Poll,
-    RENEWED_TOKEN, Root, SILENT_URI, Said, Script, Seen, Start, Stubborn, Task, Tool, VERSION,
-    echoed, suggested, told,
+    RENEWED_TOKEN, Root, SILENT_URI, STATELESS_PROTOCOL, Said, Script, Seen, Start, Stubborn, Task,
+    Then, Tool, VERSION, echoed, suggested, told, told_all,
 };
 use seaworthy_fakes::{
     FakeMcp, FakeMcpAnswer, FakeMcpCall, FakeMcpServer, FakeMcpTask, FakeMcpTool, McpFault,
@@ -68,7 +68,7 @@ fn server(script: &Script, journal: Journal) -> FakeMcpServer {
         server = server.with_endless_lists();
     }
     let mut offered = script.tools.clone();
-    if !script.keeps_tasks {
+    if !script.keeps_tasks || is_stateless(script) {
         offered.iter_mut().for_each(|tool| tool.task = None);
     }
     for made in tools(&offered, &script.later_tools) {
@@ -133,6 +133,13 @@ fn complete(
         Some(Completes::Wrongly) => Err(McpFault::Garbled),
         Some(Completes::Never) => Err(McpFault::Silence),
     }
+}
+
+/// How often a server may ask before it answers.
+const MOST_ROUNDS: usize = 10;
+
+fn is_stateless(script: &Script) -> bool {
+    script.protocol.as_deref() == Some(STATELESS_PROTOCOL)
 }
 
 fn told_as(seen: &McpSeen) -> Option<Seen> {
@@ -249,6 +256,23 @@ async fn run(
                 Some(Elicited::Accepted(answer)) => Answered::Accepted(answer),
                 Some(Elicited::Declined | Elicited::Cancelled) | None => Answered::Refused,
             }))
+        }
+        Does::Asks { questions, then } => {
+            if questions.len() > MOST_ROUNDS {
+                return Err(McpFault::Garbled);
+            }
+            let mut heard = Vec::new();
+            for question in questions {
+                let schema = json!({"type": "object", "required": ["answer"]});
+                heard.push(match call.elicit(question, schema).await {
+                    Some(Elicited::Accepted(answer)) => Answered::Accepted(answer),
+                    Some(Elicited::Declined | Elicited::Cancelled) | None => Answered::Refused,
+                });
+            }
+            match then {
+                Then::Answers => Ok(FakeMcpAnswer(told_all(&heard).unwrap())),
+                Then::Dies => Err(McpFault::Dies),
+            }
         }
         Does::Samples {
             instructions,

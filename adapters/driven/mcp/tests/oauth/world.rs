@@ -8,8 +8,9 @@ use std::time::Duration;
 use seaworthy_contract::http::{Act, Backend};
 use seaworthy_mcp::{McpClient, McpConfig};
 use seaworthy_ports::mcp::{
-    Authorization, Endpoint, Mcp as _, McpCall, McpCallResult, McpError, McpServer, McpSession,
-    OAuth, OAuthGrant, OAuthProof, OAuthTokenLock, OAuthTokenStore, OAuthTokens, Transport,
+    Authorization, Beginning, Endpoint, Mcp as _, McpCall, McpCallResult, McpError, McpServer,
+    McpSession, OAuth, OAuthGrant, OAuthProof, OAuthTokenLock, OAuthTokenStore, OAuthTokens,
+    Transport,
 };
 use seaworthy_ports::{Latch, Secret, ServerAlias, async_trait};
 use serde_json::{Value, json};
@@ -311,6 +312,7 @@ pub(crate) fn server_at(origin: &str, authorization: Authorization) -> McpServer
         host: None,
         roots: Vec::new(),
         log: None,
+        beginning: Beginning::default(),
     }
 }
 

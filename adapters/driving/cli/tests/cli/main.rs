@@ -32,6 +32,7 @@ mod reference_servers;
 mod replay;
 mod servers;
 mod small_model;
+mod stateless;
 mod support;
 mod tasks;
 mod workers;

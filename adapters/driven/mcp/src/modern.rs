@@ -1,0 +1,254 @@
+//! The protocol version 2026-07-28: a connection begins without `initialize`, and nobody remembers it, so every request
+//! says who sends it and in which version.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use rmcp::model as wire;
+use seaworthy_ports::mcp::{McpServer, McpServerInfo};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use crate::answers;
+use crate::connection::{Connection, Request, Wire};
+use crate::error::Fault;
+use crate::handshake;
+use crate::subscription;
+
+pub(crate) const VERSION: &str = "2026-07-28";
+const DISCOVER: &str = "server/discover";
+
+/// Where the protocol keeps what it says itself within `_meta`.
+const NAMESPACE: &str = "io.modelcontextprotocol/";
+
+const HEADER_MISMATCH: i64 = -32_020;
+const MISSING_CAPABILITY: i64 = -32_021;
+pub(crate) const UNSUPPORTED_VERSION: i64 = -32_022;
+
+/// How long a list is good for at least and at most, whatever the server says, where it does not tell of changes: every
+/// call looks at the list of tools.
+const FRESH_AT_LEAST: Duration = Duration::from_secs(10);
+const FRESH_AT_MOST: Duration = Duration::from_secs(60 * 60);
+
+/// What every request of a connection says.
+#[derive(Debug)]
+pub(crate) struct Modern {
+    meta: Map<String, Value>,
+}
+
+impl Modern {
+    fn new(server: &McpServer) -> Self {
+        let said = [
+            ("protocolVersion", json!(VERSION)),
+            ("clientInfo", handshake::client()),
+            ("clientCapabilities", handshake::takes(server).into()),
+        ];
+        let level = server
+            .log
+            .as_ref()
+            .map(|log| ("logLevel", json!(log.level)));
+        let said = said.into_iter().chain(level);
+        Self {
+            meta: said
+                .map(|(name, value)| (format!("{NAMESPACE}{name}"), value))
+                .collect(),
+        }
+    }
+
+    /// The parameters of a request, with what every request says.
+    pub(crate) fn dressed<P: Serialize>(&self, params: P) -> Result<Value, Fault> {
+        const UNWRITABLE: Fault = Fault::Rejected("the request cannot be written as JSON");
+        let mut params = serde_json::to_value(params).map_err(|_error| UNWRITABLE)?;
+        let members = params.as_object_mut().ok_or(UNWRITABLE)?;
+        let meta = members.entry("_meta").or_insert_with(|| json!({}));
+        let meta = meta.as_object_mut().ok_or(UNWRITABLE)?;
+        meta.extend(self.meta.clone());
+        Ok(params)
+    }
+}
+
+/// What a server says of itself.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Discovered {
+    supported_versions: Vec<String>,
+    #[serde(default)]
+    capabilities: Map<String, Value>,
+    #[serde(default)]
+    instructions: Option<String>,
+    #[serde(rename = "_meta", default)]
+    meta: Map<String, Value>,
+}
+
+/// Begins a connection without `initialize`.
+pub(crate) async fn discover(
+    server: &McpServer,
+    connection: &Connection,
+    until: Instant,
+) -> Result<McpServerInfo, Fault> {
+    const OTHERS: Fault = Fault::Unsupported(
+        "the server does not speak the version of the protocol that begins without `initialize`",
+    );
+    let _again = connection.modern.set(Modern::new(server));
+    connection.inbox().asks_nothing();
+    if let Wire::Http(link) = connection.wire() {
+        link.agree(VERSION)?;
+    }
+    let request = Request {
+        method: DISCOVER,
+        until,
+        progress: None,
+        was_sent: &std::sync::atomic::AtomicBool::new(false),
+    };
+    let result = match connection.request(request, |_id| json!({})).await {
+        Err(Fault::VersionLost) => return Err(OTHERS),
+        answer => answer?,
+    };
+    let said: Discovered = answers::read(&result)?;
+    if !said.supported_versions.iter().any(|each| each == VERSION) {
+        return Err(OTHERS);
+    }
+    subscription::open(connection, &said.capabilities, until).await;
+    connection.inbox().greeted();
+    let who = said.meta.get(&format!("{NAMESPACE}serverInfo"));
+    // It should say who it is, and need not.
+    let who = who.and_then(|who| wire::Implementation::deserialize(who).ok());
+    let (name, version) = who.map(|who| (who.name, who.version)).unwrap_or_default();
+    let has = |what: &str| said.capabilities.get(what).is_some_and(Value::is_object);
+    Ok(McpServerInfo {
+        name,
+        version,
+        protocol: VERSION.to_owned(),
+        tools: has("tools"),
+        resources: has("resources"),
+        prompts: has("prompts"),
+        completions: has("completions"),
+        logging: has("logging"),
+        instructions: said.instructions,
+    })
+}
+
+/// What a fault means on a connection without `initialize`. Before that version the codes were anybody's.
+pub(crate) fn meant(fault: Fault) -> Fault {
+    match fault {
+        Fault::Refused(UNSUPPORTED_VERSION) => Fault::VersionLost,
+        Fault::Refused(MISSING_CAPABILITY) => {
+            Fault::Unsupported("the server wants to ask what nobody here answers")
+        }
+        Fault::Refused(HEADER_MISMATCH) => {
+            Fault::Unsupported("the server read other headers than were sent")
+        }
+        fault => fault,
+    }
+}
+
+/// What kind of a result it is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Typed<'a> {
+    #[serde(borrow, default)]
+    result_type: Option<Cow<'a, str>>,
+}
+
+/// Whether a result is the answer, or the server asks something before it answers.
+pub(crate) fn is_complete(result: &[u8]) -> Result<bool, Fault> {
+    let typed: Typed<'_> = serde_json::from_slice(result)
+        .map_err(|_error| Fault::Malformed("the server's answer says not what it is"))?;
+    match typed.result_type.as_deref() {
+        None | Some("complete") => Ok(true),
+        Some("input_required") => Ok(false),
+        Some(_) => Err(Fault::Malformed(
+            "the server's answer is of a kind that was not asked for",
+        )),
+    }
+}
+
+/// Refuses a result that is not the answer.
+pub(crate) fn must_be_complete(result: &[u8]) -> Result<(), Fault> {
+    if is_complete(result)? {
+        Ok(())
+    } else {
+        Err(Fault::Malformed(
+            "the server asks something where nothing may be asked",
+        ))
+    }
+}
+
+/// How long a page of a list is good.
+pub(crate) fn good_for(page: &[u8]) -> Duration {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Hint {
+        #[serde(default)]
+        ttl_ms: Option<f64>,
+    }
+    let hint: Option<Hint> = serde_json::from_slice(page).ok();
+    let millis = hint.and_then(|hint| hint.ttl_ms).unwrap_or_default();
+    let said = Duration::try_from_secs_f64(millis / 1000.0).unwrap_or(if millis > 0.0 {
+        FRESH_AT_MOST
+    } else {
+        FRESH_AT_LEAST
+    });
+    said.clamp(FRESH_AT_LEAST, FRESH_AT_MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn modern() -> Modern {
+        let meta = Map::from_iter([(format!("{NAMESPACE}protocolVersion"), json!(VERSION))]);
+        Modern { meta }
+    }
+
+    #[test]
+    fn a_request_keeps_what_the_caller_says_and_says_the_version_itself() {
+        let said = json!({
+            "name": "t",
+            "_meta": {"traceparent": "00", "io.modelcontextprotocol/protocolVersion": "forged"},
+        });
+        let dressed = modern().dressed(&said).unwrap();
+        assert_eq!(
+            dressed,
+            json!({
+                "name": "t",
+                "_meta": {"traceparent": "00", "io.modelcontextprotocol/protocolVersion": VERSION},
+            })
+        );
+        let dressed = modern().dressed(json!({})).unwrap();
+        assert_eq!(
+            dressed.pointer("/_meta/io.modelcontextprotocol~1protocolVersion"),
+            Some(&json!(VERSION))
+        );
+    }
+
+    #[test]
+    fn a_result_is_complete_asks_or_is_malformed() {
+        assert_eq!(is_complete(br#"{"resultType":"complete"}"#), Ok(true));
+        assert_eq!(is_complete(b"{}"), Ok(true));
+        assert_eq!(
+            is_complete(br#"{"resultType":"input_required"}"#),
+            Ok(false)
+        );
+        for other in [r#"{"resultType":"task"}"#, r#"{"resultType":7}"#, "7"] {
+            let judged = is_complete(other.as_bytes());
+            assert!(matches!(judged, Err(Fault::Malformed(_))), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_good_for_as_long_as_the_server_says_within_bounds() {
+        let good_for = |page: &str| good_for(page.as_bytes());
+        assert_eq!(good_for(r#"{"ttlMs":60000}"#), Duration::from_secs(60));
+        for short in [
+            "{}",
+            r#"{"ttlMs":0}"#,
+            r#"{"ttlMs":-5}"#,
+            r#"{"ttlMs":"x"}"#,
+        ] {
+            assert_eq!(good_for(short), FRESH_AT_LEAST, "{short}");
+        }
+        assert_eq!(good_for(r#"{"ttlMs":1e300}"#), FRESH_AT_MOST);
+    }
+}
