@@ -32,6 +32,8 @@ pub struct Loopback {
     listener: TcpListener,
     port: u16,
     show: Show,
+    /// How long a connection is heard.
+    longest: Duration,
 }
 
 impl fmt::Debug for Loopback {
@@ -64,6 +66,7 @@ impl Loopback {
             listener,
             port,
             show: Arc::new(show),
+            longest: LONGEST_SAYING,
         })
     }
 }
@@ -88,7 +91,7 @@ impl OAuthPerson for Loopback {
                         continue;
                     };
                     let (port, mark) = (self.port, mark.clone());
-                    visits.spawn(timeout(LONGEST_SAYING, back(connection, port, mark)));
+                    visits.spawn(timeout(self.longest, back(connection, port, mark)));
                 }
                 Some(visited) = visits.join_next() => {
                     if let Ok(Ok(Some(query))) = visited {
@@ -226,5 +229,36 @@ mod tests {
         assert_eq!(seen.recv().unwrap(), address);
         assert_eq!(visit.await.unwrap(), ["404", "404", "404", "200"]);
         assert!(!format!("{person:?}").contains("as.example"));
+    }
+
+    #[tokio::test]
+    async fn whoever_says_too_much_is_cut_off() {
+        let person = Loopback::listen(0, |_address: &str| {}).await.unwrap();
+        let place = format!("127.0.0.1:{}", person.port);
+        let waiting = tokio::spawn(async move { person.ask("https://as.example/").await });
+        let mut connection = TcpStream::connect(&place).await.unwrap();
+        let much = vec![b'x'; MOST_BYTES + 1];
+        connection.write_all(&much).await.unwrap();
+        let mut answer = Vec::new();
+        let end = timeout(LONGEST_SAYING / 2, connection.read_to_end(&mut answer)).await;
+        assert!(end.is_ok() && answer.is_empty());
+        waiting.abort();
+    }
+
+    #[tokio::test]
+    async fn those_who_say_nothing_are_not_waited_for() {
+        let mut person = Loopback::listen(0, |_address: &str| {}).await.unwrap();
+        person.longest = Duration::from_millis(50);
+        let place = format!("127.0.0.1:{}", person.port);
+        let waiting = tokio::spawn(async move { person.ask("https://as.example/").await });
+        let mut silent = Vec::new();
+        for _visit in 0..=MOST_VISITS {
+            silent.push(TcpStream::connect(&place).await.unwrap());
+        }
+        let mut browser = TcpStream::connect(&place).await.unwrap();
+        let asked = format!("GET {PATH}?state=a HTTP/1.1\r\nHost: {place}\r\n\r\n");
+        browser.write_all(asked.as_bytes()).await.unwrap();
+        let query = timeout(LONGEST_SAYING / 2, waiting).await;
+        assert_eq!(query.unwrap().unwrap().unwrap().expose(), "state=a");
     }
 }

@@ -145,10 +145,8 @@ impl Keeper {
         challenge: Challenge,
     ) -> Result<Secret, Fault> {
         let mut state = self.state.lock().await;
-        if let Some(tokens) = &state.tokens
-            && Some(&tokens.access) != shown.as_ref()
-        {
-            return Ok(tokens.access.clone());
+        if let Some(other) = state.other_than(shown.as_ref()) {
+            return Ok(other);
         }
         let need = Need { shown, challenge };
         let tokens = self.renewed(&mut state, need).await?;
@@ -162,10 +160,8 @@ impl Keeper {
         challenge: Challenge,
     ) -> Result<Secret, Fault> {
         let mut state = self.state.lock().await;
-        if let Some(tokens) = &state.tokens
-            && Some(&tokens.access) != shown.as_ref()
-        {
-            return Ok(tokens.access.clone());
+        if let Some(other) = state.other_than(shown.as_ref()) {
+            return Ok(other);
         }
         if state.steps == MOST_STEPS {
             return Err(Fault::Forbidden);
@@ -221,6 +217,12 @@ impl Keeper {
 }
 
 impl State {
+    /// What another caller got while this one showed an older token.
+    fn other_than(&self, shown: Option<&Secret>) -> Option<Secret> {
+        let access = &self.tokens.as_ref()?.access;
+        (Some(access) != shown).then(|| access.clone())
+    }
+
     fn keep(&mut self, tokens: OAuthTokens) -> OAuthTokens {
         self.is_loaded = true;
         self.refused = None;

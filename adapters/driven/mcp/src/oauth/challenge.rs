@@ -152,5 +152,8 @@ mod tests {
         assert_eq!(scopes(&"ab ".repeat(2000)), ["ab"]);
         let many: Vec<String> = (0..500).map(|number| number.to_string()).collect();
         assert_eq!(scopes(&many.join(" ")).len(), MOST_SCOPES);
+        let wide: Vec<String> = (0..60).map(|number| format!("{number:0>128}")).collect();
+        let taken = MOST_SCOPE_BYTES / 128;
+        assert_eq!(scopes(&wide.join(" ")).len(), taken);
     }
 }

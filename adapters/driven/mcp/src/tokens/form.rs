@@ -124,5 +124,18 @@ mod tests {
         ] {
             assert_eq!(read("n", &FIRST.replacen(from, to, 1)), None, "{from}");
         }
+        let long = "x".repeat(LONGEST + 1);
+        let many = format!("[{}\"x\"]", "\"x\", ".repeat(MOST_SCOPES));
+        for (from, to) in [
+            ("https://as.example", &long),
+            ("[\"x\", \"y\"]", &many),
+            ("\"y\"", &format!("\"{long}\"")),
+            (
+                "\"client_id\": \"c\"",
+                &format!("\"client_id\": \"{long}\""),
+            ),
+        ] {
+            assert_eq!(read("n", &FIRST.replacen(from, to, 1)), None, "{from}");
+        }
     }
 }

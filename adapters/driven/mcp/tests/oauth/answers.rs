@@ -106,6 +106,7 @@ async fn an_end_that_no_clock_has_is_none() {
         (json!(3600), true),
         (json!("3600"), true),
         (json!(3600.5), true),
+        (json!(400_000_000), false),
         (json!(1e300), false),
         (json!(u64::MAX), false),
         (json!(-5), false),
@@ -217,4 +218,56 @@ async fn a_client_for_itself_proves_who_it_is_as_the_authorisation_server_takes_
             assert_eq!(pair.unwrap(), b"client:canary+secret%26");
         }
     }
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_is_not_replaced_is_used_again() {
+    let world = World::new().await;
+    world.says(TOKEN, &token("refresh_token", Value::Null));
+    world.at_mcp(|request| match header(request, "authorization") {
+        Some(shown) if shown == "Bearer canary-new" => served(request),
+        _ => reply("401 Unauthorized", "", ""),
+    });
+    let store = world.store();
+    assert!(world.session(&store).await.is_ok());
+    assert_eq!(store.kept().unwrap().refresh, world.kept().refresh);
+}
+
+#[tokio::test]
+async fn a_token_that_is_over_is_shown_where_no_other_is_to_be_had() {
+    let world = World::new().await;
+    world.at(TOKEN, |_request| {
+        json_of("400 Bad Request", &json!({"error": "invalid_grant"}))
+    });
+    world.at_mcp(served);
+    let store = world.store();
+    let mut over = world.kept();
+    over.expires = Some(Timestamp::from_millis(1));
+    store.put(over);
+    // Clocks differ; this server still takes it.
+    let session = world.session(&store).await.unwrap();
+    assert!(call(&session).await.is_ok());
+    assert_eq!(world.asked(TOKEN), 1);
+}
+
+#[tokio::test]
+async fn what_is_kept_and_cannot_be_sent_is_not_sent() {
+    let world = World::new().await;
+    for (access, refresh) in [
+        ("canary\nx: y", "canary"),
+        ("canary", "can ary"),
+        ("", "canary"),
+    ] {
+        let store = world.store();
+        let mut kept = world.kept();
+        kept.access = Secret::new(access);
+        kept.refresh = Some(Secret::new(refresh));
+        store.put(kept);
+        let error = world.fault(&store).await;
+        assert_eq!(error.kind(), Kind::Authentication, "{access:?}: {error}");
+    }
+    assert_eq!(world.asked(TOKEN), 0);
+    let requests = world.backend.requests();
+    let mut shown = requests.iter().map(|asked| header(asked, "authorization"));
+    assert!(shown.all(|shown| shown.is_none()));
 }

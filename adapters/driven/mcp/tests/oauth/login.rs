@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Url;
 use seaworthy_mcp::Loopback;
-use seaworthy_ports::mcp::{Kind, McpError, OAuth, OAuthPerson, OAuthRegistration};
+use seaworthy_ports::mcp::{Kind, McpError, OAuth, OAuthGrant, OAuthPerson, OAuthRegistration};
 use seaworthy_ports::{Secret, async_trait};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -431,4 +432,67 @@ async fn a_person_is_asked_for_more_three_times_in_a_session() {
     let asked = person.asked();
     assert_eq!(asked.len(), 4);
     assert_eq!(asked[1]["scope"], "more");
+}
+
+#[tokio::test]
+async fn a_person_who_has_said_no_is_left_alone() {
+    let world = World::new().await;
+    let store = Arc::<Store>::default();
+    let mood = AtomicBool::new(true);
+    let person = Person::who(move |asked| {
+        let answer = match mood.swap(false, Ordering::Relaxed) {
+            true => "code=canary-code",
+            false => "error=access_denied",
+        };
+        format!("{answer}&state={}", asked["state"])
+    });
+    let session = connect(world.server(asking(&store, &person)));
+    let session = session.await.unwrap();
+    world.at(TOKEN, |_request| {
+        json_of("400 Bad Request", &json!({"error": "invalid_grant"}))
+    });
+    // More than was granted is forbidden then.
+    world.at_mcp(|_request| {
+        let wanted = "www-authenticate: Bearer error=\"insufficient_scope\"\r\n";
+        reply("403 Forbidden", wanted, "")
+    });
+    assert_eq!(call(&session).await.unwrap_err().kind(), Kind::Permission);
+    assert_eq!(person.asked().len(), 2);
+    world.at_mcp(|_request| reply("401 Unauthorized", "", ""));
+    for _call in 0..3 {
+        let error = call(&session).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Authentication);
+    }
+    let asked = person.asked().len();
+    assert!(asked <= 3, "{asked}");
+}
+
+#[tokio::test]
+async fn a_client_for_itself_asks_nobody() {
+    let world = World::new().await;
+    let person = Person::kind();
+    let mut client = asking(&Arc::default(), &person);
+    client.client_id = Some("client".to_owned());
+    client.grant = OAuthGrant::ClientCredentials;
+    world.at(TOKEN, |_request| {
+        json_of("400 Bad Request", &json!({"error": "invalid_client"}))
+    });
+    let error = connect(world.server(client)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Authentication);
+    assert!(person.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_document_describes_a_client_to_those_who_read_one() {
+    const DOCUMENT: &str = "https://client.example/about.json";
+    let world = World::new().await;
+    for (reads, id, registered) in [(true, DOCUMENT, 0), (false, "canary-client", 1)] {
+        world.says_of_itself("client_id_metadata_document_supported", json!(reads));
+        let person = Person::kind();
+        let mut client = asking(&Arc::default(), &person);
+        client.client_id = Some(DOCUMENT.to_owned());
+        assert!(connect(world.server(client)).await.is_ok());
+        assert_eq!(person.asked()[0]["client_id"], id);
+        assert_eq!(world.asked(REGISTER), registered);
+    }
 }

@@ -1,6 +1,10 @@
 //! Tokens of authorisation servers: those that answer as none should, people who say no, and files on a disk.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail by panicking"
+)]
 
 mod answers;
 #[cfg(unix)]

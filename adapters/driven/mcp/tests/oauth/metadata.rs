@@ -1,7 +1,9 @@
 //! What a server and its authorisation server say of themselves.
 
+use std::time::Duration;
+
 use seaworthy_contract::http::Act;
-use seaworthy_ports::mcp::{Kind, OAuthProof};
+use seaworthy_ports::mcp::{Authorization, Kind, OAuthGrant, OAuthProof};
 use seaworthy_ports::{Effect, Secret};
 use serde_json::{Value, json};
 
@@ -43,6 +45,10 @@ async fn metadata_that_cannot_be_gone_by_get_no_refresh_token() {
         256 * 1024 + 1
     );
     let redirect = format!("location: {}{METADATA}\r\n", elsewhere.origin);
+    let mut large = metadata(&origin);
+    large["remark"] = json!(CANARY.repeat(64 * 1024));
+    let unannounced = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{large}");
+    let unannounced = vec![Act::Say(unannounced.into_bytes())];
     for (what, answer) in [
         (
             "another issuer",
@@ -88,6 +94,7 @@ async fn metadata_that_cannot_be_gone_by_get_no_refresh_token() {
             "what says that it is too much",
             vec![Act::Say(announced.into_bytes()), Act::Wait],
         ),
+        ("too much that does not say so", unannounced),
         ("what never ends", endless()),
         ("no JSON", reply("200 OK", "", "<html>canary</html>")),
         ("half of it", reply("200 OK", "", "{\"issuer\": \"canary")),
@@ -158,6 +165,21 @@ async fn an_authorisation_server_that_says_nothing_has_its_time_and_no_more() {
         }
         world.mend(place);
     }
+}
+
+#[tokio::test]
+async fn renewing_in_the_middle_of_a_session_has_its_time_too() {
+    let world = World::new().await;
+    let store = world.store();
+    let mut server = world.server(oauth(&store));
+    server.connect_timeout = Duration::from_secs(3);
+    let session = connect(server).await.unwrap();
+    world.at_mcp(|_request| reply("401 Unauthorized", "", ""));
+    world.at(TOKEN, |_request| vec![Act::Wait]);
+    let error = call(&session).await.unwrap_err();
+    says_nothing(&error);
+    let how = (error.kind(), error.effect());
+    assert_eq!(how, (Kind::Unavailable, Effect::None));
 }
 
 #[tokio::test]
@@ -259,4 +281,70 @@ async fn a_secret_goes_to_the_issuer_that_it_is_for() {
     let error = connect(world.server(elsewhere)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Authentication);
     assert_eq!(thief.asked(TOKEN), 0);
+}
+
+#[tokio::test]
+async fn a_resource_with_a_part_and_an_issuer_with_a_query_are_none() {
+    let world = World::new().await;
+    let part = format!("{}{MCP}#canary", world.origin);
+    let issuers = json!([world.origin]);
+    world.says(
+        RESOURCE,
+        &json!({"resource": part, "authorization_servers": issuers}),
+    );
+    let error = world.fault(&world.store()).await;
+    assert_eq!(error.kind(), Kind::Authentication);
+    let resource = format!("{}{MCP}", world.origin);
+    let issuer = format!("{}?canary", world.origin);
+    world.says(
+        RESOURCE,
+        &json!({"resource": resource, "authorization_servers": [issuer]}),
+    );
+    world.says_of_itself("issuer", json!(issuer));
+    let store = world.store();
+    let mut kept = world.kept();
+    kept.issuer = issuer;
+    store.put(kept);
+    let error = world.fault(&store).await;
+    assert_eq!(error.kind(), Kind::Authentication);
+    assert_eq!(world.asked(TOKEN), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_of_itself_says_what_it_likes_of_its_authorisation_server() {
+    let world = World::new().await;
+    let nothing = |_request: &str| reply("404 Not Found", "", CANARY);
+    world.at(RESOURCE, nothing);
+    world.says_of_itself("issuer", json!("https://other.example"));
+    let store = world.store();
+    assert!(world.session(&store).await.is_ok());
+    // Whoever is configured is nobody else.
+    let asked = world.asked(TOKEN);
+    store.put(world.kept());
+    let mut configured = oauth(&store);
+    configured.issuer = Some(world.origin.clone());
+    world.at_mcp(|_request| reply("401 Unauthorized", "", ""));
+    let error = connect(world.server(configured)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Authentication);
+    assert_eq!(world.asked(TOKEN), asked);
+}
+
+#[tokio::test]
+async fn a_token_is_sent_encrypted_or_stays_on_this_machine() {
+    let store = std::sync::Arc::<Store>::default();
+    for origin in ["http://mcp.invalid", "http://10.255.255.1"] {
+        let mut server = server_at(origin, Authorization::OAuth(oauth(&store)));
+        server.connect_timeout = SHORT;
+        let error = connect(server).await.unwrap_err();
+        let how = (error.kind(), error.effect());
+        assert_eq!(how, (Kind::Rejected, Effect::None), "{origin}");
+    }
+    // Nor does a client get tokens for itself that nobody knows.
+    let world = World::new().await;
+    let mut nobody = oauth(&store);
+    nobody.client_id = None;
+    nobody.grant = OAuthGrant::ClientCredentials;
+    let error = connect(world.server(nobody)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Rejected);
+    assert!(world.backend.requests().is_empty());
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use seaworthy_contract::http::Act;
 use seaworthy_ports::mcp::{Kind, OAuthGrant, OAuthProof};
-use seaworthy_ports::{Effect, Secret};
+use seaworthy_ports::{Effect, Secret, Timestamp};
 use serde_json::json;
 
 use crate::world::*;
@@ -206,4 +206,24 @@ async fn a_refresh_that_nobody_waits_for_is_kept() {
         store.kept().unwrap().refresh,
         Some(Secret::new("canary-next"))
     );
+}
+
+#[tokio::test]
+async fn tokens_of_others_that_are_over_are_not_taken() {
+    let world = World::new().await;
+    let store = world.store();
+    let session = world.session(&store).await.unwrap();
+    let renewed = world.asked(TOKEN);
+    let mut over = store.kept().unwrap();
+    over.access = Secret::new("canary-over");
+    over.expires = Some(Timestamp::from_millis(1));
+    store.put(over);
+    world.at_mcp(|request| match header(request, "authorization") {
+        Some(shown) if shown == "Bearer canary-access-2" => served(request),
+        _ => reply("401 Unauthorized", "", ""),
+    });
+    assert!(call(&session).await.is_ok());
+    assert_eq!(world.asked(TOKEN) - renewed, 1);
+    let requests = world.backend.requests();
+    assert!(!requests.iter().any(|asked| asked.contains("canary-over")));
 }

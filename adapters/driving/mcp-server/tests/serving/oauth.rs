@@ -336,6 +336,9 @@ async fn whoever_shows_nothing_is_told_how_to_come_in() {
     let elsewhere = format!("{root}/.well-known/oauth-protected-resource/other");
     let elsewhere = client().get(elsewhere).send().await.unwrap();
     assert_eq!(elsewhere.status(), StatusCode::UNAUTHORIZED);
+    let posted = format!("{root}/.well-known/oauth-protected-resource");
+    let posted = client().post(posted).send().await.unwrap();
+    assert_eq!(posted.status(), StatusCode::UNAUTHORIZED);
     // None of this took the issuer.
     assert_eq!(gate.issuer.asked(), 0);
     // A server with a token of its own has no issuer to tell of.
@@ -493,6 +496,7 @@ async fn an_issuer_that_misbehaves_is_not_gone_by() {
         (with("jwks_uri", json!("http://evil.example/keys")), "https"),
         (with("jwks_uri", json!("file:///etc/passwd")), "https"),
         (with("jwks_uri", json!("keys")), "https"),
+        (with("jwks_uri", Value::Null), "where its keys"),
         (
             with("jwks_uri", json!(format!("{}/nowhere", issuer.url))),
             "no keys where",

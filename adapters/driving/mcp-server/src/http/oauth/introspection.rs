@@ -135,8 +135,9 @@ impl Introspection {
         const BUSY: Trouble = Trouble::Unreachable("too many tokens wait to be asked about");
         let late = self.clock.sleep_until(self.clock.now().plus(MAX_TIME));
         tokio::select! {
-            place = self.places.acquire() => place.map_err(|_closed| BUSY),
+            biased;
             () = late => Err(BUSY),
+            place = self.places.acquire() => place.map_err(|_closed| BUSY),
         }
     }
 
@@ -302,5 +303,24 @@ mod tests {
         assert!(value.is_sensitive());
         let encoded = value.to_str().unwrap().strip_prefix("Basic ").unwrap();
         assert_eq!(STANDARD.decode(encoded).unwrap(), b"a%3Ab:c+d%26");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_too_long_is_sent_away() {
+        let clock = FakeClock::new();
+        let introspection = introspection(&clock);
+        let places: Vec<_> = (0..MAX_ASKING)
+            .map(|_place| introspection.places.try_acquire().unwrap())
+            .collect();
+        let advancing = async {
+            while clock.next_wake().is_none() {
+                tokio::task::yield_now().await;
+            }
+            clock.advance(MAX_TIME);
+        };
+        let (waited, ()) = tokio::join!(introspection.place(), advancing);
+        assert!(matches!(waited, Err(Trouble::Unreachable(_))));
+        drop(places);
+        assert!(introspection.place().await.is_ok());
     }
 }

@@ -345,4 +345,16 @@ mod tests {
             assert_eq!(is_local(&Url::parse(url).unwrap()), local, "{url}");
         }
     }
+
+    #[tokio::test]
+    async fn keys_of_an_encrypted_issuer_are_encrypted_wherever_they_lie() {
+        let clock: Arc<dyn Clock> = Arc::new(seaworthy_fakes::FakeClock::new());
+        let fetcher = Fetcher::new(false, Arc::clone(&clock)).unwrap();
+        let url = Url::parse("https://id.example").unwrap();
+        let issuer = Issuer::new("i", &url, false, fetcher, clock);
+        for place in ["http://127.0.0.1:9/keys", "http://id.example/keys", "keys"] {
+            let asked = issuer.published_keys(place).await;
+            assert!(matches!(asked, Err(Trouble::Unfit(_))), "{place} {asked:?}");
+        }
+    }
 }

@@ -306,3 +306,30 @@ fn json<T: DeserializeOwned>(part: &str) -> Option<T> {
     let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_token_without_a_subject_is_its_clients() {
+        let expected = Expected {
+            issuer: "i".to_owned(),
+            audience: "a".to_owned(),
+            scopes: Vec::new(),
+        };
+        for (sub, written) in [
+            (json!("anna"), "mcp:anna"),
+            (Value::Null, "mcp-client:robot"),
+        ] {
+            let told = json!({
+                "sub": sub, "client_id": "robot", "aud": "a", "exp": 9, "token_type": "bearer",
+            });
+            let claims = Claims::told(told.as_object().unwrap().clone(), "i").unwrap();
+            let caller = claims.check(&expected, Timestamp::from_millis(0)).unwrap();
+            assert_eq!(caller.on_record(), written);
+        }
+    }
+}
