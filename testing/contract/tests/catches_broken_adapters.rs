@@ -257,7 +257,7 @@ breaks! { mcp, servers;
     a_destructive_tool_made_harmless: HARMLESS => ["MC-4"];
     arguments_of_any_shape: ANY_ARGUMENTS => ["MC-4"];
     a_schema_that_is_taken_for_none: FORGIVES_SCHEMAS => ["MC-4"];
-    a_host_that_is_never_asked: NO_HOST => ["MC-5", "MC-13"];
+    a_host_that_is_never_asked: NO_HOST => ["MC-5", "MC-8", "MC-13"];
     a_host_that_is_asked_what_it_does_not_take: TAKES_ALL => ["MC-5"];
     sampling_that_is_not_declared: SECRET_SAMPLING => ["MC-5"];
     a_session_that_dies_of_a_large_answer: DIES_OF_SIZE => ["MC-6"];
