@@ -263,7 +263,10 @@ fn a_server_is_told_its_folders_and_speaks_only_where_somebody_says_so() {
     let written = serde_json::to_string(&plain).unwrap();
     assert!(!written.contains("roots") && !written.contains("\"log\""));
     let with = |keys: &str| {
-        parsed(&TEXT.replace("    sandbox: true", &format!("    sandbox: true\n    {keys}")))
+        parsed(&TEXT.replace(
+            "    sandbox: true",
+            &format!("    sandbox: true\n    {keys}"),
+        ))
     };
     let some = with("roots: [., ./docs/a]\n    log: warning").unwrap();
     let files = &some.mcp_servers["files"];
