@@ -307,7 +307,7 @@ async fn a_redirect_within_the_server_is_followed_as_it_was_asked() {
 async fn a_stream_that_breaks_is_taken_up_where_it_was() {
     let backend = Backend::start().await;
     let (asked, waiting) = std::sync::mpsc::channel();
-    let waiting = std::sync::Mutex::new(waiting);
+    let waiting = Mutex::new(waiting);
     backend.respond(move |body| {
         if body.is_empty() {
             // The stream that nothing was said on yet, or the rest of the call's.
