@@ -195,7 +195,10 @@ fn roots(spec: &ServerSpec, place: &Place) -> Vec<McpRoot> {
             [] => "workspace".to_owned(),
             parts => parts.join("/"),
         };
-        McpRoot::folder(&place.workspace.join(parts.join("/")), Some(name))
+        let path = parts
+            .iter()
+            .fold(place.workspace.clone(), |path, part| path.join(part));
+        McpRoot::folder(&path, Some(name))
     };
     roots.iter().map(root).collect()
 }

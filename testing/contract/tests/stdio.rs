@@ -101,7 +101,6 @@ speaks! {
     "MC-6" a_message_below_the_bound_arrives
     "MC-6" a_list_of_the_most_entries_arrives
     "MC-10" arguments_of_prompts_and_templates_are_completed
-    "MC-11" without_folders_the_question_is_refused_and_the_server_knows
     "MC-7" a_server_that_complains_is_neither_stalled_nor_quoted
 }
 

@@ -12,7 +12,6 @@ mod tools;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-
 use seaworthy::ports::mcp::McpLogLevel;
 
 use super::Context;

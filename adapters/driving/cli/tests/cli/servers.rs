@@ -24,11 +24,11 @@ while IFS= read -r line; do
     *'"prompts/list"'*)
         result='{"prompts":[{"name":"greet","description":"Greets.","arguments":[{"name":"who","required":true}]}]}' ;;
     *'"prompts/get"'*'"Ada"'*)
-        result='{"messages":[{"role":"user","content":{"type":"text","text":"Hello, Ada\\u001b[2J"}}]}' ;;
+        result='{"messages":[{"role":"user","content":{"type":"text","text":"Hello, Ada\u001b[2J"}}]}' ;;
     *'"completion/complete"'*'"value":"A"'*)
-        result='{"completion":{"values":["Ada","Al\\u001b[2J"],"total":3,"hasMore":true}}' ;;
+        result='{"completion":{"values":["Ada","Al\u001b[2J"],"total":3,"hasMore":true}}' ;;
     *'"logging/setLevel"'*)
-        printf '%s' "$line" | sed -n 's/.*"level":"\([a-z]*\)".*/\1/p' >>level
+        printf '%s\n' "$line" | sed -n 's/.*"level":"\([a-z]*\)".*/\1/p' >>level
         continue ;;
     *'"tools/call"'*)
         echo "$SECRET_WORD" >>noted
