@@ -260,7 +260,7 @@ async fn a_server_that_begins_with_initialize_hears_of_nothing_else() {
             "capabilities": {"tools": {}},
             "serverInfo": {"name": "old", "version": "1"},
         }})),
-        "tools/call" => Some(json!({"result": {"content": [], "resultType": "not looked at"}})),
+        "tools/call" => Some(json!({"result": {"content": [{"type": "text", "text": "done"}]}})),
         _ => None,
     })
     .await;
@@ -322,6 +322,22 @@ async fn a_lost_version_is_agreed_on_again_and_the_call_made_once() {
         "tools/call",
     ];
     assert_eq!(methods(&backend), expected);
+}
+
+#[tokio::test]
+async fn a_version_that_is_not_spoken_is_offered_twice() {
+    for refusals in [1, 2] {
+        let backend = backend(move |method, _params, before| {
+            (method == "server/discover" && before < refusals).then(|| error(UNSUPPORTED))
+        })
+        .await;
+        let connected = connect(server(backend.url(), Beginning::Stateless)).await;
+        assert_eq!(methods(&backend), ["server/discover"; 2]);
+        match refusals {
+            1 => assert!(connected.is_ok()),
+            _ => assert_eq!(connected.unwrap_err().kind(), Kind::Unsupported),
+        }
+    }
 }
 
 #[tokio::test]
