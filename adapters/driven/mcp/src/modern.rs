@@ -2,6 +2,7 @@
 //! says who sends it and in which version.
 
 use std::borrow::Cow;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rmcp::model as wire;
@@ -99,9 +100,14 @@ pub(crate) async fn discover(
         method: DISCOVER,
         until,
         progress: None,
-        was_sent: &std::sync::atomic::AtomicBool::new(false),
+        was_sent: &AtomicBool::new(false),
     };
-    let result = match connection.request(request, |_id| json!({})).await {
+    let mut answer = connection.request(request.clone(), |_id| json!({})).await;
+    if matches!(answer, Err(Fault::VersionLost)) {
+        // One of several servers behind an address may have been an older one.
+        answer = connection.request(request, |_id| json!({})).await;
+    }
+    let result = match answer {
         Err(Fault::VersionLost) => return Err(OTHERS),
         answer => answer?,
     };

@@ -1,11 +1,14 @@
 //! Servers of the protocol version 2026-07-28 at addresses: what is sent to them, and what they may answer.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail by panicking"
+)]
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use seaworthy_contract::http::{Act, Backend};
 use seaworthy_mcp::{McpClient, McpConfig};
@@ -262,7 +265,7 @@ async fn a_server_that_begins_with_initialize_hears_of_nothing_else() {
             "capabilities": {"tools": {}},
             "serverInfo": {"name": "old", "version": "1"},
         }})),
-        "tools/call" => Some(json!({"result": {"content": [], "resultType": "not looked at"}})),
+        "tools/call" => Some(json!({"result": {"content": [{"type": "text", "text": "done"}]}})),
         _ => None,
     })
     .await;
@@ -327,6 +330,22 @@ async fn a_lost_version_is_agreed_on_again_and_the_call_made_once() {
 }
 
 #[tokio::test]
+async fn a_version_that_is_not_spoken_is_offered_twice() {
+    for refusals in [1, 2] {
+        let backend = backend(move |method, _params, before| {
+            (method == "server/discover" && before < refusals).then(|| error(UNSUPPORTED))
+        })
+        .await;
+        let connected = connect(server(backend.url(), Beginning::Stateless)).await;
+        assert_eq!(methods(&backend), ["server/discover"; 2]);
+        match refusals {
+            1 => assert!(connected.is_ok()),
+            _ => assert_eq!(connected.unwrap_err().kind(), Kind::Unsupported),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_version_that_is_lost_again_is_unavailable_without_effect() {
     let backend =
         backend(|method, _params, _before| (method == "tools/call").then(|| error(UNSUPPORTED)))
@@ -385,7 +404,11 @@ async fn prompts_and_resources_may_ask_and_lists_may_not() {
     let backend = backend(|method, params, _before| {
         let is_answered = params.get("inputResponses").is_some();
         match method {
-            "tools/list" => Some(asks(json!({"a": form("Ada")}), None)),
+            "tools/list" => {
+                let mut asking = asks(json!({"a": form("Ada")}), None);
+                asking["result"]["tools"] = json!([]);
+                Some(asking)
+            }
             "prompts/get" | "resources/read" if !is_answered => {
                 Some(asks(json!({"a": form("Ada")}), None))
             }
@@ -500,31 +523,100 @@ async fn an_argument_that_no_header_can_carry_is_not_sent() {
 
 #[tokio::test]
 async fn a_broken_stream_is_not_taken_up_again() {
+    let backend = calls_are(|_id| {
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        vec![Act::Say(format!("{head}id: 7\ndata:\n\n").into_bytes())]
+    })
+    .await;
+    let session = connect(server(backend.url(), Beginning::Stateless)).await;
+    let broken = call(&session.unwrap()).await.unwrap_err();
+    assert_eq!(how(&broken), (Kind::Unavailable, Effect::Unknown));
+    let is_post = |request: &String| request.starts_with("POST");
+    assert!(backend.requests().iter().all(is_post));
+}
+
+/// A server whose calls are answered like this, and everything else as usual.
+async fn calls_are(called: impl Fn(&Value) -> Vec<Act> + Send + Sync + 'static) -> Backend {
     let backend = Backend::start().await;
-    let gets = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&gets);
-    backend.respond_to(move |request| {
-        if request.starts_with("GET") {
-            seen.fetch_add(1, Ordering::Relaxed);
-        }
-        let (_head, body) = request.split_once("\r\n\r\n").unwrap_or_default();
+    backend.respond(move |body| {
         let asked: Value = serde_json::from_str(body).unwrap_or_default();
         let mut said = match asked["method"].as_str() {
             Some("server/discover") => complete(json!({
                 "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
             })),
             Some("tools/list") => tools(),
-            _ => {
-                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-                return vec![Act::Say(format!("{head}id: 7\ndata:\n\n").into_bytes())];
-            }
+            Some("tools/call") => return called(&asked["id"]),
+            _ => return reply("202 Accepted", &json!({})),
         };
         said["jsonrpc"] = json!("2.0");
         said["id"] = asked["id"].clone();
         reply("200 OK", &said)
     });
+    backend
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_called_off_by_hanging_up() {
+    let backend = calls_are(|_id| vec![Act::Wait]).await;
     let session = connect(server(backend.url(), Beginning::Stateless)).await;
-    let broken = call(&session.unwrap()).await.unwrap_err();
-    assert_eq!(how(&broken), (Kind::Unavailable, Effect::Unknown));
-    assert_eq!(gets.load(Ordering::Relaxed), 0);
+    let session = session.unwrap();
+    let (canceller, cancel) = Latch::new();
+    let waiting = session.call(McpCall {
+        tool: "t".to_owned(),
+        arguments: json!({}),
+        meta: BTreeMap::new(),
+        timeout: LONG,
+        cancel,
+        on_progress: None,
+    });
+    let called = || methods(&backend).contains(&"tools/call".to_owned());
+    let calling_off = async {
+        until("the call is made", called).await;
+        canceller.set();
+    };
+    let (cancelled, ()) = tokio::join!(waiting, calling_off);
+    assert_eq!(
+        how(&cancelled.unwrap_err()),
+        (Kind::Cancelled, Effect::Unknown)
+    );
+    until("the client hangs up", || backend.hang_ups() == 1).await;
+    session.close().await.unwrap();
+    assert_eq!(
+        methods(&backend),
+        ["server/discover", "tools/list", "tools/call"]
+    );
+}
+
+#[tokio::test]
+async fn a_question_that_comes_by_itself_is_refused() {
+    let backend = calls_are(|id| {
+        let mut asked = form("Ada");
+        asked["jsonrpc"] = json!("2.0");
+        asked["id"] = json!(900);
+        let mut said = text();
+        said["jsonrpc"] = json!("2.0");
+        said["id"] = id.clone();
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        let events = format!("{head}data: {asked}\n\ndata: {said}\n\n");
+        vec![Act::Say(events.into_bytes())]
+    })
+    .await;
+    let session = connect(server(backend.url(), Beginning::Stateless)).await;
+    call(&session.unwrap()).await.unwrap();
+    let answer = || {
+        let bodies = backend.bodies();
+        bodies.into_iter().find(|body| body.contains("\"id\":900"))
+    };
+    until("the question is refused", || answer().is_some()).await;
+    assert!(answer().unwrap().contains("-32601"));
 }

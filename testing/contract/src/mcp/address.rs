@@ -87,9 +87,11 @@ impl Write for Router {
         let to = to.or_else(|| self.current.clone());
         let to = to.and_then(|id| self.waiting.get(&id));
         // The number that the client gave.
-        let line = match message.get_mut("id").map(Value::take) {
-            Some(Value::Array(id)) => {
-                message["id"] = id.into_iter().next().unwrap_or_default();
+        let id = message.get("id").and_then(Value::as_array);
+        let given = id.map(|id| id.first().cloned().unwrap_or_default());
+        let line = match (given, message.as_object_mut()) {
+            (Some(given), Some(members)) => {
+                members.insert("id".to_owned(), given);
                 message.to_string()
             }
             _ => line,
