@@ -500,6 +500,6 @@ fn the_lists_are_as_long_as_they_are_known_to_be() {
     assert_eq!(seaworthy_contract::clock::SCENARIOS.len(), 6);
     assert_eq!(seaworthy_contract::entropy::SCENARIOS.len(), 4);
     assert_eq!(seaworthy_contract::sandbox::SCENARIOS.len(), 44);
-    assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 107);
+    assert_eq!(seaworthy_contract::mcp::SCENARIOS.len(), 112);
     assert_eq!(seaworthy_contract::observer::SCENARIOS.len(), 14);
 }

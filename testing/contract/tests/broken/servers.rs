@@ -74,10 +74,10 @@ pub(crate) const KEEPS_LATER: u8 = 50;
 pub(crate) const TRIES_AGAIN: u8 = 51;
 pub(crate) const BELIEVES_METADATA: u8 = 52;
 pub(crate) const NOT_FOR_ITSELF: u8 = 53;
-pub(crate) const NAMELESS_QUESTIONS: u8 = 54;
-pub(crate) const REFUSES_FOR_THE_USER: u8 = 55;
-pub(crate) const ENDS_WHAT_IT_LEAVES: u8 = 56;
-pub(crate) const HEARS_NOBODY: u8 = 57;
+pub(crate) const NAMELESS_QUESTIONS: u8 = 80;
+pub(crate) const REFUSES_FOR_THE_USER: u8 = 81;
+pub(crate) const ENDS_WHAT_IT_LEAVES: u8 = 82;
+pub(crate) const HEARS_NOBODY: u8 = 83;
 
 pub(crate) use super::servers_said::{
     ANY_COMPLETION, ANY_ROOT, COMPLETES_FOR_EVER, COMPLETES_NOTHING, CUTS_IN_SECRET,
