@@ -264,7 +264,7 @@ fn oauth(auth: &str) -> Result<ServerOAuth, DescriptorErrors> {
     let form = parsed(&TEXT.replace(KEY_AUTH, &format!("auth: {auth}")))?;
     let read: Materialised = serde_json::from_str(&serde_json::to_string(&form).unwrap()).unwrap();
     assert_eq!(read, form);
-    match &form.mcp_servers["tickets"].transport {
+    match &form.mcp_servers.get("tickets").unwrap().transport {
         ServerTransport::Http {
             auth: Some(ServerAuth::OAuth(oauth)),
             ..
