@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use seaworthy_contract::mcp::{Harness, Journal, Script};
 use seaworthy_fakes::FakeMcp;
 use seaworthy_ports::mcp::{
-    Authorization, Elicitation, Elicited, Hints, Kind, Mcp, McpCall, McpCallResult,
+    Authorization, Elicitation, Elicited, Hints, HostTakes, Kind, Mcp, McpCall, McpCallResult,
     McpCapabilities, McpError, McpHost, McpPrompt, McpPromptResult, McpResource,
     McpResourceContents, McpResourceTemplate, McpServer, McpServerInfo, McpSession, McpStarted,
     McpTask, McpTasks, McpTool, OAuthGrant, Sampled, Sampling, TaskId, TaskStatus, TaskSupport,
@@ -210,6 +210,10 @@ struct Forgetful(Arc<dyn McpHost>, u8);
 
 #[async_trait]
 impl McpHost for Forgetful {
+    fn takes(&self) -> HostTakes {
+        self.0.takes()
+    }
+
     async fn elicit(&self, mut question: Elicitation) -> Elicited {
         let is_hasty = self.1 == REFUSES_FOR_THE_USER && question.task.is_some();
         if self.1 == NAMELESS_QUESTIONS {
