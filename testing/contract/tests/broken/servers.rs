@@ -234,6 +234,10 @@ struct Forgetful(Arc<dyn McpHost>, u8);
 
 #[async_trait]
 impl McpHost for Forgetful {
+    fn takes(&self) -> HostTakes {
+        self.0.takes()
+    }
+
     async fn elicit(&self, mut question: Elicitation) -> Elicited {
         let is_hasty = self.1 == REFUSES_FOR_THE_USER && question.task.is_some();
         if self.1 == NAMELESS_QUESTIONS {
