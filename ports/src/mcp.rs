@@ -79,8 +79,8 @@ pub use task::{
 /// * **MC-11** A server learns which folders it is to work in ([`McpServer::roots`]) when it asks, and when a connection
 ///   begins whether there are any; where there are none, the question is refused. More than [`MAX_ROOTS`], and one that is no
 ///   folder ([`McpRoot::is_folder`]), are [`Kind::Rejected`] before anything is started or reached.
-/// * **MC-12** Log messages that are wanted ([`McpServer::log`]) reach their sink in order; the server is told the level when
-///   a connection begins, where it says that it logs. Messages below the level, of an unknown one or of another shape are left
+/// * **MC-12** Log messages that are wanted ([`McpServer::log`]) reach their sink in order; a server that says that it logs
+///   is told the level, when a connection begins or with each request (MC-13). Messages below the level, of an unknown one or of another shape are left
 ///   out, long ones cut at [`MAX_LOG_BYTES`], those beyond [`MAX_LOGS_IN_A_SECOND`] dropped and counted. No answer to the
 ///   level is needed, and none of this ends a session.
 /// * **MC-13** A server of the protocol version 2026-07-28, which begins without `initialize` and asks by answering a call

@@ -2,11 +2,12 @@
 //! says who sends it and in which version.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rmcp::model as wire;
-use seaworthy_ports::mcp::{McpServer, McpServerInfo};
+use seaworthy_ports::mcp::{McpLogLevel, McpServer, McpServerInfo};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -36,6 +37,8 @@ const FRESH_AT_MOST: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug)]
 pub(crate) struct Modern {
     meta: Map<String, Value>,
+    /// The least important log messages that are wanted, once the server has said that it logs.
+    log: OnceLock<McpLogLevel>,
 }
 
 impl Modern {
@@ -45,12 +48,9 @@ impl Modern {
             ("clientInfo", handshake::client()),
             ("clientCapabilities", handshake::takes(server).into()),
         ];
-        let level = server
-            .log
-            .as_ref()
-            .map(|log| ("logLevel", json!(log.level)));
-        let said = said.into_iter().chain(level);
+        let said = said.into_iter();
         Self {
+            log: OnceLock::new(),
             meta: said
                 .map(|(name, value)| (format!("{NAMESPACE}{name}"), value))
                 .collect(),
@@ -65,6 +65,9 @@ impl Modern {
         let meta = members.entry("_meta").or_insert_with(|| json!({}));
         let meta = meta.as_object_mut().ok_or(UNWRITABLE)?;
         meta.extend(self.meta.clone());
+        if let Some(level) = self.log.get() {
+            meta.insert(format!("{NAMESPACE}logLevel"), json!(level));
+        }
         Ok(params)
     }
 }
@@ -122,6 +125,10 @@ pub(crate) async fn discover(
     let who = who.and_then(|who| wire::Implementation::deserialize(who).ok());
     let (name, version) = who.map(|who| (who.name, who.version)).unwrap_or_default();
     let has = |what: &str| said.capabilities.get(what).is_some_and(Value::is_object);
+    if let (Some(modern), Some(log), true) = (connection.modern.get(), &server.log, has("logging"))
+    {
+        let _once = modern.log.set(log.level);
+    }
     Ok(McpServerInfo {
         name,
         version,
@@ -205,7 +212,10 @@ mod tests {
 
     fn modern() -> Modern {
         let meta = Map::from_iter([(format!("{NAMESPACE}protocolVersion"), json!(VERSION))]);
-        Modern { meta }
+        Modern {
+            meta,
+            log: OnceLock::new(),
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::script::STATELESS_PROTOCOL;
+use super::script::{STATELESS_PROTOCOL, Seen};
 use super::serve::{INVALID_PARAMS, METHOD_NOT_FOUND, Server, Stop};
 
 /// Where the protocol keeps what it says itself within `_meta`.
@@ -41,6 +41,12 @@ impl<W: Write> Server<W> {
             return Ok(true);
         };
         self.may_ask = ["elicitation", "sampling", "roots"].map(|kind| takes.get(kind).is_some());
+        // Requests stand alone, so the level goes with each; of these a connection sends one.
+        if method == "tools/list"
+            && let Some(level) = said("logLevel").and_then(Value::as_str)
+        {
+            self.note(&Seen::LogLevel(level.to_owned()))?;
+        }
         match method {
             "server/discover" => {
                 let result = self.discovered();
