@@ -14,7 +14,7 @@ use std::time::Duration;
 use rmcp::ServiceExt as _;
 use rmcp::model::CallToolRequestParams;
 use seaworthy::mcp::{McpClient, McpConfig};
-use seaworthy::ports::mcp::{Mcp as _, McpCall, McpServer, StdioCommand, Transport};
+use seaworthy::ports::mcp::{Beginning, Mcp as _, McpCall, McpServer, StdioCommand, Transport};
 use seaworthy::ports::{Latch, ServerAlias};
 use serde_json::{Value, json};
 
