@@ -8,6 +8,8 @@
 
 mod answers;
 mod asking;
+mod asking_crash;
+mod asking_tasks;
 mod at_terminal;
 mod attached;
 mod bad_input;
