@@ -50,20 +50,15 @@ pub(super) fn texts(flag: &str, typed: &str) -> Result<BTreeMap<String, String>,
 pub(super) async fn prompts(context: &Context, args: &PromptsArgs) -> Result<Exit, CliError> {
     let arguments = texts("--arguments", &args.arguments)?;
     let servers = Servers::of(context, &args.of.agent, None).await?;
-    let named = servers.named(&args.of.server)?;
     if let Some(name) = &args.get {
-        let [(alias, _spec)] = named.as_slice() else {
-            return Err(CliError::Usage(
-                "--get: the descriptor has several servers; say with --server which is meant"
-                    .to_owned(),
-            ));
-        };
+        let alias = servers.only(&args.of.server, "--get")?;
         let filled = fill(&servers.connections, alias, name, arguments).await;
         servers.close().await;
         show(context.output, &filled.map_err(CliError::Server)?)?;
         return Ok(Exit::Succeeded);
     }
-    let asking = named
+    let asking = servers
+        .named(&args.of.server)?
         .into_iter()
         .map(|(alias, _spec)| server(&servers.connections, alias));
     let listed: Vec<Server> = join_all(asking).await;

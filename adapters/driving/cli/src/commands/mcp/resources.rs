@@ -33,20 +33,15 @@ struct Resource {
 
 pub(super) async fn resources(context: &Context, args: &ResourcesArgs) -> Result<Exit, CliError> {
     let servers = Servers::of(context, &args.of.agent, None).await?;
-    let named = servers.named(&args.of.server)?;
     if let Some(uri) = &args.read {
-        let [(alias, _spec)] = named.as_slice() else {
-            return Err(CliError::Usage(
-                "--read: the descriptor has several servers; say with --server which is meant"
-                    .to_owned(),
-            ));
-        };
+        let alias = servers.only(&args.of.server, "--read")?;
         let read = read(&servers.connections, alias, uri).await;
         servers.close().await;
         show(context.output, &read.map_err(CliError::Server)?)?;
         return Ok(Exit::Succeeded);
     }
-    let asking = named
+    let asking = servers
+        .named(&args.of.server)?
         .into_iter()
         .map(|(alias, _spec)| server(&servers.connections, alias));
     let listed: Vec<Server> = join_all(asking).await;

@@ -108,6 +108,16 @@ impl Servers {
         aliases.iter().map(|alias| self.server(alias)).collect()
     }
 
+    /// The one server that is meant, where `flag` is for one alone.
+    pub(super) fn only(&self, aliases: &[String], flag: &str) -> Result<&ServerAlias, CliError> {
+        match self.named(aliases)?.as_slice() {
+            [(alias, _spec)] => Ok(alias),
+            _ => Err(CliError::Usage(format!(
+                "{flag}: the descriptor has several servers; say with --server which is meant"
+            ))),
+        }
+    }
+
     /// The server called `alias`.
     pub(super) fn server(&self, alias: &str) -> Result<(&ServerAlias, &ServerSpec), CliError> {
         self.descriptor
