@@ -354,10 +354,10 @@ pub(super) fn answers(port: u16, path: &str) -> bool {
         let mut connection = TcpStream::connect_timeout(&address, ANSWERING)?;
         connection.set_read_timeout(Some(ANSWERING))?;
         connection.set_write_timeout(Some(ANSWERING))?;
-        write!(
-            connection,
-            "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
-        )?;
+        // In one piece: `write!` sends each part by itself, and a server that answers after the first resets the rest.
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes())?;
         let mut status = [0; 12];
         connection.read_exact(&mut status)?;
         Ok(status.ends_with(b" 200"))
@@ -467,7 +467,8 @@ mod tests {
                 let (mut connection, _peer) = socket.accept().unwrap();
                 let mut asked = [0; 256];
                 let _length = connection.read(&mut asked).unwrap();
-                write!(connection, "HTTP/1.1 {said}\r\n\r\n").unwrap();
+                let answer = format!("HTTP/1.1 {said}\r\n\r\n");
+                connection.write_all(answer.as_bytes()).unwrap();
             });
             assert_eq!(answers(port, "/health"), expected, "{said}");
             answering.join().unwrap();
