@@ -391,6 +391,7 @@ fn polled(call: CallId, asks: bool) -> Event {
 fn question() -> Question {
     Question {
         digest: Digest::of(b"question"),
+        key: None,
         server: ServerAlias::new("desk").unwrap(),
         wants: Wants::Input {
             message: "Who?".to_owned(),

@@ -20,6 +20,7 @@ use support::{Run, call_id};
 fn question(wants: Wants) -> Question {
     Question {
         digest: Digest::of(format!("{wants:?}").as_bytes()),
+        key: None,
         server: ServerAlias::new("desk").unwrap(),
         wants,
     }

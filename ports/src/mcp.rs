@@ -28,7 +28,7 @@ pub use content::{
     Hints, McpCallResult, McpContent, McpPrompt, McpPromptArgument, McpPromptMessage,
     McpPromptResult, McpResource, McpResourceContents, McpResourceTemplate, McpTool, ResourceData,
 };
-pub use host::{Elicitation, Elicited, HostTakes, McpHost, Sampled, Sampling};
+pub use host::{Elicitation, Elicited, HostTakes, MAX_KEY_BYTES, McpHost, Sampled, Sampling};
 pub use log::{
     MAX_LOG_BYTES, MAX_LOGGER_BYTES, MAX_LOGS_IN_A_SECOND, McpLog, McpLogLevel, McpLogMessage,
     McpLogSink, UnknownLogLevel,
@@ -68,8 +68,8 @@ pub use task::{
 /// * **MC-8** *(declares `tasks`)* A call becomes a task where it is asked to and the server can ([`TaskSupport`]); its task
 ///   is asked after, fetched and ended by its name, over any session. An unknown task is [`Kind::NotFound`]; an answer about
 ///   another task, of an unknown status, without a usable name or that nobody asked for is [`Kind::Malformed`]. What its
-///   server asks reaches the host with the task's name, and is answered or, where the host takes too long, not answered at
-///   all; who no longer listens ends nothing.
+///   server asks reaches the host with the task's name, and with the question's if it has one of its own, and is answered
+///   or, where the host takes too long, not answered at all; who no longer listens ends nothing.
 /// * **MC-9** *(declares `oauth`)* One caller gets new tokens for all, in this process and others; they are kept before they
 ///   are used. A grant that is refused is [`Kind::Authentication`] and not tried again. Metadata of another server are not
 ///   believed, and a refresh token goes to the authorisation server that gave it alone.
@@ -84,9 +84,10 @@ pub use task::{
 ///   out, long ones cut at [`MAX_LOG_BYTES`], those beyond [`MAX_LOGS_IN_A_SECOND`] dropped and counted. No answer to the
 ///   level is needed, and none of this ends a session.
 /// * **MC-13** A server of the protocol version 2026-07-28, which begins without `initialize` and asks by answering a call
-///   with questions, is understood like any other: MC-1 to MC-7 hold. A call that goes on with the answers is one call, and
-///   one that fails after the server has asked has an unknown effect; how often it may ask is bounded. No call of such a
-///   server becomes a task.
+///   with questions, is understood like any other: MC-1 to MC-8 hold. A call that goes on with the answers is one call, and
+///   one that fails after the server has asked has an unknown effect; how often it may ask is bounded. Which calls become
+///   tasks, a server decides that says that it keeps any, and only of those that are left to it. What its task asks and the
+///   host refuses, where the server cannot be told so, is [`Kind::Unsupported`].
 ///
 /// # Cancellation
 ///

@@ -23,7 +23,7 @@ impl TaskRule {
         match support {
             TaskSupport::Forbidden => false,
             TaskSupport::Optional => self.is_wanted,
-            TaskSupport::Required => true,
+            TaskSupport::Required | TaskSupport::ServerDecides => true,
         }
     }
 }
@@ -56,10 +56,10 @@ mod tests {
             timeout: TASK_TIMEOUT,
         };
         let wants = |rule: TaskRule| {
-            use TaskSupport::{Forbidden, Optional, Required};
-            [Forbidden, Optional, Required].map(|support| rule.wants(support))
+            use TaskSupport::{Forbidden, Optional, Required, ServerDecides};
+            [Forbidden, Optional, Required, ServerDecides].map(|support| rule.wants(support))
         };
-        assert_eq!(wants(rule(false)), [false, false, true]);
-        assert_eq!(wants(rule(true)), [false, true, true]);
+        assert_eq!(wants(rule(false)), [false, false, true, true]);
+        assert_eq!(wants(rule(true)), [false, true, true, true]);
     }
 }

@@ -95,7 +95,7 @@ impl Questions {
 
 /// What the record says of the questions that the call's server may ask again.
 fn known(call: &Call) -> Vec<Known> {
-    let answered = call.live_questions().iter().filter_map(|asked| {
+    let answered = call.questions_to_recall().filter_map(|asked| {
         Some(Known {
             question: asked.question.digest,
             reply: asked.answer.as_ref()?.reply.clone(),
@@ -189,7 +189,7 @@ impl Held<'_> {
 
     /// What is told a server whose question no model is to be called for: what one said before, or nothing.
     fn sampled(&self, call: &CallId, question: Digest) -> Option<Option<Sample>> {
-        let asked = self.state().call(call)?.live_questions().iter();
+        let asked = self.state().call(call)?.questions_to_recall();
         let mut asked = asked.filter(|asked| asked.question.digest == question);
         let is_due = asked.clone().any(AskedQuestion::lacks_sample);
         (!is_due).then(|| asked.find_map(|asked| asked.sample.clone()))

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::{Either, join_all, select};
 use seaworthy_ports::clock::Clock;
 use seaworthy_ports::durable_runtime::Then;
-use seaworthy_ports::mcp::{McpError, McpTask, McpTasks, TaskStatus};
+use seaworthy_ports::mcp::{Kind, McpError, McpTask, McpTasks, TaskStatus};
 use seaworthy_ports::{CallId, Latch, Retry, ServerAlias, Timestamp};
 use serde_json::Value;
 
@@ -125,6 +125,16 @@ pub(super) struct Asking {
     is_asked: bool,
     tool: ServedTool,
     servers: Arc<Connections>,
+}
+
+/// What became of listening to a server that wants input.
+enum Listened {
+    /// It still wants it.
+    AsBefore,
+    /// It is told of the task that something else has become of it.
+    Told(Result<McpTask, McpError>),
+    /// It will never get it: nobody gives it, and it cannot be told so.
+    InVain,
 }
 
 /// What a server says of a task.
@@ -274,38 +284,43 @@ impl Asking {
             let stopped = std::pin::pin!(stopped.wait());
             match select(stopped, std::pin::pin!(listening)).await {
                 // What it asked is on record.
-                Either::Left(((), _listening)) => None,
+                Either::Left(((), _listening)) => Listened::AsBefore,
                 Either::Right((ended, _stopped)) => ended,
             }
         };
         match ended {
-            None => waits(task),
-            Some(Ok(task)) => self.stands(tasks, task).await,
-            Some(Err(error)) => unanswered(&error, true),
+            Listened::AsBefore => waits(task),
+            Listened::Told(Ok(task)) => self.stands(tasks, task).await,
+            Listened::Told(Err(error)) => unanswered(&error, true),
+            Listened::InVain => self.refuses(tasks, task).await,
         }
     }
 
-    /// Lets the server ask, and says how it goes on. `None`: it is as it was.
+    /// Lets the server ask, and says how it goes on.
     async fn listen(
         &self,
         tasks: &dyn McpTasks,
         heard: &Heard,
         clock: &dyn Clock,
         interval: Duration,
-    ) -> Option<Result<McpTask, McpError>> {
+    ) -> Listened {
         let (id, until) = (&self.task.task, self.task.until);
-        let is_over = {
+        let over = {
             let input = std::pin::pin!(tasks.task_input(id, until.since(clock.now())));
             let watching = std::pin::pin!(self.watch(tasks, heard, clock, interval));
             match select(input, watching).await {
-                Either::Left((_over, _watching)) => None,
-                Either::Right((seen, _input)) => Some(seen),
+                Either::Left((over, _watching)) => over,
+                Either::Right((seen, _input)) => {
+                    return seen.map_or(Listened::AsBefore, Listened::Told);
+                }
             }
         };
-        match is_over {
-            Some(seen) => seen,
-            // Nothing more is asked, for whatever reason.
-            None => changed(tasks.task(id).await),
+        let is_in_vain = over.is_err_and(|error| error.kind() == Kind::Unsupported);
+        // Nothing more is asked, for whatever reason.
+        match changed(tasks.task(id).await) {
+            Some(told) => Listened::Told(told),
+            None if is_in_vain => Listened::InVain,
+            None => Listened::AsBefore,
         }
     }
 
@@ -413,7 +428,6 @@ fn said(what: &str, message: Option<String>) -> String {
 
 /// A question about a task that has no answer. `asks`: as far as is known, the server wants something answered.
 fn unanswered(error: &McpError, asks: bool) -> Told {
-    use seaworthy_ports::mcp::Kind;
     match error.kind() {
         Kind::NotFound => Told::Lost("the server no longer knows the task".to_owned()),
         // It may be another thing once the server is back, or has other credentials.

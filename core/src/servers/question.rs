@@ -1,6 +1,6 @@
 //! What servers ask while they work on a call, and what they are answered, as the log keeps it.
 
-use seaworthy_ports::mcp::{Elicitation, McpContent, Sampling};
+use seaworthy_ports::mcp::{Elicitation, MAX_KEY_BYTES, McpContent, Sampling};
 use seaworthy_ports::model_provider::Role;
 use seaworthy_ports::{Digest, ServerAlias};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,9 @@ const MAX_FAULTS: usize = 10;
 pub struct Question {
     /// The digest of everything else: an answer is for just this question.
     pub digest: Digest,
+    /// What the server calls it, where it calls no other question of the call so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Who asks.
     pub server: ServerAlias,
     /// What for.
@@ -112,14 +115,16 @@ impl Question {
     /// What is asked of the user; `None`: nobody could answer it, because it is too large or its schema is none.
     pub(crate) fn input(asked: &Elicitation) -> Option<Self> {
         let schema = asked.schema.to_string().len();
-        let fits = asked.message.len() <= MAX_MESSAGE_BYTES && schema <= MAX_ANSWER_SCHEMA_BYTES;
+        let fits = asked.message.len() <= MAX_MESSAGE_BYTES
+            && schema <= MAX_ANSWER_SCHEMA_BYTES
+            && is_callable(asked.key.as_deref());
         let is_answerable = fits && compile(&asked.schema).is_ok();
         is_answerable.then(|| {
             let wants = Wants::Input {
                 message: asked.message.clone(),
                 schema: asked.schema.clone(),
             };
-            Self::new(&asked.server, wants)
+            Self::new(&asked.server, asked.key.as_ref(), wants)
         })
     }
 
@@ -137,26 +142,33 @@ impl Question {
                 text: text.clone(),
             });
         }
-        let is_askable = bytes <= MAX_CONVERSATION_BYTES && !messages.is_empty();
+        let is_askable = bytes <= MAX_CONVERSATION_BYTES
+            && !messages.is_empty()
+            && is_callable(asked.key.as_deref());
         is_askable.then(|| {
             let wants = Wants::Model {
                 instructions: asked.instructions.clone(),
                 max_tokens: asked.max_tokens,
                 messages,
             };
-            Self::new(&asked.server, wants)
+            Self::new(&asked.server, asked.key.as_ref(), wants)
         })
     }
 
-    fn new(server: &ServerAlias, wants: Wants) -> Self {
+    fn new(server: &ServerAlias, key: Option<&String>, wants: Wants) -> Self {
         let content = (server, &wants);
+        let written = match key {
+            None => canonical_json::to_vec(&content),
+            Some(key) => canonical_json::to_vec(&(server, key, &wants)),
+        };
         // Every JSON value can be written; a digest that nothing else has is better than a panic.
-        let digest = match canonical_json::to_vec(&content) {
+        let digest = match written {
             Ok(bytes) => Digest::of(&bytes),
-            Err(_never) => Digest::of(format!("{content:?}").as_bytes()),
+            Err(_never) => Digest::of(format!("{key:?} {content:?}").as_bytes()),
         };
         Self {
             digest,
+            key: key.cloned(),
             server: server.clone(),
             wants,
         }
@@ -187,6 +199,11 @@ impl Question {
             )),
         }
     }
+}
+
+/// Whether a question may be called so.
+fn is_callable(key: Option<&str>) -> bool {
+    key.is_none_or(|key| key.len() <= MAX_KEY_BYTES)
 }
 
 /// Whether an answer is an object, as the protocol wants it, that has the schema.
@@ -229,6 +246,7 @@ mod tests {
             message: message.to_owned(),
             schema: json!({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}),
             task: None,
+            key: None,
         }
     }
 
@@ -239,6 +257,7 @@ mod tests {
             messages: vec![(Role::User, content)],
             max_tokens: 10,
             task: None,
+            key: None,
         }
     }
 
@@ -250,6 +269,14 @@ mod tests {
             Question::input(&asked("Whose?")).unwrap().digest,
             question.digest
         );
+        let called = |key: &str| {
+            let mut asked = asked("Who?");
+            asked.key = Some(key.to_owned());
+            Question::input(&asked)
+        };
+        let [first, second] = ["a", "b"].map(|key| called(key).unwrap().digest);
+        assert!(first != second && first != question.digest);
+        assert_eq!(called("a").unwrap().digest, first);
     }
 
     #[test]
@@ -258,6 +285,9 @@ mod tests {
             Question::input(&asked(&"x".repeat(MAX_MESSAGE_BYTES + 1))),
             None
         );
+        let mut endless = asked("Who?");
+        endless.key = Some("x".repeat(MAX_KEY_BYTES + 1));
+        assert_eq!(Question::input(&endless), None);
         let mut senseless = asked("Who?");
         senseless.schema = json!({"type": "nothing"});
         assert_eq!(Question::input(&senseless), None);

@@ -392,6 +392,19 @@ impl Call {
         self.questions.get(settled..).unwrap_or_default()
     }
 
+    /// The questions whose answers the server may ask for again: the live ones, and those that it calls by a key, which never
+    /// stands for another.
+    pub fn questions_to_recall(&self) -> impl Iterator<Item = &AskedQuestion> + Clone {
+        let settled = self
+            .questions
+            .len()
+            .saturating_sub(self.live_questions().len());
+        let questions = self.questions.iter().enumerate();
+        questions
+            .filter(move |(at, asked)| *at >= settled || asked.question.key.is_some())
+            .map(|(_at, asked)| asked)
+    }
+
     /// Whether nothing more happens to the call.
     #[must_use]
     pub fn has_ended(&self) -> bool {

@@ -9,6 +9,9 @@ use super::{McpContent, TaskId};
 use crate::ServerAlias;
 use crate::model_provider::Role;
 
+/// The most bytes of what a server calls a question.
+pub const MAX_KEY_BYTES: usize = 256;
+
 /// Which questions a host takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostTakes {
@@ -57,6 +60,8 @@ pub struct Elicitation {
     pub schema: Value,
     /// The task that it is about, if the server says so.
     pub task: Option<TaskId>,
+    /// What the server calls it, in at most [`MAX_KEY_BYTES`], where no other question of the task is ever called so.
+    pub key: Option<String>,
 }
 
 impl fmt::Debug for Elicitation {
@@ -100,6 +105,8 @@ pub struct Sampling {
     pub max_tokens: u32,
     /// The task that it is about, if the server says so.
     pub task: Option<TaskId>,
+    /// What the server calls it, in at most [`MAX_KEY_BYTES`], where no other question of the task is ever called so.
+    pub key: Option<String>,
 }
 
 impl fmt::Debug for Sampling {

@@ -22,8 +22,8 @@ pub const MAX_TASK_MESSAGE_BYTES: usize = 2 * 1024;
 /// other method leaves nothing behind, but for `cancel_task`, which may have taken effect.
 #[async_trait]
 pub trait McpTasks: fmt::Debug + Send + Sync {
-    /// Calls a tool once and lets the server keep the call as a task, for `ttl` at least. A server may answer at once
-    /// instead.
+    /// Calls a tool once and lets the server keep the call as a task, for `ttl` at least where the protocol version has a
+    /// word for that. A server may answer at once instead.
     async fn start_task(&self, call: McpCall, ttl: Duration) -> Result<McpStarted, McpError>;
 
     /// How the task is going. One that the server does not know, or no longer, is [`Kind::NotFound`](super::Kind::NotFound).
@@ -34,11 +34,13 @@ pub trait McpTasks: fmt::Debug + Send + Sync {
     async fn task_result(&self, id: &TaskId, tool: &str) -> Result<McpCallResult, McpError>;
 
     /// Lets the server ask what it must know before it goes on with the task ([`TaskStatus::InputRequired`]): its questions
-    /// reach the host (MC-5). It ends with the task, or fails, or is late after `within`; where the task stands then, and
-    /// what it came to, is asked as always.
+    /// reach the host (MC-5). It ends with the task or with what was asked, or fails, or is late after `within`; where the
+    /// task stands then, and what it came to, is asked as always. A question that the host refuses where the server cannot
+    /// be told so is [`Kind::Unsupported`](super::Kind::Unsupported): the task waits for what it will never get.
     async fn task_input(&self, id: &TaskId, within: Duration) -> Result<(), McpError>;
 
-    /// Ends the task, and says what became of it. One that has ended cannot be ended again.
+    /// Ends the task, and says what became of it: a server may take its time, or finish it all the same. One that has ended
+    /// cannot be ended again.
     async fn cancel_task(&self, id: &TaskId) -> Result<McpTask, McpError>;
 }
 
@@ -62,6 +64,8 @@ pub enum TaskSupport {
     Optional,
     /// Others are refused.
     Required,
+    /// The server decides, each time that the caller leaves it to decide.
+    ServerDecides,
 }
 
 /// What a server calls a task: 1 to [`MAX_TASK_ID_BYTES`] bytes without control characters. It is the server's word.

@@ -37,6 +37,7 @@ mod script;
 mod scripts;
 mod secrets;
 mod serve;
+mod serve_extension;
 mod serve_more;
 mod serve_questions;
 mod serve_stateless;
@@ -248,7 +249,9 @@ macro_rules! __mcp_scenarios {
             "MC-13" a_call_goes_on_where_the_server_asked
             "MC-13" a_call_that_dies_after_the_server_asked_may_have_begun
             "MC-13" questions_without_an_end_end_the_call
-            "MC-13" calls_of_a_server_that_begins_without_initialize_become_no_tasks
+            "MC-13" calls_that_are_left_to_the_server_become_tasks
+            "MC-13" questions_of_a_task_keep_their_names
+            "MC-13" a_model_call_that_nobody_makes_for_a_task_is_unsupported
         ] }
     };
 }

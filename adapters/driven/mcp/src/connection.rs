@@ -56,6 +56,8 @@ pub(crate) struct Request<'a> {
     pub(crate) method: &'static str,
     pub(crate) until: Instant,
     pub(crate) progress: Option<ProgressSink>,
+    /// Whether the answer may be a task, where the server decides that.
+    pub(crate) may_be_task: bool,
     /// Is set as soon as the server may have heard of it.
     pub(crate) was_sent: &'a AtomicBool,
 }
@@ -66,6 +68,11 @@ struct Message<P> {
     id: u64,
     method: &'static str,
     params: P,
+}
+
+/// Whether a method is one of the extension for tasks.
+fn is_about_task(method: &str) -> bool {
+    method.starts_with("tasks/")
 }
 
 pub(crate) fn written<P: Serialize>(
@@ -110,9 +117,14 @@ impl Connection {
         &self.outbox
     }
 
+    /// Whether it began without `initialize`, so that every request stands alone.
+    pub(crate) fn is_stateless(&self) -> bool {
+        self.modern.get().is_some()
+    }
+
     /// Whether requests carry headers that repeat what they say.
     pub(crate) fn has_headers(&self) -> bool {
-        self.modern.get().is_some() && matches!(self.wire, Wire::Http(_))
+        self.is_stateless() && matches!(self.wire, Wire::Http(_))
     }
 
     /// Sends a request that is answered by its result and nothing else, as [`turn`](Self::turn) does.
@@ -122,8 +134,8 @@ impl Connection {
         params: impl FnOnce(u64) -> P,
     ) -> Answer {
         let result = self.turn(request, HeaderMap::new(), params).await?;
-        if self.modern.get().is_some() {
-            modern::must_be_complete(&result)?;
+        if self.is_stateless() {
+            modern::must_be_whole(&result)?;
         }
         Ok(result)
     }
@@ -148,7 +160,8 @@ impl Connection {
         let message = match self.modern.get() {
             None => written(id, method, params(id))?,
             Some(modern) => {
-                let params = modern.dressed(params(id))?;
+                let params =
+                    modern.dressed(params(id), request.may_be_task || is_about_task(method))?;
                 if self.has_headers() {
                     headers::name(&mut headers, method, &params)?;
                 }
@@ -161,7 +174,7 @@ impl Connection {
         let was_sent = request.was_sent;
         let exchanged = self.exchange(message.into(), &headers, answer, &mut open, was_sent);
         match timeout_at(request.until, exchanged).await {
-            Ok(Err(fault)) if self.modern.get().is_some() => Err(modern::meant(fault)),
+            Ok(Err(fault)) if self.is_stateless() => Err(modern::meant(fault)),
             Ok(answer) => answer,
             Err(_late) => Err(Fault::Timeout),
         }

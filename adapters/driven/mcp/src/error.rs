@@ -40,6 +40,8 @@ pub(crate) enum Fault {
     Status(u16),
     /// The server answered with this JSON-RPC error.
     Refused(i64),
+    /// The task ended with this JSON-RPC error.
+    TaskFailed(i64),
     /// The answer is larger than a message may be, or a list longer.
     TooLarge,
     /// The answer is none.
@@ -77,7 +79,7 @@ impl Fault {
             Self::Refused(INVALID_PARAMS) | Self::InvalidArguments(_) => Kind::InvalidArguments,
             Self::Refused(METHOD_NOT_FOUND) | Self::Unsupported(_) => Kind::Unsupported,
             Self::Refused(RESOURCE_NOT_FOUND) | Self::NotFound(_) => Kind::NotFound,
-            Self::Refused(_) => Kind::Server,
+            Self::Refused(_) | Self::TaskFailed(_) => Kind::Server,
             Self::TooLarge => Kind::TooLarge,
             Self::Malformed(_) => Kind::Malformed,
             Self::Timeout => Kind::Timeout,
@@ -96,6 +98,7 @@ impl Fault {
             | Self::Cancelled
             | Self::Midway(_)
             | Self::Unanswered
+            | Self::TaskFailed(_)
             | Self::Status(500..) => true,
             // A server's own error may come in the middle of its work; that it knows no such thing comes before it.
             Self::Refused(code) => {
@@ -142,6 +145,7 @@ impl Fault {
             }
             Self::Status(status) => format!("the server answered with HTTP {status} and no message"),
             Self::Refused(code) => format!("the server answered with the JSON-RPC error {code}"),
+            Self::TaskFailed(code) => format!("the task ended with the JSON-RPC error {code} at its server"),
             Self::TooLarge => "the server's answer is larger than a message or a list may be".to_owned(),
             Self::Timeout => "the server did not answer in time".to_owned(),
             Self::Cancelled => "the call was cancelled".to_owned(),

@@ -149,6 +149,7 @@ async fn initialize(
         method: INITIALIZE,
         until,
         progress: None,
+        may_be_task: false,
         was_sent: &AtomicBool::new(false),
     };
     let result = connection.request(request, |_id| params).await?;

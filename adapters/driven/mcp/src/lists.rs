@@ -230,6 +230,7 @@ impl Connection {
                 method: P::METHOD,
                 until,
                 progress: None,
+                may_be_task: false,
                 was_sent: &AtomicBool::new(false),
             };
             let params = match &cursor {
@@ -238,7 +239,7 @@ impl Connection {
             };
             let page = self.request(request, |_id| params).await?;
             bytes = bytes.saturating_add(page.len());
-            if self.modern.get().is_some() {
+            if self.is_stateless() {
                 let page = Instant::now() + modern::good_for(&page);
                 good_until = Some(good_until.map_or(page, |all| all.min(page)));
             }
@@ -301,9 +302,13 @@ impl Connection {
             let tools = tools
                 .into_iter()
                 .filter(|Listed { tool, .. }| is_usable(tool));
+            let decides = self.is_stateless();
             let tools = tools.map(|Listed { tool, execution }| {
-                let support = execution.filter(|_| keeps_tasks);
-                let support = support.map(|said| said.support()).unwrap_or_default();
+                let support = match execution {
+                    _ if !keeps_tasks => TaskSupport::Forbidden,
+                    _ if decides => TaskSupport::ServerDecides,
+                    said => said.map(|said| said.support()).unwrap_or_default(),
+                };
                 answers::tool(alias, tool, support)
             });
             Tools::new(tools.collect::<Result<_, _>>()?).map(Arc::new)

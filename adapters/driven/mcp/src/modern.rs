@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rmcp::model as wire;
@@ -23,6 +23,9 @@ const DISCOVER: &str = "server/discover";
 
 /// Where the protocol keeps what it says itself within `_meta`.
 const NAMESPACE: &str = "io.modelcontextprotocol/";
+const CAPABILITIES: &str = "clientCapabilities";
+/// The extension by which calls become tasks (SEP-2663).
+const TASKS: &str = "io.modelcontextprotocol/tasks";
 
 const HEADER_MISMATCH: i64 = -32_020;
 const MISSING_CAPABILITY: i64 = -32_021;
@@ -37,34 +40,46 @@ const FRESH_AT_MOST: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug)]
 pub(crate) struct Modern {
     meta: Map<String, Value>,
+    /// What a request says instead of its capabilities whose answer may be a task, or which is about one.
+    with_tasks: Value,
     /// The least important log messages that are wanted, once the server has said that it logs.
     log: OnceLock<McpLogLevel>,
 }
 
 impl Modern {
     fn new(server: &McpServer) -> Self {
+        let takes = handshake::takes(server);
+        let mut with_tasks = takes.clone();
+        with_tasks.insert("extensions".to_owned(), json!({TASKS: {}}));
         let said = [
             ("protocolVersion", json!(VERSION)),
             ("clientInfo", handshake::client()),
-            ("clientCapabilities", handshake::takes(server).into()),
+            (CAPABILITIES, takes.into()),
         ];
         let said = said.into_iter();
         Self {
             log: OnceLock::new(),
+            with_tasks: with_tasks.into(),
             meta: said
                 .map(|(name, value)| (format!("{NAMESPACE}{name}"), value))
                 .collect(),
         }
     }
 
-    /// The parameters of a request, with what every request says.
-    pub(crate) fn dressed<P: Serialize>(&self, params: P) -> Result<Value, Fault> {
+    /// The parameters of a request, with what every request says. `tasks`: the server may speak of tasks in its answer.
+    pub(crate) fn dressed<P: Serialize>(&self, params: P, tasks: bool) -> Result<Value, Fault> {
         const UNWRITABLE: Fault = Fault::Rejected("the request cannot be written as JSON");
         let mut params = serde_json::to_value(params).map_err(|_error| UNWRITABLE)?;
         let members = params.as_object_mut().ok_or(UNWRITABLE)?;
         let meta = members.entry("_meta").or_insert_with(|| json!({}));
         let meta = meta.as_object_mut().ok_or(UNWRITABLE)?;
         meta.extend(self.meta.clone());
+        if tasks {
+            meta.insert(
+                format!("{NAMESPACE}{CAPABILITIES}"),
+                self.with_tasks.clone(),
+            );
+        }
         if let Some(level) = self.log.get() {
             meta.insert(format!("{NAMESPACE}logLevel"), json!(level));
         }
@@ -103,6 +118,7 @@ pub(crate) async fn discover(
         method: DISCOVER,
         until,
         progress: None,
+        may_be_task: false,
         was_sent: &AtomicBool::new(false),
     };
     let mut answer = connection.request(request.clone(), |_id| json!({})).await;
@@ -118,6 +134,14 @@ pub(crate) async fn discover(
     if !said.supported_versions.iter().any(|each| each == VERSION) {
         return Err(OTHERS);
     }
+    let extensions = said.capabilities.get("extensions");
+    let keeps_tasks = extensions
+        .and_then(|all| all.get(TASKS))
+        .is_some_and(Value::is_object);
+    connection
+        .lists
+        .keeps_tasks
+        .store(keeps_tasks, Ordering::Release);
     subscription::open(connection, &said.capabilities, until).await;
     connection.inbox().greeted();
     let who = said.meta.get(&format!("{NAMESPACE}serverInfo"));
@@ -146,9 +170,9 @@ pub(crate) async fn discover(
 pub(crate) fn meant(fault: Fault) -> Fault {
     match fault {
         Fault::Refused(UNSUPPORTED_VERSION) => Fault::VersionLost,
-        Fault::Refused(MISSING_CAPABILITY) => {
-            Fault::Unsupported("the server wants to ask what nobody here answers")
-        }
+        Fault::Refused(MISSING_CAPABILITY) => Fault::Unsupported(
+            "the server wants to ask what nobody here answers, or to answer with a task where none is wanted",
+        ),
         Fault::Refused(HEADER_MISMATCH) => {
             Fault::Unsupported("the server read other headers than were sent")
         }
@@ -164,13 +188,25 @@ struct Typed<'a> {
     result_type: Option<Cow<'a, str>>,
 }
 
-/// Whether a result is the answer, or the server asks something before it answers.
-pub(crate) fn is_complete(result: &[u8]) -> Result<bool, Fault> {
+/// What a result is to the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judged {
+    /// The answer.
+    Whole,
+    /// The server asks something before it answers.
+    Asking,
+    /// The server works on it, and is asked later.
+    Task,
+}
+
+/// What a result is to the request. Nobody has to expect a task where none is wanted.
+pub(crate) fn judged(result: &[u8], may_be_task: bool) -> Result<Judged, Fault> {
     let typed: Typed<'_> = serde_json::from_slice(result)
         .map_err(|_error| Fault::Malformed("the server's answer says not what it is"))?;
     match typed.result_type.as_deref() {
-        None | Some("complete") => Ok(true),
-        Some("input_required") => Ok(false),
+        None | Some("complete") => Ok(Judged::Whole),
+        Some("input_required") => Ok(Judged::Asking),
+        Some("task") if may_be_task => Ok(Judged::Task),
         Some(_) => Err(Fault::Malformed(
             "the server's answer is of a kind that was not asked for",
         )),
@@ -178,13 +214,12 @@ pub(crate) fn is_complete(result: &[u8]) -> Result<bool, Fault> {
 }
 
 /// Refuses a result that is not the answer.
-pub(crate) fn must_be_complete(result: &[u8]) -> Result<(), Fault> {
-    if is_complete(result)? {
-        Ok(())
-    } else {
-        Err(Fault::Malformed(
+pub(crate) fn must_be_whole(result: &[u8]) -> Result<(), Fault> {
+    match judged(result, false)? {
+        Judged::Whole => Ok(()),
+        Judged::Asking | Judged::Task => Err(Fault::Malformed(
             "the server asks something where nothing may be asked",
-        ))
+        )),
     }
 }
 
@@ -214,6 +249,7 @@ mod tests {
         let meta = Map::from_iter([(format!("{NAMESPACE}protocolVersion"), json!(VERSION))]);
         Modern {
             meta,
+            with_tasks: json!({"extensions": {TASKS: {}}}),
             log: OnceLock::new(),
         }
     }
@@ -224,7 +260,7 @@ mod tests {
             "name": "t",
             "_meta": {"traceparent": "00", "io.modelcontextprotocol/protocolVersion": "forged"},
         });
-        let dressed = modern().dressed(&said).unwrap();
+        let dressed = modern().dressed(&said, false).unwrap();
         assert_eq!(
             dressed,
             json!({
@@ -232,23 +268,33 @@ mod tests {
                 "_meta": {"traceparent": "00", "io.modelcontextprotocol/protocolVersion": VERSION},
             })
         );
-        let dressed = modern().dressed(json!({})).unwrap();
+        let dressed = modern().dressed(json!({}), true).unwrap();
         assert_eq!(
-            dressed.pointer("/_meta/io.modelcontextprotocol~1protocolVersion"),
-            Some(&json!(VERSION))
+            dressed,
+            json!({"_meta": {
+                "io.modelcontextprotocol/protocolVersion": VERSION,
+                "io.modelcontextprotocol/clientCapabilities": {
+                    "extensions": {"io.modelcontextprotocol/tasks": {}},
+                },
+            }})
         );
     }
 
     #[test]
-    fn a_result_is_complete_asks_or_is_malformed() {
-        assert_eq!(is_complete(br#"{"resultType":"complete"}"#), Ok(true));
-        assert_eq!(is_complete(b"{}"), Ok(true));
-        assert_eq!(
-            is_complete(br#"{"resultType":"input_required"}"#),
-            Ok(false)
-        );
-        for other in [r#"{"resultType":"task"}"#, r#"{"resultType":7}"#, "7"] {
-            let judged = is_complete(other.as_bytes());
+    fn a_result_is_whole_asks_is_a_task_or_is_malformed() {
+        let kinds = [
+            (r#"{"resultType":"complete"}"#, Judged::Whole),
+            ("{}", Judged::Whole),
+            (r#"{"resultType":"input_required"}"#, Judged::Asking),
+            (r#"{"resultType":"task"}"#, Judged::Task),
+        ];
+        for (result, expected) in kinds {
+            assert_eq!(judged(result.as_bytes(), true), Ok(expected), "{result}");
+        }
+        let unasked = judged(br#"{"resultType":"task"}"#, false);
+        assert!(matches!(unasked, Err(Fault::Malformed(_))));
+        for other in [r#"{"resultType":"other"}"#, r#"{"resultType":7}"#, "7"] {
+            let judged = judged(other.as_bytes(), true);
             assert!(matches!(judged, Err(Fault::Malformed(_))), "{other}");
         }
     }

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::answers;
 use crate::connection::Outbox;
+use crate::error::Fault;
 use crate::roots;
 use crate::schema::Schema;
 
@@ -81,6 +82,13 @@ struct SampleParams {
     tools: Option<Vec<Value>>,
     #[serde(rename = "_meta")]
     meta: Option<Meta>,
+}
+
+/// What a question is about that came with a task.
+pub(crate) struct About {
+    pub(crate) task: TaskId,
+    /// What the server calls the question.
+    pub(crate) key: String,
 }
 
 /// What a question carries along.
@@ -187,18 +195,20 @@ impl Questions {
         &self,
         method: &str,
         params: Option<&RawValue>,
+        about: Option<About>,
         until: Instant,
-    ) -> Option<Value> {
-        let answer = match self.question(method, params) {
+    ) -> Result<Value, Fault> {
+        let question = self.question(method, params);
+        let answer = match question.map(|question| question.about(about)) {
             // It is a method of connections that last.
-            Ok(Question::Ping) => return None,
-            Ok(question) => question.answer(until).await?,
+            Ok(Question::Ping) => return Err(Fault::Unanswered),
+            Ok(question) => question.answer(until).await.ok_or(Fault::Timeout)?,
             Err(refused) => Err(refused),
         };
         match answer {
-            Ok(answer) => Some(answer),
-            Err(_refused) if method == "elicitation/create" => Some(json!({"action": "decline"})),
-            Err(_refused) => None,
+            Ok(answer) => Ok(answer),
+            Err(_refused) if method == "elicitation/create" => Ok(json!({"action": "decline"})),
+            Err(_refused) => Err(Fault::Unanswered),
         }
     }
 
@@ -234,6 +244,7 @@ impl Questions {
                     message: params.message,
                     schema,
                     task: params.meta.and_then(Meta::task),
+                    key: None,
                 };
                 Ok(Question::User(host, question))
             }
@@ -260,6 +271,7 @@ impl Questions {
                     messages,
                     max_tokens: params.max_tokens,
                     task: params.meta.and_then(Meta::task),
+                    key: None,
                 };
                 Ok(Question::Model(host, question))
             }
@@ -310,6 +322,24 @@ enum Question {
 }
 
 impl Question {
+    /// The question, which is about this if it says so itself or not.
+    fn about(mut self, about: Option<About>) -> Self {
+        let Some(About {
+            task: id,
+            key: name,
+        }) = about
+        else {
+            return self;
+        };
+        if let Self::User(_, Elicitation { task, key, .. })
+        | Self::Model(_, Sampling { task, key, .. }) = &mut self
+        {
+            *task = Some(id);
+            *key = Some(name);
+        }
+        self
+    }
+
     /// What is answered by then. `None`: nothing, because nobody has answered a question about a task. To refuse would be to
     /// answer for the user; the server may ask again, over any session.
     async fn answer(self, until: Instant) -> Option<Result<Value, Refused>> {

@@ -5,23 +5,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
+use seaworthy_ports::mcp::{MAX_KEY_BYTES, TaskId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::connection::{Connection, Request};
 use crate::error::{Fault, INVALID_PARAMS};
 use crate::inbox::Answer;
-use crate::modern;
-use crate::questions::MOST_OPEN;
+use crate::modern::{self, Judged};
+use crate::questions::{About, MOST_OPEN};
 
 /// How often a server may ask before it answers.
 const MOST_ROUNDS: usize = 10;
 /// The most bytes of what a server wants to be told again, as it is written.
 const MOST_STATE: usize = 1024 * 1024;
-/// The longest name of a question.
-const LONGEST_KEY: usize = 256;
 /// How long to wait where a server asks nothing and wants to be asked again.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -36,8 +35,9 @@ struct Required<'a> {
     request_state: Option<&'a RawValue>,
 }
 
+/// A question that came in an answer.
 #[derive(Deserialize)]
-struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     method: String,
     #[serde(borrow, default)]
     params: Option<&'a RawValue>,
@@ -69,7 +69,7 @@ pub(crate) async fn ask<P: Serialize>(
     headers: HeaderMap,
     params: impl Fn(u64) -> P,
 ) -> Answer {
-    if connection.modern.get().is_none() {
+    if !connection.is_stateless() {
         return connection.turn(request, headers, params).await;
     }
     let may_ask = matches!(
@@ -87,11 +87,10 @@ pub(crate) async fn ask<P: Serialize>(
             let fault = about(request.method, fault);
             later(round, fault)
         })?;
-        if modern::is_complete(&result)? {
-            return Ok(result);
-        }
-        if !may_ask {
-            modern::must_be_complete(&result)?;
+        match modern::judged(&result, request.may_be_task)? {
+            Judged::Whole | Judged::Task => return Ok(result),
+            Judged::Asking if may_ask => {}
+            Judged::Asking => modern::must_be_whole(&result)?,
         }
         if round == MOST_ROUNDS {
             break;
@@ -144,23 +143,37 @@ async fn answer(
             "the server asks something and says not what",
         ));
     }
-    if asked.len() > MOST_OPEN || asked.keys().any(|key| key.len() > LONGEST_KEY) {
-        return Err(Fault::TooLarge);
-    }
     if asked.is_empty() {
         sleep(PAUSE).await;
     }
-    let mut heard = Heard {
+    Ok(Heard {
+        input_responses: answers(connection, asked, None, request.until).await?,
         request_state: state.map(ToOwned::to_owned),
-        ..Heard::default()
-    };
-    for (key, Asked { method, params }) in asked {
-        let questions = connection.inbox().questions();
-        let answer = questions.answered(&method, params, request.until).await;
-        let answer = answer.ok_or(Fault::Unanswered)?;
-        heard.input_responses.insert(key, answer);
+    })
+}
+
+/// Has questions answered, one after the other, by their names. `task`: they are about this one, and their names are never
+/// given to others of it.
+pub(crate) async fn answers(
+    connection: &Connection,
+    asked: BTreeMap<String, Asked<'_>>,
+    task: Option<&TaskId>,
+    until: Instant,
+) -> Result<BTreeMap<String, Value>, Fault> {
+    if asked.len() > MOST_OPEN || asked.keys().any(|key| key.len() > MAX_KEY_BYTES) {
+        return Err(Fault::TooLarge);
     }
-    Ok(heard)
+    let mut answers = BTreeMap::new();
+    for (key, Asked { method, params }) in asked {
+        let about = task.map(|task| About {
+            task: task.clone(),
+            key: key.clone(),
+        });
+        let questions = connection.inbox().questions();
+        let answer = questions.answered(&method, params, about, until).await?;
+        answers.insert(key, answer);
+    }
+    Ok(answers)
 }
 
 #[cfg(test)]

@@ -167,7 +167,7 @@ impl Session {
     }
 
     /// When an answer is late that is no call's.
-    fn until(&self) -> Instant {
+    pub(crate) fn until(&self) -> Instant {
         Instant::now() + self.inner.server.request_timeout
     }
 
@@ -185,15 +185,7 @@ impl Session {
     ) -> Result<Bytes, Fault> {
         self.with(|connection| {
             let params = params.clone();
-            Box::pin(async move {
-                let request = Request {
-                    method,
-                    until,
-                    progress: None,
-                    was_sent: &AtomicBool::new(false),
-                };
-                rounds::ask(&connection, request, HeaderMap::new(), |_id| &params).await
-            })
+            Box::pin(async move { asked(&connection, method, &params, until).await })
         })
         .await
     }
@@ -219,9 +211,12 @@ impl Session {
                     method: "tools/call",
                     until,
                     progress: call.on_progress.clone(),
+                    may_be_task: task.is_some(),
                     was_sent,
                 };
-                let sent = |id| params(call, task, id);
+                // Where the server decides, nobody says how long it is to keep its task.
+                let ttl = task.filter(|_ttl| !connection.is_stateless());
+                let sent = |id| params(call, ttl, id);
                 let headers = if connection.has_headers() {
                     tools.mirrored(&call.tool, &call.arguments)?
                 } else {
@@ -229,7 +224,7 @@ impl Session {
                 };
                 let result = rounds::ask(&connection, request, headers, sent).await?;
                 if task.is_some()
-                    && let Some(task) = tasks::created(&result)?
+                    && let Some(task) = tasks::created(&result, connection.is_stateless())?
                 {
                     return Ok(McpStarted::Task(task));
                 }
@@ -292,6 +287,23 @@ impl Session {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
+}
+
+/// A request that changes nothing.
+pub(crate) async fn asked(
+    connection: &Connection,
+    method: &'static str,
+    params: &Value,
+    until: Instant,
+) -> Result<Bytes, Fault> {
+    let request = Request {
+        method,
+        until,
+        progress: None,
+        may_be_task: false,
+        was_sent: &AtomicBool::new(false),
+    };
+    rounds::ask(connection, request, HeaderMap::new(), |_id| params).await
 }
 
 fn params(call: &McpCall, task: Option<Duration>, id: u64) -> CallParams<'_> {

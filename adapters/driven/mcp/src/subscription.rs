@@ -132,7 +132,7 @@ pub(crate) async fn open(
     let Some(modern) = connection.modern.get().filter(|_| !wanted.is_empty()) else {
         return;
     };
-    let Ok(params) = modern.dressed(json!({"notifications": wanted})) else {
+    let Ok(params) = modern.dressed(json!({"notifications": wanted}), false) else {
         return;
     };
     let inbox = connection.shared_inbox();

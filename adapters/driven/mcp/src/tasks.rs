@@ -1,10 +1,13 @@
-//! Calls that a server keeps as tasks, as the protocol version 2025-11-25 has them.
+//! Calls that a server keeps as tasks: as the protocol version 2025-11-25 has them, and as the extension of 2026-07-28 has
+//! them that took their place (`extension`).
+
+mod extension;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rmcp::model as wire;
+use bytes::Bytes;
 use seaworthy_ports::mcp::{
     McpCall, McpCallResult, McpError, McpStarted, McpTask, McpTasks, TaskId, TaskStatus,
     TaskSupport, task_message,
@@ -14,8 +17,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::answers;
+use crate::connection::Connection;
 use crate::error::{Fault, INVALID_PARAMS};
-use crate::session::Session;
+use crate::session::{self, Session};
 
 const UNKNOWN: Fault = Fault::NotFound("the server knows no such task");
 
@@ -72,6 +76,11 @@ struct Task {
     ttl: Option<f64>,
     #[serde(default)]
     poll_interval: Option<f64>,
+    // The extension has its own words for the two.
+    #[serde(default)]
+    ttl_ms: Option<f64>,
+    #[serde(default)]
+    poll_interval_ms: Option<f64>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -113,14 +122,20 @@ impl Task {
                 Status::Cancelled => TaskStatus::Cancelled,
             },
             message: self.status_message.as_deref().map(task_message),
-            poll_interval: self.poll_interval.and_then(millis),
-            ttl: self.ttl.and_then(millis),
+            poll_interval: self
+                .poll_interval_ms
+                .or(self.poll_interval)
+                .and_then(millis),
+            ttl: self.ttl_ms.or(self.ttl).and_then(millis),
         })
     }
 }
 
 /// The task that an answer to a call names, if it names one.
-pub(crate) fn created(answer: &[u8]) -> Result<Option<McpTask>, Fault> {
+pub(crate) fn created(answer: &[u8], is_stateless: bool) -> Result<Option<McpTask>, Fault> {
+    if is_stateless {
+        return extension::created(answer);
+    }
     let created: Created = answers::read(answer)?;
     created.task.map(Task::read).transpose()
 }
@@ -133,38 +148,82 @@ fn known(fault: Fault) -> Fault {
     }
 }
 
+/// What a server says of the task `id`.
+fn told(answer: &[u8], id: &TaskId) -> Result<McpTask, Fault> {
+    let task: Task = answers::read(answer)?;
+    let task = task.read()?;
+    if task.id == *id {
+        Ok(task)
+    } else {
+        Err(Fault::Malformed(
+            "the server's answer is about another task",
+        ))
+    }
+}
+
+/// Asks something about a task.
+async fn ask(
+    connection: &Connection,
+    method: &'static str,
+    id: &TaskId,
+    until: Instant,
+) -> Result<Bytes, Fault> {
+    let answer = session::asked(connection, method, &json!({"taskId": id}), until).await;
+    answer.map_err(known)
+}
+
 impl Session {
-    async fn asked_after(&self, method: &'static str, id: &TaskId) -> Result<McpTask, Fault> {
-        let answer = self.ask(method, json!({"taskId": id})).await;
-        let task: Task = answers::read(&answer.map_err(known)?)?;
-        let task = task.read()?;
-        if task.id == *id {
-            Ok(task)
-        } else {
-            Err(Fault::Malformed(
-                "the server's answer is about another task",
-            ))
-        }
+    async fn asked_after(&self, id: &TaskId) -> Result<McpTask, Fault> {
+        let answer = self.ask("tasks/get", json!({"taskId": id})).await;
+        told(&answer.map_err(known)?, id)
     }
 
-    /// The answer is not looked at: it is that of the task, and fetched when the task has ended.
+    /// Has what the server asks answered. Where it asks on a connection, the answer to the request is not looked at: it is
+    /// that of the task, and fetched when the task has ended.
     async fn listened(&self, id: &TaskId, within: Duration) -> Result<(), Fault> {
         // No task lasts so long.
         const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
         let until = Instant::now() + within.min(LONGEST);
-        let params = json!({"taskId": id});
-        let answer = self.ask_until("tasks/result", params, until).await;
-        answer.map(|_answer| ()).map_err(known)
+        self.with(|connection| {
+            Box::pin(async move {
+                if connection.is_stateless() {
+                    return extension::answer(&connection, id, until).await;
+                }
+                let answer = ask(&connection, "tasks/result", id, until).await;
+                answer.map(|_answer| ())
+            })
+        })
+        .await
     }
 
     async fn fetched(&self, id: &TaskId, tool: &str) -> Result<McpCallResult, Fault> {
-        let answer = self.ask("tasks/result", json!({"taskId": id})).await;
-        let result: wire::CallToolResult = answers::read(&answer.map_err(known)?)?;
-        let result = answers::called(result)?;
+        let until = self.until();
+        let fetched = self.with(|connection| {
+            Box::pin(async move {
+                if connection.is_stateless() {
+                    return extension::result(&connection, id, until).await;
+                }
+                answers::read(&ask(&connection, "tasks/result", id, until).await?)
+            })
+        });
+        let result = answers::called(fetched.await?)?;
         if !result.is_error {
             self.promised(tool, result.structured.as_ref()).await?;
         }
         Ok(result)
+    }
+
+    async fn called_off(&self, id: &TaskId) -> Result<McpTask, Fault> {
+        let until = self.until();
+        self.with(|connection| {
+            Box::pin(async move {
+                if connection.is_stateless() {
+                    return extension::cancel(&connection, id, until).await;
+                }
+                told(&ask(&connection, "tasks/cancel", id, until).await?, id)
+            })
+        })
+        .await
     }
 }
 
@@ -177,7 +236,7 @@ impl McpTasks for Session {
     }
 
     async fn task(&self, id: &TaskId) -> Result<McpTask, McpError> {
-        let task = self.asked_after("tasks/get", id).await;
+        let task = self.asked_after(id).await;
         task.map_err(|fault| fault.into_error("task", false))
     }
 
@@ -192,7 +251,7 @@ impl McpTasks for Session {
     }
 
     async fn cancel_task(&self, id: &TaskId) -> Result<McpTask, McpError> {
-        let task = self.asked_after("tasks/cancel", id).await;
+        let task = self.called_off(id).await;
         task.map_err(|fault| fault.into_error("cancel_task", true))
     }
 }
@@ -202,7 +261,7 @@ mod tests {
     use super::*;
 
     fn task(said: &Value) -> Result<McpTask, Fault> {
-        created(json!({"task": said}).to_string().as_bytes()).map(Option::unwrap)
+        created(json!({"task": said}).to_string().as_bytes(), false).map(Option::unwrap)
     }
 
     #[test]

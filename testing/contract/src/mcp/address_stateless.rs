@@ -127,6 +127,7 @@ fn says_again(asked: &Asked, method: &str, message: &Value) -> bool {
     let named = match method {
         "tools/call" | "prompts/get" => message.pointer("/params/name"),
         "resources/read" => message.pointer("/params/uri"),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => message.pointer("/params/taskId"),
         _ => None,
     };
     let version = message.pointer("/params/_meta/io.modelcontextprotocol~1protocolVersion");

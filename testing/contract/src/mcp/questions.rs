@@ -43,7 +43,7 @@ impl Host {
         Self::taking(HostTakes::ALL, user)
     }
 
-    fn taking(takes: HostTakes, user: Option<Elicited>) -> Arc<Self> {
+    pub(super) fn taking(takes: HostTakes, user: Option<Elicited>) -> Arc<Self> {
         Arc::new(Self {
             user,
             takes,
@@ -134,6 +134,7 @@ pub async fn a_question_to_the_user_reaches_the_host<H: Harness>(harness: H) -> 
             message: QUESTION.to_owned(),
             schema: schema(),
             task: None,
+            key: None,
         });
         holds(
             host.asked() == [expected],
@@ -179,6 +180,7 @@ pub async fn a_model_call_that_a_server_wants_reaches_the_host<H: Harness>(harne
             messages: vec![(Role::User, McpContent::Text(QUESTION.to_owned()))],
             max_tokens: 99,
             task: None,
+            key: None,
         });
         holds(
             host.asked() == [expected],

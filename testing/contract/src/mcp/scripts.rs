@@ -23,8 +23,8 @@ const ENVELOPE: usize = 4 * 1024;
 
 /// What the names of scripts begin with that begin without `initialize`.
 const STATELESS: &str = "stateless:";
-/// What such a protocol version knows nothing of: sessions, and calls as tasks of a connection.
-const OF_OTHERS: [&str; 4] = ["tasks", "undeclared", "forgets", "always_forgets"];
+/// What such a protocol version knows nothing of: sessions.
+const OF_OTHERS: [&str; 2] = ["forgets", "always_forgets"];
 
 /// The script that is like the one of this name, and begins without `initialize`.
 pub(crate) fn stateless(name: &str) -> String {
@@ -183,6 +183,7 @@ fn of_tasks() -> Script {
         tool("is_cancelled", task(&ends(Cancelled))),
         tool("asks", task(&ends(InputRequired))),
         consults("consults", asks_a_name()),
+        consults("consults_twice", asks_twice()),
         consults("drafts", wants_words()),
         tool("works", task(&[Poll::Stands(Working)])),
         tool("long", long),
@@ -211,6 +212,14 @@ fn asks_a_name() -> Does {
             "properties": {"name": {"type": "string"}},
             "required": ["name"],
         }),
+    }
+}
+
+/// Asks the same twice, at once.
+fn asks_twice() -> Does {
+    Does::Asks {
+        questions: vec![QUESTION.to_owned(); 2],
+        then: Then::Answers,
     }
 }
 

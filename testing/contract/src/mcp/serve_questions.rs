@@ -68,7 +68,7 @@ pub fn told_all(answered: &[Answered]) -> Result<McpCallResult, Halt> {
 }
 
 /// What became of a question; without a result, it was refused.
-fn heard(result: &Value) -> Answered {
+pub(super) fn heard(result: &Value) -> Answered {
     let text = |pointer: &str| {
         let text = result.pointer(pointer).and_then(Value::as_str);
         text.unwrap_or_default().to_owned()

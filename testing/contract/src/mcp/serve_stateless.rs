@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::script::{STATELESS_PROTOCOL, Seen};
 use super::serve::{INVALID_PARAMS, METHOD_NOT_FOUND, Server, Stop};
+use super::serve_extension::TASKS;
 
 /// Where the protocol keeps what it says itself within `_meta`.
 pub(super) const NAMESPACE: &str = "io.modelcontextprotocol/";
@@ -53,8 +54,11 @@ impl<W: Write> Server<W> {
                 self.answer(id, result)?;
             }
             "subscriptions/listen" => self.listens(id, params)?,
-            "ping" | "tasks/get" | "tasks/result" | "tasks/cancel" => {
+            "ping" | "tasks/result" => {
                 self.refuse(id, METHOD_NOT_FOUND, "there is no such method")?;
+            }
+            "tasks/get" | "tasks/update" | "tasks/cancel" => {
+                self.about_kept(method, id, params)?;
             }
             "tools/call" => {
                 let name = params.get("name").and_then(Value::as_str);
@@ -75,6 +79,11 @@ impl<W: Write> Server<W> {
                 json!({format!("{NAMESPACE}serverInfo"): who}),
             );
             said.insert("supportedVersions".to_owned(), json!([STATELESS_PROTOCOL]));
+            if let Some(capabilities) = said.get_mut("capabilities").and_then(Value::as_object_mut)
+                && capabilities.remove("tasks").is_some()
+            {
+                capabilities.insert("extensions".to_owned(), json!({TASKS: {}}));
+            }
         }
         result
     }
@@ -115,7 +124,8 @@ pub(super) fn whole(mut result: Value) -> Value {
     if let Some(result) = result.as_object_mut() {
         let kind = result.entry("resultType").or_insert("complete".into());
         if kind == "complete" {
-            result.insert("ttlMs".to_owned(), 0.into());
+            // That of a task is another.
+            result.entry("ttlMs").or_insert(0.into());
             result.insert("cacheScope".to_owned(), "private".into());
         }
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::script::{Begins, Does, Poll, Seen, Task, Tool};
 use super::serve::{INVALID_PARAMS, METHOD_NOT_FOUND, Open, Server, Stop};
+use super::serve_extension::MISSING_CAPABILITY;
 use super::serve_questions::{Asking, question};
 use super::stage::CANARY;
 use super::wire;
@@ -18,11 +19,11 @@ pub(super) struct Tasks {
     /// How often the task of a tool was asked after.
     asked: BTreeMap<String, usize>,
     /// The tools whose task was ended.
-    ended: BTreeSet<String>,
+    pub(super) ended: BTreeSet<String>,
     /// The tools that ask something in the middle of a task, by their open questions.
     asking: BTreeMap<u64, String>,
     /// What the tasks of such tools came to.
-    heard: BTreeMap<String, Value>,
+    pub(super) heard: BTreeMap<String, Value>,
 }
 
 /// What a question carries that is about a task.
@@ -36,7 +37,7 @@ impl Tasks {
         }
     }
 
-    fn told(&mut self, tool: &str, task: &Task) -> Poll {
+    pub(super) fn told(&mut self, tool: &str, task: &Task) -> Poll {
         if self.ended.contains(tool) {
             return Poll::Stands(TaskStatus::Cancelled);
         }
@@ -53,12 +54,21 @@ impl Tasks {
 impl<W: Write> Server<W> {
     /// Begins a task where the call becomes one, and says whether that was the answer to it.
     pub(super) fn begin(&mut self, id: &Value, tool: &Tool, params: &Value) -> Result<bool, Stop> {
-        let Some(task) = tool.task.as_ref().filter(|_| !self.is_stateless()) else {
+        let Some(task) = &tool.task else {
             return Ok(false);
         };
-        let is_asked = params.get("task").is_some_and(Value::is_object);
+        let is_asked = if self.is_stateless() {
+            self.hears_of_tasks(params)
+        } else {
+            params.get("task").is_some_and(Value::is_object)
+        };
         if !is_asked && task.support == TaskSupport::Required {
-            self.refuse(id, METHOD_NOT_FOUND, "its calls become tasks")?;
+            let code = if self.is_stateless() {
+                MISSING_CAPABILITY
+            } else {
+                METHOD_NOT_FOUND
+            };
+            self.refuse(id, code, "its calls become tasks")?;
             return Ok(true);
         }
         let name = match (task.begins, is_asked) {
@@ -67,7 +77,16 @@ impl<W: Write> Server<W> {
             (Begins::Endless, _) => CANARY.repeat(MAX_TASK_ID_BYTES),
             _ => Task::name(&tool.name),
         };
-        self.answer(id, json!({"task": wire::task(task, &name, "working")}))?;
+        let answer = if self.is_stateless() {
+            let mut kept = wire::kept(task, &name, "working");
+            if let Some(kept) = kept.as_object_mut() {
+                kept.insert("resultType".to_owned(), "task".into());
+            }
+            kept
+        } else {
+            json!({"task": wire::task(task, &name, "working")})
+        };
+        self.answer(id, answer)?;
         Ok(true)
     }
 
@@ -127,7 +146,7 @@ impl<W: Write> Server<W> {
         Ok(())
     }
 
-    fn tool_of(&self, name: &str) -> Option<(Tool, Task)> {
+    pub(super) fn tool_of(&self, name: &str) -> Option<(Tool, Task)> {
         let tool = self.tool(Task::tool(name))?;
         let task = tool.task.clone()?;
         Some((tool, task))

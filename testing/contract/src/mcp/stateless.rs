@@ -5,15 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use seaworthy_ports::Effect;
 use seaworthy_ports::mcp::{
-    Elicitation, Elicited, Kind, McpHost, McpServerInfo, Sampled, Sampling, TaskSupport,
+    Elicitation, Elicited, HostTakes, Kind, McpHost, McpServerInfo, Sampled, Sampling, TaskStatus,
+    TaskSupport,
 };
 use serde_json::json;
 
+use super::questions::{self, Asked, Host};
 use super::script::{Answered, STATELESS_PROTOCOL};
+use super::serve_extension::key;
 use super::serve_questions::told_all;
 use super::stage::{LONG, Stage, call, fails, is_usable, made};
+use super::tasks::{begun, tasks};
 use super::{Harness, VERSION, scripts};
-use crate::outcome::{Halt, Outcome, declared, ok, same, within};
+use crate::outcome::{Halt, Outcome, declared, ok, refused, same, within};
 
 /// A host that numbers its answers, and keeps the questions.
 #[derive(Debug, Default)]
@@ -127,24 +131,73 @@ pub async fn questions_without_an_end_end_the_call<H: Harness>(harness: H) -> Ou
 }
 
 /// MC-13.
-pub async fn calls_of_a_server_that_begins_without_initialize_become_no_tasks<H: Harness>(
+pub async fn calls_that_are_left_to_the_server_become_tasks<H: Harness>(harness: H) -> Outcome {
+    let stage = stage(harness, "tasks").await?;
+    let session = stage.session().await?;
+    let tasks = tasks(&stage, &session)?;
+    let listed = ok("asked for the tools", session.tools().await)?;
+    for tool in listed.iter() {
+        let did = format!("asked whether calls of {} become tasks", tool.remote);
+        same(did, tool.task_support, TaskSupport::ServerDecides)?;
+    }
+    let did = "called a tool whose server may make a task of it";
+    let task = begun(tasks, "research").await?;
+    same(did, task.status, TaskStatus::Working)?;
+    let did = "made a call that is not left to the server";
+    let answer = made(&session, call("at_once", json!({}))).await?;
+    same(did, ok(did, answer)?, scripts::researched())?;
+    let answer = made(&session, call("research", json!({}))).await?;
+    let did = "called a tool as none whose calls are tasks";
+    fails(did, answer, &[Kind::Unsupported], Effect::None)
+}
+
+/// MC-13.
+pub async fn questions_of_a_task_keep_their_names<H: Harness>(harness: H) -> Outcome {
+    let capabilities = harness.mcp().capabilities();
+    let stage = stage(harness, "tasks").await?;
+    let outcome = async {
+        let answer = answer(1);
+        let host = Host::new(Some(Elicited::Accepted(answer.clone())));
+        let session = questions::session(&stage, &host).await?;
+        let tasks = tasks(&stage, &session)?;
+        let task = begun(tasks, "consults_twice").await?.id;
+        let did = "listened to a task that asks the same twice";
+        ok(did, within(did, tasks.task_input(&task, LONG)).await?)?;
+        let accepted = Answered::Accepted(answer);
+        let expected = told_all(&[accepted.clone(), accepted])?;
+        let result = within(did, tasks.task_result(&task, "consults_twice")).await?;
+        same(did, ok(did, result)?, expected)?;
+        let asked = host.asked();
+        let keys: Vec<_> = asked
+            .iter()
+            .map(|asked| match asked {
+                Asked::User(question) => question.key.clone(),
+                Asked::Model(question) => question.key.clone(),
+            })
+            .collect();
+        same(did, keys, vec![Some(key(1)), Some(key(2))])
+    };
+    let outcome = declared("elicitation", capabilities.elicitation, outcome.await);
+    declared("tasks", capabilities.tasks, outcome)
+}
+
+/// MC-13.
+pub async fn a_model_call_that_nobody_makes_for_a_task_is_unsupported<H: Harness>(
     harness: H,
 ) -> Outcome {
     let stage = stage(harness, "tasks").await?;
-    let session = stage.session().await?;
-    let tools = ok("asked for the tools", session.tools().await)?;
-    for tool in tools.iter() {
-        let did = format!("asked whether calls of {} become tasks", tool.remote);
-        same(did, tool.task_support, TaskSupport::Forbidden)?;
-    }
-    let did = "called a tool whose calls would become tasks at another version";
-    let answer = made(&session, call("research", json!({}))).await?;
-    same(did, ok(did, answer)?, scripts::researched())?;
-    let Some(tasks) = session.as_tasks() else {
-        return Ok(());
+    let takes = HostTakes {
+        sampling: false,
+        ..HostTakes::ALL
     };
-    let did = "called it as a task";
-    let started = within(did, tasks.start_task(call("research", json!({})), LONG)).await?;
-    let seen = started.map_err(|error| (error.kind(), error.effect()));
-    same(did, seen.err(), Some((Kind::Unsupported, Effect::None)))
+    let host = Host::taking(takes, Some(Elicited::Declined));
+    let session = questions::session(&stage, &host).await?;
+    let tasks = tasks(&stage, &session)?;
+    let task = begun(tasks, "drafts").await?.id;
+    let did = "listened to a task that wants a model called, which the host does not";
+    let heard = within(did, tasks.task_input(&task, LONG)).await?;
+    refused(did, heard, Kind::Unsupported)?;
+    let did = "asked after a task that got no answer";
+    let told = ok(did, within(did, tasks.task(&task)).await?)?;
+    same(did, told.status, TaskStatus::InputRequired)
 }

@@ -8,9 +8,10 @@ use seaworthy_ports::model_provider::Role;
 use serde_json::json;
 
 use super::questions::{Asked, Host, schema, session};
-use super::script::{Answered, Seen};
+use super::script::{Answered, STATELESS_PROTOCOL, Seen};
 use super::scripts::QUESTION;
 use super::serve::told;
+use super::serve_extension::key;
 use super::stage::{LONG, SHORT, Stage, is_usable};
 use super::tasks::{asked, begun, named, tasks};
 use super::{ALIAS, Harness};
@@ -40,6 +41,8 @@ pub async fn what_a_task_asks_reaches_the_host_with_its_name<H: Harness>(harness
     let host = Host::new(Some(Elicited::Accepted(answer.clone())));
     let session = session(&stage, &host).await?;
     let tasks = tasks(&stage, &session)?;
+    let is_stateless = stage.harness.protocol() == STATELESS_PROTOCOL;
+    let key = is_stateless.then(|| key(1));
     let mut expected = Vec::new();
     if capabilities.elicitation {
         let task = begun(tasks, "consults").await?.id;
@@ -49,6 +52,7 @@ pub async fn what_a_task_asks_reaches_the_host_with_its_name<H: Harness>(harness
             message: QUESTION.to_owned(),
             schema: schema(),
             task: Some(task),
+            key: key.clone(),
         }));
     }
     if capabilities.sampling {
@@ -64,6 +68,7 @@ pub async fn what_a_task_asks_reaches_the_host_with_its_name<H: Harness>(harness
             messages: vec![(Role::User, McpContent::Text(QUESTION.to_owned()))],
             max_tokens: 99,
             task: Some(task),
+            key,
         }));
     }
     holds(

@@ -11,7 +11,7 @@ use seaworthy_ports::mcp::{
 use serde_json::json;
 
 use super::Harness;
-use super::script::{Seen, Task};
+use super::script::{STATELESS_PROTOCOL, Seen, Task};
 use super::scripts::{LEFT_ALONE, SAID, researched};
 use super::stage::{CANARY, LONG, Stage, call, fails, is_usable, made};
 use crate::outcome::{Halt, Outcome, broken, declared, holds, ok, refused, same, within};
@@ -150,8 +150,13 @@ async fn supports<H: Harness>(harness: H, script: &str, expected: [TaskSupport; 
 
 /// MC-8.
 pub async fn tools_say_whether_their_calls_become_tasks<H: Harness>(harness: H) -> Outcome {
-    use TaskSupport::{Forbidden, Optional, Required};
-    supports(harness, "tasks", [Forbidden, Required, Optional]).await
+    use TaskSupport::{Forbidden, Optional, Required, ServerDecides};
+    let expected = if harness.protocol() == STATELESS_PROTOCOL {
+        [ServerDecides; 3]
+    } else {
+        [Forbidden, Required, Optional]
+    };
+    supports(harness, "tasks", expected).await
 }
 
 /// MC-8.
@@ -167,6 +172,13 @@ pub async fn a_tool_without_tasks_is_not_called_as_one<H: Harness>(harness: H) -
     let session = stage.session().await?;
     let did = "called a tool as a task that has none";
     let answer = started(tasks(&stage, &session)?, "echo").await?;
+    if stage.harness.protocol() == STATELESS_PROTOCOL {
+        // The server was left to decide, and it never does.
+        let answered = ok(did, answer)?;
+        let is_answer = matches!(answered, McpStarted::Answered(_));
+        holds(is_answer, did, "the answer", answered)?;
+        return stage.called("echo", 1);
+    }
     let seen = answer.map_err(|error| (error.kind(), error.effect()));
     holds(
         seen.as_ref().err() == Some(&(Kind::Unsupported, Effect::None)),
@@ -291,7 +303,12 @@ pub async fn a_task_that_failed_says_how<H: Harness>(harness: H) -> Outcome {
     let stage = Stage::of(harness, "tasks").await?;
     let session = stage.session().await?;
     let tasks = tasks(&stage, &session)?;
-    let failed = comes_to(tasks, "fails", TaskStatus::Failed).await?;
+    // Without `initialize`, a task whose tool failed is completed like any other.
+    let status = match stage.harness.protocol() {
+        STATELESS_PROTOCOL => TaskStatus::Completed,
+        _ => TaskStatus::Failed,
+    };
+    let failed = comes_to(tasks, "fails", status).await?;
     let did = "fetched what a task came to whose tool failed";
     let result = ok(did, within(did, tasks.task_result(&failed, "fails")).await?)?;
     holds(result.is_error, did, "a failure of the tool's", &result)?;

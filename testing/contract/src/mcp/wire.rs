@@ -150,6 +150,19 @@ pub(super) fn status(status: TaskStatus) -> &'static str {
     }
 }
 
+/// A task as the extension of the protocol version 2026-07-28 writes it.
+pub(super) fn kept(task: &Task, id: &str, status: &str) -> Value {
+    json!({
+        "taskId": id,
+        "status": status,
+        "statusMessage": task.message,
+        "createdAt": "2026-07-28T10:30:00Z",
+        "lastUpdatedAt": "2026-07-28T10:30:00Z",
+        "ttlMs": null,
+        "pollIntervalMs": task.poll_interval,
+    })
+}
+
 /// A task of this name, standing as `status` says.
 pub(super) fn task(task: &Task, id: &str, status: &str) -> Value {
     json!({

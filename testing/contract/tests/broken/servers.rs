@@ -78,6 +78,8 @@ pub(crate) const NAMELESS_QUESTIONS: u8 = 80;
 pub(crate) const REFUSES_FOR_THE_USER: u8 = 81;
 pub(crate) const ENDS_WHAT_IT_LEAVES: u8 = 82;
 pub(crate) const HEARS_NOBODY: u8 = 83;
+pub(crate) const KEYLESS_QUESTIONS: u8 = 84;
+pub(crate) const HEARS_REFUSALS: u8 = 85;
 
 pub(crate) use super::servers_said::{
     ANY_COMPLETION, ANY_ROOT, COMPLETES_FOR_EVER, COMPLETES_NOTHING, CUTS_IN_SECRET,
@@ -88,7 +90,7 @@ pub(crate) const KNOWS_NO_STATELESS: u8 = 70;
 pub(crate) const ANSWERS_ONCE: u8 = 71;
 pub(crate) const CERTAIN_HALF: u8 = 72;
 pub(crate) const FORGIVES_QUESTIONS: u8 = 73;
-pub(crate) const TASKS_OF_ANY_VERSION: u8 = 74;
+pub(crate) const DECIDES_ITSELF: u8 = 74;
 
 pub(crate) struct Broken {
     inner: FakeMcp,
@@ -181,7 +183,7 @@ impl Mcp for Adapter {
         {
             server.host = Some(Arc::new(TakesAll(host)));
         }
-        if [NAMELESS_QUESTIONS, REFUSES_FOR_THE_USER].contains(&self.bug)
+        if [NAMELESS_QUESTIONS, KEYLESS_QUESTIONS, REFUSES_FOR_THE_USER].contains(&self.bug)
             && let Some(host) = server.host.take()
         {
             server.host = Some(Arc::new(Forgetful(host, self.bug)));
@@ -242,6 +244,9 @@ impl McpHost for Forgetful {
         let is_hasty = self.1 == REFUSES_FOR_THE_USER && question.task.is_some();
         if self.1 == NAMELESS_QUESTIONS {
             question.task = None;
+        }
+        if self.1 == KEYLESS_QUESTIONS {
+            question.key = None;
         }
         let answer = self.0.elicit(question);
         if is_hasty {
@@ -359,7 +364,7 @@ impl Session {
                     tool.task_support = TaskSupport::Optional;
                 }
             }
-            TASKS_OF_ANY_VERSION if self.inner.server().protocol == STATELESS_PROTOCOL => {
+            DECIDES_ITSELF if self.inner.server().protocol == STATELESS_PROTOCOL => {
                 for tool in &mut changed {
                     tool.task_support = TaskSupport::Optional;
                 }
@@ -464,6 +469,9 @@ impl McpTasks for Session {
 
     async fn task_input(&self, id: &TaskId, within: Duration) -> Result<(), McpError> {
         match self.tasks().task_input(id, within).await {
+            Err(failed) if self.bug == HEARS_REFUSALS && failed.kind() == Kind::Unsupported => {
+                Ok(())
+            }
             Err(failed) if self.bug == HEARS_NOBODY && failed.kind() == Kind::NotFound => Ok(()),
             Err(failed) if self.bug == ENDS_WHAT_IT_LEAVES => {
                 self.tasks().cancel_task(id).await?;

@@ -14,7 +14,8 @@ use seaworthy_fakes::{
 };
 use seaworthy_ports::Secret;
 use seaworthy_ports::mcp::{
-    Elicited, McpCallResult, McpCompleted, McpCompletion, McpContent, McpRoot, Sampled, Transport,
+    Elicited, McpCallResult, McpCompleted, McpCompletion, McpContent, McpRoot, Sampled,
+    TaskSupport, Transport,
 };
 use seaworthy_ports::model_provider::Role;
 use seaworthy_system::SystemClock;
@@ -68,10 +69,16 @@ fn server(script: &Script, journal: Journal) -> FakeMcpServer {
         server = server.with_endless_lists();
     }
     let mut offered = script.tools.clone();
-    if !script.keeps_tasks || is_stateless(script) {
+    if !script.keeps_tasks {
         offered.iter_mut().for_each(|tool| tool.task = None);
     }
-    for made in tools(&offered, &script.later_tools) {
+    for scripted in &offered {
+        let mut made = tool(scripted, &script.later_tools);
+        if script.keeps_tasks && is_stateless(script) && scripted.task.is_none() {
+            let mut never = FakeMcpTask::new(TaskSupport::ServerDecides, &[]);
+            never.is_immediate = true;
+            made = made.with_task(never);
+        }
         server = server.with_tool(made);
     }
     if !script.resources.is_empty() {
@@ -169,7 +176,10 @@ fn tools(tools: &[Tool], later: &[Tool]) -> Vec<FakeMcpTool> {
 
 fn tool(scripted: &Tool, later: &[Tool]) -> FakeMcpTool {
     let (does, later) = (scripted.does.clone(), later.to_vec());
-    let asks = matches!(does, Does::Elicits { .. } | Does::Samples { .. });
+    let asks = matches!(
+        does,
+        Does::Elicits { .. } | Does::Asks { .. } | Does::Samples { .. }
+    );
     let gate = Arc::<Gate>::default();
     let mut tool = FakeMcpTool::new(&scripted.name, move |call| {
         run(does.clone(), later.clone(), Arc::clone(&gate), call)

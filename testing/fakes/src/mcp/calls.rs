@@ -31,6 +31,7 @@ impl Session {
         };
         FakeMcpCall {
             task: None,
+            keys: None,
             arguments: call.arguments.clone(),
             meta: call.meta.clone(),
             server: self.server.clone(),

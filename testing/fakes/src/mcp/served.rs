@@ -38,7 +38,7 @@ impl McpSession for Session {
                         input_schema: tool.input_schema.clone(),
                         output_schema: tool.output_schema.clone(),
                         hints: tool.hints,
-                        task_support: tool.task_support(),
+                        task_support: tool.task_support(&offer.info.protocol),
                     })
                 });
                 named.collect()

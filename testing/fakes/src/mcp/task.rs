@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +14,7 @@ use seaworthy_ports::mcp::{
 
 use super::request::Request;
 use super::session::Session;
+use super::tool::{Keys, STATELESS};
 use super::{FakeMcpAnswer, FakeMcpCall, FakeMcpServer, McpFault, McpSeen};
 use crate::locked;
 
@@ -298,16 +301,22 @@ impl McpTasks for Session {
         let asked = async {
             let (line, _) = self.enter(&request).await?;
             let seen = McpSeen::Listened(self.server.tool_of(id));
+            let is_stateless = self.server.offer().info.protocol == STATELESS;
             let asking = || async {
                 while let Some((call, _left)) =
                     self.server.kept(id, |kept| Ok(kept.asking.clone()))?
                 {
                     let tool = self.tool(&call.tool).ok_or(UNKNOWN)?;
+                    let keys = is_stateless.then(Arc::<Keys>::default);
                     let answer = tool.run(FakeMcpCall {
                         task: Some(id.clone()),
+                        keys: keys.clone(),
                         ..self.seen_by_tool(&call)
                     });
                     let answer = answer.await;
+                    if keys.is_some_and(|keys| keys.is_refused.load(Ordering::Relaxed)) {
+                        return Err(McpFault::Refused(-32601));
+                    }
                     self.server.kept(id, |kept| {
                         kept.heard(answer);
                         Ok(())

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -18,6 +19,9 @@ use serde_json::{Value, json};
 use super::calls::fits;
 use super::logs::Logs;
 use super::{FakeMcpServer, FakeMcpTask};
+
+/// The version of the protocol that begins without `initialize`, where servers decide which calls become tasks.
+pub(super) const STATELESS: &str = "2026-07-28";
 
 /// What a request meets instead of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,11 +179,14 @@ impl FakeMcpTool {
         self
     }
 
-    pub(super) fn task_support(&self) -> TaskSupport {
-        self.task
-            .as_ref()
-            .map(|task| task.support)
-            .unwrap_or_default()
+    /// Whether its calls become tasks, at a server that speaks this version of the protocol.
+    pub(super) fn task_support(&self, protocol: &str) -> TaskSupport {
+        let support = self.task.as_ref().map(|task| task.support);
+        match support.unwrap_or_default() {
+            TaskSupport::Forbidden => TaskSupport::Forbidden,
+            _ if protocol == STATELESS => TaskSupport::ServerDecides,
+            support => support,
+        }
     }
 
     pub(super) fn run(&self, call: FakeMcpCall) -> Answering {
@@ -202,6 +209,8 @@ pub struct FakeMcpCall {
     pub(super) model: Option<Arc<dyn McpHost>>,
     /// The task that it asks for.
     pub(super) task: Option<TaskId>,
+    /// What its questions are called, where they have names.
+    pub(super) keys: Option<Arc<Keys>>,
     pub(super) roots: Vec<McpRoot>,
     pub(super) logs: Arc<Logs>,
 }
@@ -257,6 +266,7 @@ impl FakeMcpCall {
             message: message.into(),
             schema: schema.clone(),
             task: self.task.clone(),
+            key: self.keys.as_ref().map(|keys| keys.next()),
         };
         let answer = self.user.as_ref()?.elicit(question).await;
         Some(match answer {
@@ -278,10 +288,30 @@ impl FakeMcpCall {
             messages,
             max_tokens,
             task: self.task.clone(),
+            key: self.keys.as_ref().map(|keys| keys.next()),
         };
-        match &self.model {
+        let sampled = match &self.model {
             Some(host) => host.sample(question).await,
             None => Sampled::Refused,
+        };
+        if let (Some(keys), Sampled::Refused) = (&self.keys, &sampled) {
+            keys.is_refused.store(true, Ordering::Relaxed);
         }
+        sampled
+    }
+}
+
+/// The names of a task's questions, as the protocol version has them that begins without `initialize`.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    given: AtomicUsize,
+    /// Whether a model call was refused, which nobody can be told.
+    pub(super) is_refused: AtomicBool,
+}
+
+impl Keys {
+    fn next(&self) -> String {
+        let before = self.given.fetch_add(1, Ordering::Relaxed);
+        format!("question {}", before + 1)
     }
 }
