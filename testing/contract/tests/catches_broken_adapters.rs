@@ -428,7 +428,7 @@ finds! { durable_runtime, runs_of_processes;
 
 finds! { state_store, by_chance;
     nothing_where_nothing_is_wrong: OnMemory(logs::NONE) in random_operations_agree_with_a_model => [];
-    forgotten_append_ids: OnMemory(logs::FORGETS_IDS) in random_operations_agree_with_a_model => ["Ok(Appended"];
+    forgotten_append_ids: OnMemory(logs::FORGETS_IDS) in random_operations_agree_with_a_model => ["Ok(Appended", "Err(Rejected)"];
     a_lost_seal: OnMemory(logs::LOST_SEAL) in random_operations_agree_with_a_model => ["Err(Sealed)"];
     one_label_out_of_many: OnMemory(logs::ONE_LABEL) in random_operations_agree_with_a_model => ["["];
     documents_without_versions: OnMemory(logs::ANY_VERSION) in random_operations_agree_with_a_model => ["Err(Conflict"];
