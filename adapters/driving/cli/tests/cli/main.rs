@@ -35,4 +35,5 @@ mod small_model;
 mod stateless;
 mod support;
 mod tasks;
+mod tasks_of_rmcp;
 mod workers;
