@@ -134,6 +134,12 @@ impl Kept {
         }
     }
 
+    /// The call that still asks something, and how often it has heard what it asked.
+    fn next(&self) -> Option<(McpCall, usize)> {
+        let (call, left) = self.asking.as_ref()?;
+        Some((call.clone(), self.script.asks.saturating_sub(*left)))
+    }
+
     /// The tool has heard what it asked.
     fn heard(&mut self, answer: Result<FakeMcpAnswer, McpFault>) {
         self.answer = answer;
@@ -303,11 +309,9 @@ impl McpTasks for Session {
             let seen = McpSeen::Listened(self.server.tool_of(id));
             let is_stateless = self.server.offer().info.protocol == STATELESS;
             let asking = || async {
-                while let Some((call, _left)) =
-                    self.server.kept(id, |kept| Ok(kept.asking.clone()))?
-                {
+                while let Some((call, heard)) = self.server.kept(id, |kept| Ok(kept.next()))? {
                     let tool = self.tool(&call.tool).ok_or(UNKNOWN)?;
-                    let keys = is_stateless.then(Arc::<Keys>::default);
+                    let keys = is_stateless.then(|| Arc::new(Keys::after(heard)));
                     let answer = tool.run(FakeMcpCall {
                         task: Some(id.clone()),
                         keys: keys.clone(),

@@ -302,7 +302,7 @@ impl FakeMcpCall {
 }
 
 /// The names of a task's questions, as the protocol version has them that begins without `initialize`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Keys {
     given: AtomicUsize,
     /// Whether a model call was refused, which nobody can be told.
@@ -310,6 +310,14 @@ pub(super) struct Keys {
 }
 
 impl Keys {
+    /// Those after so many that have their answers.
+    pub(super) fn after(answered: usize) -> Self {
+        Self {
+            given: AtomicUsize::new(answered),
+            is_refused: AtomicBool::new(false),
+        }
+    }
+
     fn next(&self) -> String {
         let before = self.given.fetch_add(1, Ordering::Relaxed);
         format!("question {}", before + 1)
