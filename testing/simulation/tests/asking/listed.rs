@@ -1,7 +1,5 @@
 //! What runs ask of persons is found while a worker has the run, too, and without reading the logs of other runs.
 
-#![expect(clippy::unwrap_used, reason = "what cannot be built is a failed test")]
-
 use std::num::NonZeroU32;
 
 use futures_executor::block_on;
@@ -9,9 +7,11 @@ use futures_util::FutureExt as _;
 use seaworthy_core::harness::Asked;
 use seaworthy_core::servers::Reply;
 use seaworthy_core::state::{RunState, Status};
-use seaworthy_fakes::{FakeClock, Fault, Faults};
+use seaworthy_fakes::{Fault, Faults};
 use seaworthy_ports::RunId;
 use seaworthy_simulation::{Process, World, run_out, turn};
+
+use crate::{process, world};
 
 const PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
@@ -31,18 +31,11 @@ fn state(process: &Process) -> RunState {
     block_on(process.view()).unwrap().state
 }
 
-/// The run's calls are `tools`, of a server that asks.
-fn asking(tools: &[&str]) -> World {
-    let turns = vec![turn("ask", tools, true), turn("all done", &[], true)];
-    let world = World::saying(turns).unwrap().on_clock(&FakeClock::new());
-    world.asking().unwrap()
-}
-
 #[test]
 fn a_question_is_listed_while_a_worker_holds_the_call_and_no_longer() {
-    let world = asking(&["desk__vote"]);
-    let holder = world.process(1, Faults::none()).unwrap();
-    let other = world.process(2, Faults::none()).unwrap();
+    let world = world(&["desk__vote"]);
+    let holder = process(&world, 1);
+    let other = process(&world, 2);
     block_on(holder.start()).unwrap();
     let mut working = Box::pin(run_out(&holder));
     while state(&other)
@@ -69,15 +62,15 @@ fn a_question_is_listed_while_a_worker_holds_the_call_and_no_longer() {
 
 #[test]
 fn a_question_is_listed_when_the_worker_that_held_its_call_is_gone() {
-    let world = asking(&["desk__vote"]);
-    let holder = world.process(1, Faults::none()).unwrap();
+    let world = world(&["desk__vote"]);
+    let holder = process(&world, 1);
     block_on(holder.start()).unwrap();
     let mut working = Box::pin(run_out(&holder));
     while questions(&holder).is_empty() {
         assert!((&mut working).now_or_never().is_none());
     }
     drop(working);
-    let other = world.process(2, Faults::none()).unwrap();
+    let other = process(&world, 2);
     assert_eq!(questions(&other).len(), 1);
     block_on(other.harness().cancel(world.run(), "tester", None)).unwrap();
     assert!(
@@ -92,7 +85,7 @@ fn an_approval_is_listed_while_the_other_calls_of_the_run_are_made() {
     let world = World::saying(turns).unwrap();
     let faults = Faults::every("sandbox exec", Fault::Pause);
     let holder = world.process(1, faults.clone()).unwrap();
-    let other = world.process(2, Faults::none()).unwrap();
+    let other = process(&world, 2);
     block_on(holder.start()).unwrap();
     let mut working = Box::pin(holder.deliver());
     while !faults.paused().is_set() {
@@ -107,16 +100,16 @@ fn an_approval_is_listed_while_the_other_calls_of_the_run_are_made() {
 
 #[test]
 fn runs_that_ask_nothing_are_passed_over_by_their_heads() {
-    let world = asking(&["desk__survey"]);
-    let process = world.process(1, Faults::none()).unwrap();
+    let world = world(&["desk__survey"]);
+    let first = process(&world, 1);
     block_on(async {
-        process.start().await.unwrap();
-        run_out(&process).await.unwrap();
+        first.start().await.unwrap();
+        run_out(&first).await.unwrap();
         for number in 0..5 {
             let mut start = world.start("go").unwrap();
             start.run = Some(RunId::new(format!("queued_{number}")).unwrap());
             start.session = None;
-            process.harness().start(start).await.unwrap();
+            first.harness().start(start).await.unwrap();
         }
     });
     let faults = Faults::none();
