@@ -228,7 +228,7 @@ impl Harness {
             .and_then(|newest| record::written_at(&newest.body)))
     }
 
-    /// One page of the approvals that runs wait for.
+    /// One page of the approvals that runs wait for, whether they have parked or a worker has them.
     ///
     /// # Errors
     ///
@@ -242,19 +242,23 @@ impl Harness {
         self.asked(limit, page, is_open).await
     }
 
-    /// One page of the calls that waiting runs have, as far as `is_wanted`.
+    /// One page of the calls of runs that ask a person something, as far as `is_wanted`. Of `limit` runs at most the
+    /// logs are read; others are passed over by their heads.
     async fn asked(
         &self,
         limit: NonZeroU32,
         page: Option<PageToken>,
         is_wanted: impl Fn(&Call) -> bool,
     ) -> Result<Page<Asked>, HarnessError> {
-        let waiting = Labels::from([("status".to_owned(), Status::Waiting.as_str().to_owned())]);
-        let heads = self.runs(waiting, limit, page).await?;
+        let (name, value) = log::ASKS;
+        let asks = Labels::from([(name.to_owned(), value.to_owned())]);
+        let heads = self.runs(asks, limit, page).await?;
         let mut items = Vec::new();
         for head in heads.items {
             let run = RunId::new(head.log.name.as_str())?;
-            let Some(state) = log::load(&self.ports, &run).await? else {
+            // A listing may be late, and a run that has ended asks for nothing.
+            let state = log::load(&self.ports, &run).await?;
+            let Some(state) = state.filter(|state| state.outcome.is_none()) else {
                 continue;
             };
             let open = state.open_calls().filter(|call| is_wanted(call));

@@ -14,7 +14,7 @@ use crate::canonical_json;
 use crate::event::{Event, WaitReason};
 use crate::record::{self, BlobRef, Envelope, Link, MAX_INLINE_BYTES, RecordError};
 use crate::stack::Ports;
-use crate::state::{FoldError, RunState, Stamp, Status};
+use crate::state::{Call, FoldError, RunState, Stamp, Status};
 
 mod snapshot;
 
@@ -234,8 +234,8 @@ pub struct Writer<'a> {
     labels: Option<(Labelled, Labels)>,
 }
 
-/// What of a run changes its labels.
-type Labelled = (Status, Option<WaitReason>);
+/// What of a run changes its labels: where it stands, what it waits for, and whether it asks a person something.
+type Labelled = (Status, Option<WaitReason>, bool);
 
 /// How often an append is tried before the turn gives up.
 const APPEND_TRIES: u32 = 6;
@@ -262,6 +262,7 @@ impl<'a> Writer<'a> {
         let of = (
             self.state.status(),
             self.state.waiting.map(|waiting| waiting.reason),
+            asks_person(&self.state),
         );
         match &self.labels {
             Some((made_for, labels)) if *made_for == of => labels.clone(),
@@ -446,6 +447,13 @@ pub fn is_taken_over(error: &LogError) -> bool {
     matches!(error, LogError::Store(error) if matches!(error.kind(), Kind::Conflict { .. } | Kind::Sealed | Kind::Gone))
 }
 
+/// The label, and its value, of a run that asks a person something, whether it waits for that or a worker has it.
+pub(crate) const ASKS: (&str, &str) = ("asks", "person");
+
+fn asks_person(state: &RunState) -> bool {
+    state.outcome.is_none() && state.open_calls().any(Call::asks_person)
+}
+
 /// What a run is found by. Nothing here changes with every append: labels are indexed.
 fn labels(state: &RunState) -> Labels {
     let mut labels = Labels::new();
@@ -471,6 +479,10 @@ fn labels(state: &RunState) -> Labels {
     }
     if let Some(waiting) = &state.waiting {
         add("waiting", waiting.reason.as_str());
+    }
+    if asks_person(state) {
+        let (name, value) = ASKS;
+        add(name, value);
     }
     labels
 }

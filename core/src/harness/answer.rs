@@ -11,8 +11,7 @@ use crate::signal::Told;
 use crate::state::Call;
 
 impl Harness {
-    /// One page of the calls whose servers wait for an answer, of runs that wait. A run that is being worked on may have
-    /// open questions too: [`Call::open_question`].
+    /// One page of the calls whose servers wait for an answer, of runs that have parked and of those that a worker has.
     ///
     /// # Errors
     ///

@@ -382,6 +382,11 @@ impl Call {
             .map(|asked| &*asked.question)
     }
 
+    /// Whether a person's approval or answer is wanted.
+    pub(crate) fn asks_person(&self) -> bool {
+        self.status == CallStatus::AwaitingApproval || self.open_question().is_some()
+    }
+
     /// The questions whose answers the server may still want.
     #[must_use]
     pub fn live_questions(&self) -> &[AskedQuestion] {

@@ -86,8 +86,10 @@ async fn an_idle_worker_asks_at_most_twice_a_second() {
             async move { runtime.serve(worker, Arc::new(Nothing), stopped).await }
         });
         // Connections are opened, statements prepared, and what a listener may have missed is looked for.
+        // Nothing shows from outside when the last of that is over.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let (before, began) = (proxy.asked(), Instant::now());
+        // The promise is so many in a second of real time, and what must not happen can only be waited for.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let asked = f64::from(proxy.asked() - before);
         let allowed = 2.0 * began.elapsed().as_secs_f64() + 1.0;

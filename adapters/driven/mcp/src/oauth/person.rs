@@ -9,7 +9,7 @@ use serde_json::json;
 use super::chance::{digest_of, word};
 use super::discovery::Authority;
 use super::token::{self, Client, Failed, is_token};
-use super::web::{Web, of_status};
+use super::web::{Web, is_here, of_status};
 use crate::error::Fault;
 
 /// The longest name of a client.
@@ -175,6 +175,7 @@ async fn register(
         .ok_or(UNFIT)?;
     let told = json!({
         "client_name": "Seaworthy",
+        "application_type": application_type(redirect),
         "redirect_uris": [redirect],
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
@@ -207,6 +208,16 @@ async fn register(
     })
 }
 
+/// What kind of client a browser is sent back to at `redirect` (OpenID Connect Dynamic Client Registration). Where none is
+/// said it counts as `web`, and those are not sent back to the machine that they run on.
+fn application_type(redirect: &str) -> &'static str {
+    let is_site = |url: Url| url.scheme() == "https" && !is_here(&url);
+    match Url::parse(redirect).is_ok_and(is_site) {
+        true => "web",
+        false => "native",
+    }
+}
+
 /// As whom kept tokens are renewed.
 pub(super) fn keeper(oauth: &OAuth, tokens: &OAuthTokens) -> Option<Client> {
     if let Some(registration) = &tokens.registration {
@@ -236,6 +247,25 @@ mod tests {
             has_pkce: true,
             reads_documents: false,
             says_issuer,
+        }
+    }
+
+    #[test]
+    fn a_client_on_the_persons_machine_is_native_and_a_site_is_not() {
+        for redirect in [
+            "http://127.0.0.1:4711/callback",
+            "http://[::1]:4711/callback",
+            "https://localhost:4711/callback",
+            "app.example:/callback",
+            "no address",
+        ] {
+            assert_eq!(application_type(redirect), "native", "{redirect}");
+        }
+        for redirect in [
+            "https://app.example/callback",
+            "https://localhost.example/callback",
+        ] {
+            assert_eq!(application_type(redirect), "web", "{redirect}");
         }
     }
 

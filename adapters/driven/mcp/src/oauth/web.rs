@@ -183,7 +183,7 @@ async fn ask(request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), Fault> {
 }
 
 /// Whether the address is one of this machine.
-fn is_here(url: &Url) -> bool {
+pub(super) fn is_here(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"

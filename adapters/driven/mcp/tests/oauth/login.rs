@@ -163,6 +163,7 @@ async fn a_person_logs_in_at_this_machine_with_a_proof_that_no_thief_has() {
     let told: Value = serde_json::from_str(&world.bodies(REGISTER)[0]).unwrap();
     assert_eq!(told["redirect_uris"], json!([asked["redirect_uri"]]));
     assert_eq!(told["token_endpoint_auth_method"], "none");
+    assert_eq!(told["application_type"], "native");
     let kept = store.kept().unwrap();
     assert_eq!(kept.access, Secret::new("canary-access-1"));
     assert_eq!(kept.scopes, ["read", "write"]);

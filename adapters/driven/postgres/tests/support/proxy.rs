@@ -1,8 +1,8 @@
 //! A proxy in front of the server that loses what it is told to lose.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use seaworthy_postgres::PostgresConfig;
 use sqlx::postgres::PgConnectOptions;
@@ -26,6 +26,8 @@ pub(crate) enum Next {
 struct Inner {
     server: SocketAddr,
     next: AtomicU8,
+    /// What a statement must say to be that next one; nothing: any is.
+    about: Mutex<Vec<u8>>,
     lost: AtomicU32,
     asked: AtomicU32,
     /// Raised to cut all connections.
@@ -67,6 +69,7 @@ impl Proxy {
         let inner = Arc::new(Inner {
             server,
             next: AtomicU8::new(Next::Passes as u8),
+            about: Mutex::default(),
             lost: AtomicU32::new(0),
             asked: AtomicU32::new(0),
             cut: watch::Sender::new(0),
@@ -82,6 +85,13 @@ impl Proxy {
 
     /// Decides what becomes of the next statement.
     pub(crate) fn next(&self, next: Next) {
+        self.next_that_says("", next);
+    }
+
+    /// Decides what becomes of the next statement that has these words among its arguments; others pass meanwhile.
+    pub(crate) fn next_that_says(&self, words: &str, next: Next) {
+        let mut about = self.inner.about();
+        words.as_bytes().clone_into(&mut about);
         self.inner.next.store(next as u8, Ordering::SeqCst);
     }
 
@@ -102,6 +112,20 @@ impl Proxy {
 }
 
 impl Inner {
+    fn about(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.about.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_for(&self, statement: &[u8]) -> u8 {
+        let about = self.about();
+        let is_it = about.is_empty() || statement.windows(about.len()).any(|part| part == *about);
+        if is_it {
+            self.next.swap(Next::Passes as u8, Ordering::SeqCst)
+        } else {
+            Next::Passes as u8
+        }
+    }
+
     async fn carry(self: Arc<Self>, mut client: TcpStream) {
         let mut cut = self.cut.subscribe();
         let Ok(mut server) = TcpStream::connect(self.server).await else {
@@ -116,7 +140,7 @@ impl Inner {
                     let Some(piece) = piece(read, &asked) else { return };
                     if piece.len() > STATEMENT {
                         self.asked.fetch_add(1, Ordering::SeqCst);
-                        let next = self.next.swap(Next::Passes as u8, Ordering::SeqCst);
+                        let next = self.next_for(piece);
                         if next == Next::IsLost as u8 {
                             self.lost.fetch_add(1, Ordering::SeqCst);
                             return;

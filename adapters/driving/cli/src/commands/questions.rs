@@ -1,4 +1,4 @@
-//! `questions`: what the servers of waiting runs ask; `answer`: what they are told.
+//! `questions`: what the servers of runs ask; `answer`: what they are told.
 
 use seaworthy::ports::CallId;
 use seaworthy::servers::Reply;

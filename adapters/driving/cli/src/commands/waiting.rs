@@ -1,4 +1,4 @@
-//! What waiting runs ask of persons, listed.
+//! What runs ask of persons, listed.
 
 use std::num::NonZeroU32;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Context;
 use crate::error::{CliError, Exit};
 
-/// How many waiting runs are read at once.
+/// How many of the runs that ask something are read at once.
 const PAGE: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
 /// How many items are listed.
 const MAX_LISTED: usize = 10_000;

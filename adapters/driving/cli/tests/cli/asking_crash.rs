@@ -157,11 +157,14 @@ fn a_held_call_is_in_doubt_when_its_worker_is_killed_and_its_question_stays() {
     let place = place("non_idempotent", FORM);
     let child = place.start(&["run", "agent.yaml", "--run-id", "r1"]);
     place.wait_for_file("asked");
-    until(|| place.show("r1")["questions"][0]["call_id"] == "r1.c1");
+    until(|| place.json(&["questions"])[0]["call_id"] == "r1.c1");
+    assert_eq!(place.show("r1")["status"], "running");
     kill(child);
     let doubt = place.run(&["resume", "r1"]);
     assert_eq!(doubt.code, 3, "{doubt:?}");
     assert_eq!(place.show("r1")["waiting_for"], "in_doubt");
+    let listed = place.json(&["questions"]);
+    assert_eq!(listed, serde_json::json!([]), "nobody waits for it now");
     let resolved = place.run(&["resolve", "r1.c1", "--did-not-happen"]);
     assert_eq!(resolved.code, 0, "{resolved:?}");
     go(&place);

@@ -128,6 +128,10 @@ fn go(place: &Place) {
 #[test]
 fn a_task_hears_the_answer_of_another_process() {
     let (place, child) = asked();
+    assert_eq!(place.show("r1")["status"], "running");
+    let listed = place.json(&["questions"]);
+    assert_eq!(listed[0]["call_id"], "r1.c1", "{listed}");
+    assert_eq!(listed[0]["wants"]["message"], "For whom?", "{listed}");
     go(&place);
     answer(&place);
     let done = finish(child);
@@ -137,6 +141,7 @@ fn a_task_hears_the_answer_of_another_process() {
         "{done:?}"
     );
     is_booked_once(&place);
+    assert_eq!(place.json(&["questions"]), serde_json::json!([]));
 }
 
 #[test]

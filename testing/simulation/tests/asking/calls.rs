@@ -1,11 +1,4 @@
-//! Servers that ask something while they work on a call: the run waits for a person, and nobody else does.
-
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::unreachable,
-    reason = "what cannot be built is a failed test"
-)]
+//! Calls whose servers ask something while they work on them.
 
 use futures_executor::block_on;
 use futures_util::StreamExt as _;
@@ -15,53 +8,21 @@ use seaworthy_core::harness::HarnessError;
 use seaworthy_core::record::Link;
 use seaworthy_core::servers::{Reply, Wants};
 use seaworthy_core::signal::Told;
-use seaworthy_core::state::{Call, CallStatus, RunState, Status};
-use seaworthy_fakes::{FakeClock, Fault, Faults, McpSeen, TableTurn};
-use seaworthy_ports::{CallId, Digest};
-use seaworthy_simulation::{Ending, Process, World, reproduce, run_out, turn};
+use seaworthy_core::state::{CallStatus, RunState, Status};
+use seaworthy_fakes::McpSeen;
+use seaworthy_ports::Digest;
+use seaworthy_simulation::{Process, World, reproduce, run_out, turn};
 use serde_json::json;
 
-fn world(tools: &[&str]) -> World {
-    let turns = vec![turn("ask", tools, true), turn("all done", &[], true)];
-    asking(turns)
-}
-
-fn asking(turns: Vec<TableTurn>) -> World {
-    // Whoever asks would be out of time at once where it jumps.
-    let world = World::saying(turns).unwrap().on_clock(&FakeClock::new());
-    world.asking().unwrap()
-}
-
-fn process(world: &World, number: u64) -> Process {
-    world.process(number, Faults::none()).unwrap()
-}
+use crate::{
+    dies_anywhere, given, id, only_call, output, process, saying, undisturbed, world, yield_once,
+};
 
 fn to_rest(process: &Process) -> RunState {
     block_on(async {
         process.start().await.unwrap();
         run_out(process).await.unwrap()
     })
-}
-
-fn only_call(state: &RunState) -> &Call {
-    state.calls.values().next().unwrap()
-}
-
-fn id(state: &RunState) -> CallId {
-    only_call(state).proposal.call.clone()
-}
-
-fn output(state: &RunState) -> &serde_json::Value {
-    match &only_call(state).status {
-        CallStatus::Succeeded { output, .. } => output,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn given(name: &str) -> Reply {
-    Reply::Given {
-        content: json!({ "name": name }),
-    }
 }
 
 fn events(process: &Process, world: &World) -> Vec<Event> {
@@ -169,8 +130,8 @@ fn a_model_is_called_once_for_a_server_and_only_with_leave() {
         .collect();
     assert_eq!(sampled.len(), 1);
 
-    let refused = self::world(&["desk__phrase"]);
-    let process = self::process(&refused, 1);
+    let refused = crate::world(&["desk__phrase"]);
+    let process = crate::process(&refused, 1);
     let state = to_rest(&process);
     block_on(
         process
@@ -241,7 +202,7 @@ fn a_call_that_must_not_be_repeated_is_held_until_somebody_answers() {
 
 #[test]
 fn a_question_of_a_call_that_has_ended_is_nobodys() {
-    let world = asking(vec![
+    let world = saying(vec![
         turn("ask in haste", &["desk__hurry"], true),
         turn("ask", &["desk__survey"], true),
         turn("all done", &[], true),
@@ -297,19 +258,6 @@ fn an_answer_to_another_question_or_that_does_not_fit_changes_nothing() {
     );
 }
 
-async fn yield_once() {
-    let mut is_first = true;
-    std::future::poll_fn(move |context| {
-        if std::mem::take(&mut is_first) {
-            context.waker().wake_by_ref();
-            std::task::Poll::Pending
-        } else {
-            std::task::Poll::Ready(())
-        }
-    })
-    .await;
-}
-
 #[test]
 fn calls_of_a_server_that_asks_are_made_one_after_the_other() {
     let world = world(&["desk__survey", "desk__survey"]);
@@ -323,46 +271,12 @@ fn calls_of_a_server_that_asks_are_made_one_after_the_other() {
     );
 }
 
-fn undisturbed() -> (Ending, Vec<&'static str>) {
-    let world = world(&["desk__survey", "desk__phrase"]);
-    let faults = Faults::none();
-    let process = world.process(1, faults.clone()).unwrap();
-    block_on(async {
-        while !process.live_once().await.unwrap() {}
-        (process.ending().await.unwrap(), faults.calls())
-    })
-}
-
 #[test]
 fn a_crash_at_any_port_call_before_or_after_its_effect_loses_no_answer() {
-    let (expected, calls) = undisturbed();
-    assert_eq!(expected.status, Status::Succeeded);
+    let world = || world(&["desk__survey", "desk__phrase"]);
     let heard = [json!({"heard": {"name": "Ada"}}), json!({"heard": "ask"})];
-    let outputs: Vec<_> = expected.calls.iter().map(|call| &call.2).collect();
-    assert_eq!(outputs, heard.iter().collect::<Vec<_>>());
-    for (number, name) in calls.iter().enumerate() {
-        for fault in [Fault::CrashBefore, Fault::CrashAfter] {
-            let place = format!("{fault:?} at call {number} ({name})");
-            let world = world(&["desk__survey", "desk__phrase"]);
-            let faults = Faults::at([(number, fault)]);
-            let process = world.process(1, faults.clone()).unwrap();
-            let ending = block_on(async {
-                for _round in 0..100 {
-                    if process.live_once().await? || faults.dead().is_set() {
-                        break;
-                    }
-                }
-                world.finish(2).await
-            });
-            let ending = ending.unwrap_or_else(|why| panic!("{place}: {why}"));
-            assert_eq!(ending.status, expected.status, "{place}");
-            assert_eq!(ending.calls, expected.calls, "{place}");
-            assert!(
-                ending.messages == expected.messages,
-                "{place}: the conversations differ"
-            );
-        }
-    }
+    let expected = undisturbed(&world(), &heard);
+    dies_anywhere(world, &expected, |_world, _place| {});
 }
 
 #[test]

@@ -1,11 +1,5 @@
 //! Tasks whose servers ask something in the middle: the run waits for a person, the task for the run, and nobody else does.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "what cannot be built is a failed test"
-)]
-
 use std::time::Duration;
 
 use futures_executor::block_on;
@@ -16,14 +10,15 @@ use seaworthy_core::event::{Event, WaitReason};
 use seaworthy_core::harness::HarnessError;
 use seaworthy_core::record::Link;
 use seaworthy_core::servers::{MAX_QUESTIONS, Reply};
-use seaworthy_core::state::{Call, CallStatus, RunState, Status};
-use seaworthy_fakes::{FakeClock, FakeMcpTask, Fault, Faults, McpSeen, McpStart};
-use seaworthy_ports::CallId;
+use seaworthy_core::state::{CallStatus, RunState, Status};
+use seaworthy_fakes::{FakeClock, FakeMcpTask, McpSeen, McpStart};
 use seaworthy_ports::clock::Clock as _;
 use seaworthy_ports::durable_runtime::Then;
 use seaworthy_ports::mcp::{TaskStatus, TaskSupport};
-use seaworthy_simulation::{Ending, Process, World, reproduce, run_out, turn};
-use serde_json::{Value, json};
+use seaworthy_simulation::{Process, World, reproduce, run_out, turn};
+use serde_json::json;
+
+use crate::{dies_anywhere, given, id, only_call, output, process, undisturbed, yield_once};
 
 use TaskStatus::{InputRequired, Working};
 
@@ -41,33 +36,8 @@ fn world(tools: &[&str], task: &FakeMcpTask) -> (World, FakeClock) {
     (world.asking_in_tasks(task).unwrap(), clock)
 }
 
-fn process(world: &World, number: u64) -> Process {
-    world.process(number, Faults::none()).unwrap()
-}
-
 async fn state(process: &Process) -> RunState {
     process.view().await.unwrap().state
-}
-
-fn only_call(state: &RunState) -> &Call {
-    state.calls.values().next().unwrap()
-}
-
-fn id(state: &RunState) -> CallId {
-    only_call(state).proposal.call.clone()
-}
-
-fn output(state: &RunState) -> &Value {
-    match &only_call(state).status {
-        CallStatus::Succeeded { output, .. } => output,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn given(name: &str) -> Reply {
-    Reply::Given {
-        content: json!({ "name": name }),
-    }
 }
 
 fn seen(world: &World, wanted: &McpSeen) -> usize {
@@ -238,19 +208,6 @@ async fn ticking(process: &Process, clock: &FakeClock) -> Option<Then> {
     }
 }
 
-async fn yield_once() {
-    let mut is_first = true;
-    std::future::poll_fn(move |context| {
-        if std::mem::take(&mut is_first) {
-            context.waker().wake_by_ref();
-            std::task::Poll::Pending
-        } else {
-            std::task::Poll::Ready(())
-        }
-    })
-    .await;
-}
-
 #[test]
 fn a_server_that_has_its_answer_is_left_alone_again() {
     let working = [Working, Working];
@@ -386,55 +343,21 @@ fn in_tasks() -> World {
     world(&ALL, &task(&[Working]).asking(1, &[])).0
 }
 
-fn undisturbed() -> (Ending, Vec<&'static str>) {
-    let world = in_tasks();
-    let faults = Faults::none();
-    let process = world.process(1, faults.clone()).unwrap();
-    block_on(async {
-        while !process.live_once().await.unwrap() {}
-        (process.ending().await.unwrap(), faults.calls())
-    })
-}
-
 #[test]
 fn a_crash_at_any_port_call_before_or_after_its_effect_loses_no_answer_and_does_nothing_twice() {
-    let (expected, calls) = undisturbed();
-    assert_eq!(expected.status, Status::Succeeded);
     let ada = json!({"heard": {"name": "Ada"}});
-    let heard = [&ada, &ada, &json!({"heard": "ask"})];
-    let outputs: Vec<_> = expected.calls.iter().map(|call| &call.2).collect();
-    assert_eq!(outputs, heard);
+    let heard = [ada.clone(), ada, json!({"heard": "ask"})];
+    let expected = undisturbed(&in_tasks(), &heard);
     for port in ["mcp start_task", "mcp task", "mcp task_input"] {
-        assert!(calls.contains(&port), "the run never calls {port}");
+        assert!(expected.1.contains(&port), "the run never calls {port}");
     }
-    for (number, name) in calls.iter().enumerate() {
-        for fault in [Fault::CrashBefore, Fault::CrashAfter] {
-            let place = format!("{fault:?} at call {number} ({name})");
-            let world = in_tasks();
-            let faults = Faults::at([(number, fault)]);
-            let process = world.process(1, faults.clone()).unwrap();
-            let ending = block_on(async {
-                for _round in 0..100 {
-                    if process.live_once().await? || faults.dead().is_set() {
-                        break;
-                    }
-                }
-                world.finish(2).await
-            });
-            let ending = ending.unwrap_or_else(|why| panic!("{place}: {why}"));
-            assert_eq!(ending.status, expected.status, "{place}");
-            assert_eq!(ending.calls, expected.calls, "{place}");
-            assert!(
-                world.acted().values().all(|times| *times == 1),
-                "{place}: {:?}",
-                world.acted()
-            );
-            assert!(
-                ending.messages == expected.messages,
-                "{place}: the conversations differ"
-            );
-        }
-    }
+    dies_anywhere(in_tasks, &expected, |world, place| {
+        let acted = world.acted();
+        assert!(
+            acted.values().all(|times| *times == 1),
+            "{place}: {acted:?}"
+        );
+    });
 }
 
 #[test]
