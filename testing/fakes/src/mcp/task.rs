@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::{Either, select};
 use seaworthy_ports::mcp::{
     Kind, McpCall, McpCallResult, McpError, McpStarted, McpTask, McpTasks, TaskId, TaskStatus,
     TaskSupport, task_message,
@@ -311,16 +311,17 @@ impl McpTasks for Session {
             let asking = || async {
                 while let Some((call, heard)) = self.server.kept(id, |kept| Ok(kept.next()))? {
                     let tool = self.tool(&call.tool).ok_or(UNKNOWN)?;
-                    let keys = is_stateless.then(|| Arc::new(Keys::after(heard)));
+                    let (keys, refused) = Keys::after(heard);
                     let answer = tool.run(FakeMcpCall {
                         task: Some(id.clone()),
-                        keys: keys.clone(),
+                        keys: is_stateless.then(|| Arc::new(keys)),
                         ..self.seen_by_tool(&call)
                     });
-                    let answer = answer.await;
-                    if keys.is_some_and(|keys| keys.is_refused.load(Ordering::Relaxed)) {
-                        return Err(McpFault::Refused(-32601));
-                    }
+                    let refused = std::pin::pin!(refused.wait());
+                    let answer = match select(answer, refused).await {
+                        Either::Left((answer, _refused)) => answer,
+                        Either::Right(((), _waiting)) => return Err(McpFault::Refused(-32601)),
+                    };
                     self.server.kept(id, |kept| {
                         kept.heard(answer);
                         Ok(())

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use seaworthy_ports::ServerAlias;
 use seaworthy_ports::mcp::{
     Elicitation, Elicited, Hints, McpCallResult, McpContent, McpHost, McpLogLevel, McpRoot,
     Progress, ProgressSink, Sampled, Sampling, TaskId, TaskSupport,
 };
 use seaworthy_ports::model_provider::Role;
+use seaworthy_ports::{Latch, LatchSetter, ServerAlias};
 use serde_json::{Value, json};
 
 use super::calls::fits;
@@ -295,7 +295,9 @@ impl FakeMcpCall {
             None => Sampled::Refused,
         };
         if let (Some(keys), Sampled::Refused) = (&self.keys, &sampled) {
-            keys.is_refused.store(true, Ordering::Relaxed);
+            keys.refused.set();
+            // There is no way of telling the server, which waits.
+            return pending().await;
         }
         sampled
     }
@@ -305,17 +307,16 @@ impl FakeMcpCall {
 #[derive(Debug)]
 pub(super) struct Keys {
     given: AtomicUsize,
-    /// Whether a model call was refused, which nobody can be told.
-    pub(super) is_refused: AtomicBool,
+    /// Is set when a model call is refused.
+    refused: LatchSetter,
 }
 
 impl Keys {
-    /// Those after so many that have their answers.
-    pub(super) fn after(answered: usize) -> Self {
-        Self {
-            given: AtomicUsize::new(answered),
-            is_refused: AtomicBool::new(false),
-        }
+    /// Those after so many that have their answers, and what is set when a model call is refused.
+    pub(super) fn after(answered: usize) -> (Self, Latch) {
+        let (refused, is_refused) = Latch::new();
+        let given = AtomicUsize::new(answered);
+        (Self { given, refused }, is_refused)
     }
 
     fn next(&self) -> String {

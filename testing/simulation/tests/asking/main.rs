@@ -8,6 +8,7 @@
 )]
 
 mod calls;
+mod keyed;
 mod listed;
 mod tasks;
 

@@ -24,12 +24,12 @@ use TaskStatus::{InputRequired, Working};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn task(polls: &[TaskStatus]) -> FakeMcpTask {
+pub(super) fn task(polls: &[TaskStatus]) -> FakeMcpTask {
     FakeMcpTask::new(TaskSupport::Required, polls).with_poll_interval(20 * SECOND)
 }
 
 /// A world whose clock moves by nobody but the test.
-fn world(tools: &[&str], task: &FakeMcpTask) -> (World, FakeClock) {
+pub(super) fn world(tools: &[&str], task: &FakeMcpTask) -> (World, FakeClock) {
     let turns = vec![turn("ask", tools, true), turn("all done", &[], true)];
     let clock = FakeClock::new();
     let world = World::saying(turns).unwrap().on_clock(&clock);
@@ -45,7 +45,7 @@ fn seen(world: &World, wanted: &McpSeen) -> usize {
     seen.iter().filter(|seen| *seen == wanted).count()
 }
 
-fn begun(world: &World, tool: &str) -> usize {
+pub(super) fn begun(world: &World, tool: &str) -> usize {
     seen(world, &McpSeen::Called(tool.to_owned()))
 }
 
@@ -53,12 +53,12 @@ fn listened(world: &World, tool: &str) -> usize {
     seen(world, &McpSeen::Listened(tool.to_owned()))
 }
 
-fn called_off(world: &World, tool: &str) -> usize {
+pub(super) fn called_off(world: &World, tool: &str) -> usize {
     seen(world, &McpSeen::CalledOff(tool.to_owned()))
 }
 
 /// Delivers the run until it waits for a person or has ended.
-async fn pass(process: &Process, clock: &FakeClock) -> RunState {
+pub(super) async fn pass(process: &Process, clock: &FakeClock) -> RunState {
     for _delivery in 0..2_000 {
         let then = process.deliver().await;
         let now = state(process).await;
@@ -75,7 +75,12 @@ async fn pass(process: &Process, clock: &FakeClock) -> RunState {
 
 /// The run of one call, as far as it gets without a person.
 fn asked(tool: &str, task: &FakeMcpTask) -> (World, FakeClock, Process, RunState) {
-    let (world, clock) = world(&[tool], task);
+    asked_in(world(&[tool], task))
+}
+
+pub(super) fn asked_in(
+    (world, clock): (World, FakeClock),
+) -> (World, FakeClock, Process, RunState) {
     let process = process(&world, 1);
     let state = block_on(async {
         process.start().await.unwrap();
@@ -90,7 +95,7 @@ fn asked(tool: &str, task: &FakeMcpTask) -> (World, FakeClock, Process, RunState
     (world, clock, process, state)
 }
 
-async fn tell(process: &Process, reply: Reply) {
+pub(super) async fn tell(process: &Process, reply: Reply) {
     let call = id(&state(process).await);
     let answered = process.harness().answer(&call, reply, "tester").await;
     answered.unwrap();
@@ -337,7 +342,7 @@ fn a_strict_replay_asks_nobody() {
     });
 }
 
-const ALL: [&str; 3] = ["desk__survey", "desk__vote", "desk__phrase"];
+pub(super) const ALL: [&str; 3] = ["desk__survey", "desk__vote", "desk__phrase"];
 
 fn in_tasks() -> World {
     world(&ALL, &task(&[Working]).asking(1, &[])).0
