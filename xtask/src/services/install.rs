@@ -97,24 +97,48 @@ pub(super) fn npm(name: &str, wanted: &[&str]) -> Result<PathBuf, Failure> {
     })
 }
 
+/// Packages of Python of exactly these versions, with nothing that they depend on.
+pub(super) fn pip(name: &str, wanted: &[&str]) -> Result<PathBuf, Failure> {
+    packages(name, "python3", |folder| {
+        pip_installs(folder, wanted.iter().map(|one| (*one).to_owned()))
+    })
+}
+
 /// Packages of Python, of exactly the versions that the file `list` has, with nothing that is not in it.
 pub(super) fn pinned(name: &str, list: &Path) -> Result<PathBuf, Failure> {
     packages(name, "python3", |folder| {
-        let (folder, list) = (folder.display().to_string(), list.display().to_string());
-        let before = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--no-compile",
-            "--requirement",
-        ];
-        let before = before.map(str::to_owned).into_iter();
-        before
-            .chain([list, "--target".to_owned(), folder])
-            .collect()
+        pip_installs(
+            folder,
+            ["--requirement".to_owned(), list.display().to_string()],
+        )
     })
+}
+
+/// What Python is told to install into `folder`.
+fn pip_installs(folder: &Path, what: impl IntoIterator<Item = String>) -> Vec<String> {
+    let before = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-compile",
+        "--target",
+    ];
+    let before = before.map(str::to_owned).into_iter();
+    before
+        .chain([folder.display().to_string()])
+        .chain(what)
+        .collect()
+}
+
+/// Whether the folder is named for a version that the file `list` has, relative to the workspace, which leaves none open.
+#[cfg(test)]
+pub(super) fn is_pinned(folder: &str, list: &str) -> bool {
+    let list = fs::read_to_string(workspace::root().unwrap().join(list)).unwrap();
+    let (name, version) = folder.rsplit_once('-').unwrap();
+    let wanted = format!("{name}=={version}");
+    list.lines().any(|line| line == wanted) && list.lines().all(|line| line.contains("=="))
 }
 
 /// Where [`packages`] puts what is called so.

@@ -69,20 +69,7 @@ fn provide_tools() -> Result<(), Failure> {
         return Ok(());
     }
     install::npm(TOOLS_FOLDER, &TOOLS)?;
-    install::packages(NODE_FOLDER, "python3", |folder| {
-        let folder = folder.display().to_string();
-        let before = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--no-compile",
-            "--target",
-        ];
-        let before = before.map(str::to_owned).into_iter();
-        before.chain([folder, NODE.to_owned()]).collect()
-    })?;
+    install::pip(NODE_FOLDER, &[NODE])?;
     if tools().is_some() {
         Ok(())
     } else {

@@ -30,19 +30,7 @@ pub(super) fn provide() -> Result<(), Failure> {
     if install::installed(PROGRAM).is_some() {
         return Ok(());
     }
-    install::packages(FOLDER, "python3", |folder| {
-        let before = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--no-compile",
-            "--target",
-        ];
-        let after = [folder.display().to_string(), format!("rotel=={VERSION}")];
-        before.into_iter().map(str::to_owned).chain(after).collect()
-    })?;
+    install::pip(FOLDER, &[&format!("rotel=={VERSION}")])?;
     program()?
         .map(|_program| ())
         .ok_or_else(|| Failure::new("the package that was installed did not bring the collector"))

@@ -45,21 +45,7 @@ pub(super) fn provide() -> Result<(), Failure> {
 }
 
 fn folder() -> Result<PathBuf, Failure> {
-    install::packages(FOLDER, "python3", |folder| {
-        let folder = folder.display().to_string();
-        let before = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--no-compile",
-            "--target",
-        ];
-        let before = before.map(str::to_owned).into_iter();
-        let after = PACKAGES.map(str::to_owned);
-        before.chain([folder]).chain(after).collect()
-    })
+    install::pip(FOLDER, &PACKAGES)
 }
 
 impl Service for SmallModel {

@@ -65,36 +65,25 @@ async fn more_scopes_are_asked_for_three_times_in_a_session() {
     );
 }
 
-#[tokio::test]
-async fn a_403_that_wants_nothing_more_is_final() {
+/// A 403 that says `error` ends the call, and no tokens are asked for.
+async fn ends_the_call(error: &str) {
     let world = World::new().await;
     let session = world.session(&world.store()).await.unwrap();
     let renewed = world.asked(TOKEN);
-    world.at_mcp(|_request| {
-        reply(
-            "403 Forbidden",
-            "www-authenticate: Bearer error=\"invalid_token\", scope=\"s\"\r\n",
-            "",
-        )
-    });
+    let wanted = format!("www-authenticate: Bearer error=\"{error}\", scope=\"s\"\r\n");
+    world.at_mcp(move |_request| reply("403 Forbidden", &wanted, ""));
     assert_eq!(call(&session).await.unwrap_err().kind(), Kind::Permission);
     assert_eq!(world.asked(TOKEN), renewed);
 }
 
 #[tokio::test]
+async fn a_403_that_wants_nothing_more_is_final() {
+    ends_the_call("invalid_token").await;
+}
+
+#[tokio::test]
 async fn a_refresh_gets_no_more_than_was_granted() {
-    let world = World::new().await;
-    let session = world.session(&world.store()).await.unwrap();
-    let renewed = world.asked(TOKEN);
-    world.at_mcp(|_request| {
-        reply(
-            "403 Forbidden",
-            "www-authenticate: Bearer error=\"insufficient_scope\", scope=\"s\"\r\n",
-            "",
-        )
-    });
-    assert_eq!(call(&session).await.unwrap_err().kind(), Kind::Permission);
-    assert_eq!(world.asked(TOKEN), renewed);
+    ends_the_call("insufficient_scope").await;
 }
 
 #[tokio::test]

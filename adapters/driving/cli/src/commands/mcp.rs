@@ -2,6 +2,7 @@
 
 mod call;
 mod complete;
+mod listed;
 mod login;
 mod logs;
 mod prompts;

@@ -1,65 +1,27 @@
 //! Servers that ask something while they work on a call.
 
+use std::fs;
+
 use serde_json::json;
 
+use crate::desk::{self, ADA, FORM, agent, calling, go};
 use crate::support::{Done, Place};
 
-/// A server whose one tool asks for a name, and writes it down once it has one.
-const SERVER: &str = r#"#!/bin/sh
-call=
-while IFS= read -r line; do
-    id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
-    case $line in
-    *'"initialize"'*)
-        result='{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"desk","version":"1"}}' ;;
-    *'"tools/list"'*)
-        result='{"tools":[{"name":"book","description":"Books.","inputSchema":{"type":"object"}}]}' ;;
-    *'"tools/call"'*)
-        call=$id
-        printf '{"jsonrpc":"2.0","id":900,"method":"elicitation/create","params":{"message":"For whom?","requestedSchema":{"type":"object","properties":{"name":{"type":"string"}},"required":["name"]}}}\n'
-        continue ;;
-    *'"action":"accept"'*)
-        name=$(printf '%s' "$line" | sed -n 's/.*"name":"\([A-Za-z]*\)".*/\1/p')
-        echo "$name" >>booked
-        id=$call
-        result="{\"content\":[{\"type\":\"text\",\"text\":\"booked for $name\"}]}" ;;
-    *'"action":'*)
-        id=$call
-        result='{"content":[{"type":"text","text":"not booked"}]}' ;;
-    *) continue ;;
-    esac
-    printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$result"
-done
-"#;
-
-const AGENT: &str = "version: seaworthy.agent_graph.v1
-metadata: { name: booking }
-runtime: { entry_agent: booking, max_turns: 8 }
-models:
-  main: { provider: scripted, script: script.yaml }
-mcp_servers:
-  desk:
-    command: [./server.sh]
-    side_effect: idempotent
-    risk: low
-    elicitation: ask
-agents:
-  booking:
-    instructions: Do as the script says.
-    model: main
-    tools: [\"desk.*\"]
-";
-
-const SCRIPT: &str = "turns:
-  - calls: [{ tool: desk__book, arguments: {} }]
-  - text: \"Done: {{ last[0].text }}\"
-";
-
+/// A call that may be repeated, of a server that goes on as soon as it has heard something.
 pub(crate) fn place() -> Place {
-    let place = Place::new();
-    place.write("agent.yaml", AGENT);
-    place.write("script.yaml", SCRIPT);
-    place.write_tool("server.sh", SERVER);
+    let lines = [
+        desk::SCRIPT,
+        "side_effect: idempotent",
+        "risk: low",
+        "elicitation: ask",
+    ];
+    let place = desk::place(
+        &agent("desk", &lines),
+        &calling("desk__book"),
+        &desk::asking(),
+    );
+    fs::write(place.work().join("question"), format!("{FORM}\n")).unwrap();
+    go(&place);
     place
 }
 
@@ -98,7 +60,7 @@ fn a_question_waits_for_its_answer_and_any_process_goes_on_with_it() {
     let no_json = place.run(&["answer", "r1.c1", "--with", "Ada"]);
     assert_eq!(no_json.code, 2, "{no_json:?}");
 
-    let answered = place.run(&["answer", "r1.c1", "--with", "{\"name\": \"Ada\"}", "--json"]);
+    let answered = place.run(&[&["answer", "r1.c1", "--json"][..], &ADA].concat());
     assert_eq!(answered.code, 0, "{answered:?}");
     let again = place.run(&["answer", "r1.c1", "--decline"]);
     assert!(again.stderr.contains("answered before"), "{again:?}");

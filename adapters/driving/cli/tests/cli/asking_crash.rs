@@ -2,79 +2,27 @@
 
 use std::fs;
 
-use serde_json::Value;
-
+use crate::desk::{self, ADA, FORM, agent, answer, calling, events, go, said};
 use crate::support::{Place, finish, kill, until};
-
-/// A server whose one tool asks, notes that in `asked`, and writes what it heard into `booked`. Without `go` it does not get
-/// beyond hearing it.
-const SERVER: &str = r#"#!/bin/sh
-call=
-while IFS= read -r line; do
-    id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
-    case $line in
-    *'"initialize"'*)
-        result='{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"desk","version":"1"}}' ;;
-    *'"tools/list"'*)
-        result='{"tools":[{"name":"book","description":"Books.","inputSchema":{"type":"object"}}]}' ;;
-    *'"tools/call"'*)
-        call=$id
-        echo asked >>asked
-        cat question
-        continue ;;
-    *'"action":"accept"'* | *'"role":"assistant"'*)
-        echo heard >>heard
-        if [ ! -e go ]; then exec sleep 60; fi
-        heard=$(printf '%s' "$line" | sed -n 's/.*"\(name\|text\)":"\([A-Za-z]*\)".*/\2/p')
-        echo "$heard" >>booked
-        id=$call
-        result="{\"content\":[{\"type\":\"text\",\"text\":\"booked for $heard\"}]}" ;;
-    *) continue ;;
-    esac
-    printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$result"
-done
-"#;
-
-const FORM: &str = r#"{"jsonrpc":"2.0","id":900,"method":"elicitation/create","params":{"message":"For whom?","requestedSchema":{"type":"object","properties":{"name":{"type":"string"}},"required":["name"]}}}"#;
 
 const MODEL: &str = r#"{"jsonrpc":"2.0","id":900,"method":"sampling/createMessage","params":{"messages":[{"role":"user","content":{"type":"text","text":"Think of a name."}}],"maxTokens":20}}"#;
 
 /// The model takes its time for what a server asks it.
-const SCRIPT: &str = "turns:
-  - when: \"{{ 'Think' in input }}\"
+fn place(side_effect: &str, question: &str) -> Place {
+    let side_effect = format!("side_effect: {side_effect}");
+    let lines = [
+        desk::SCRIPT,
+        &side_effect,
+        "risk: low",
+        "elicitation: ask",
+        "sampling: ask",
+    ];
+    let thinks = "  - when: \"{{ 'Think' in input }}\"
     text: Ada
     latency: 4s
-  - calls: [{ tool: desk__book, arguments: {} }]
-  - text: \"Done: {{ last[0].text }}\"
 ";
-
-fn place(side_effect: &str, question: &str) -> Place {
-    let place = Place::new();
-    place.write(
-        "agent.yaml",
-        &format!(
-            "version: seaworthy.agent_graph.v1
-metadata: {{ name: booking }}
-runtime: {{ entry_agent: booking, max_turns: 8 }}
-models:
-  main: {{ provider: scripted, script: script.yaml }}
-mcp_servers:
-  desk:
-    command: [./server.sh]
-    side_effect: {side_effect}
-    risk: low
-    elicitation: ask
-    sampling: ask
-agents:
-  booking:
-    instructions: Do as the script says.
-    model: main
-    tools: [\"desk.*\"]
-"
-        ),
-    );
-    place.write("script.yaml", SCRIPT);
-    place.write_tool("server.sh", SERVER);
+    let turns = format!("{thinks}{}", calling("desk__book"));
+    let place = desk::place(&agent("desk", &lines), &turns, &desk::asking());
     fs::write(place.work().join("question"), format!("{question}\n")).unwrap();
     place
 }
@@ -86,30 +34,8 @@ fn parked(question: &str) -> Place {
     place
 }
 
-fn answer(place: &Place, how: &[&str]) {
-    let answered = place.run(&[&["answer", "r1.c1"], how].concat());
-    assert_eq!(answered.code, 0, "{answered:?}");
-}
-
-const ADA: [&str; 2] = ["--with", "{\"name\": \"Ada\"}"];
-
-fn go(place: &Place) {
-    fs::write(place.work().join("go"), "").unwrap();
-}
-
-fn events(place: &Place, name: &str) -> usize {
-    let events = place.run(&["events", "r1", "--json"]);
-    let is_it = |record: &&Value| record["type"] == name;
-    events.json_lines().iter().filter(is_it).count()
-}
-
 fn is_booked_once(place: &Place) {
-    let done = place.run(&["resume", "r1"]);
-    assert_eq!(
-        (done.code, done.stdout.as_str()),
-        (0, "Done: booked for Ada\n"),
-        "{done:?}"
-    );
+    said(&place.run(&["resume", "r1"]), "Done: booked for Ada");
     assert_eq!(place.lines("booked"), ["Ada"]);
     for event in ["question_asked", "question_answered"] {
         assert_eq!(events(place, event), 1, "{event}");

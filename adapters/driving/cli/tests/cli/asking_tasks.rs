@@ -1,22 +1,18 @@
 //! Tasks whose servers ask something in the middle, and workers that are killed meanwhile.
 
-use std::fs;
 use std::process::Child;
 
-use serde_json::Value;
-
+use crate::desk::{self, ADA, agent, answer, calling, events, go, said};
 use crate::support::{Place, finish, kill, until};
 
 /// A process that keeps its one task in files: `began`, `asked` each time that it asks for a name, and `booked` with the
 /// name. Without `go` it does not get beyond hearing the name.
-const SERVER: &str = r#"#!/bin/sh
-while IFS= read -r line; do
-    id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
-    status=input_required
+fn server() -> String {
+    desk::server(
+        r#"status=input_required
     if [ -e booked ]; then status=completed; fi
-    task='"taskId":"the one","createdAt":"2025-11-25T10:30:00Z","lastUpdatedAt":"2025-11-25T10:30:00Z","ttl":null,"pollInterval":50,"status":'
-    case $line in
-    *'"initialize"'*)
+    task='"taskId":"the one","createdAt":"2025-11-25T10:30:00Z","lastUpdatedAt":"2025-11-25T10:30:00Z","ttl":null,"pollInterval":50,"status":'"#,
+        r#"*'"initialize"'*)
         result='{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"tasks":{"requests":{"tools":{"call":{}}}}},"serverInfo":{"name":"desk","version":"1"}}' ;;
     *'"tools/list"'*)
         result='{"tools":[{"name":"book","inputSchema":{"type":"object"},"execution":{"taskSupport":"required"}}]}' ;;
@@ -38,51 +34,19 @@ while IFS= read -r line; do
             printf '%s' "$line" | sed -n 's/.*"name":"\([A-Za-z]*\)".*/\1/p' >>booked
         fi
         continue ;;
-    *'"action":'*) echo refused >>refused; continue ;;
-    *) continue ;;
-    esac
-    printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$result"
-done
-"#;
+    *'"action":'*) echo refused >>refused; continue ;;"#,
+    )
+}
 
-fn place(server: &str, script: &str) -> Place {
-    let place = Place::new();
-    place.write(
-        "agent.yaml",
-        &format!(
-            "version: seaworthy.agent_graph.v1
-metadata: {{ name: booking }}
-runtime: {{ entry_agent: booking, max_turns: 8 }}
-models:
-  main: {{ provider: scripted, script: script.yaml }}
-mcp_servers:
-  desk:
-    {server}
-    risk: low
-    elicitation: ask
-    sampling: ask
-agents:
-  booking:
-    instructions: Do as the script says.
-    model: main
-    tools: [\"desk.*\"]
-"
-        ),
-    );
-    place.write("script.yaml", script);
-    place
+/// An agent whose server, reached like this, may ask persons and models.
+fn place(server: &str, turns: &str) -> Place {
+    let lines = [server, "risk: low", "elicitation: ask", "sampling: ask"];
+    desk::place(&agent("desk", &lines), turns, &self::server())
 }
 
 /// A run whose question is open, which a worker holds because the server is a process.
 fn asked() -> (Place, Child) {
-    let place = place(
-        "command: [./server.sh]",
-        "turns:
-  - calls: [{ tool: desk__book, arguments: {} }]
-  - text: \"Done: {{ last[0].text }}\"
-",
-    );
-    place.write_tool("server.sh", SERVER);
+    let place = place(desk::SCRIPT, &calling("desk__book"));
     let child = place.start(&["run", "agent.yaml", "--run-id", "r1"]);
     place.wait_for_file("asked");
     until(|| is_asked(&place));
@@ -92,17 +56,6 @@ fn asked() -> (Place, Child) {
 fn is_asked(place: &Place) -> bool {
     let shown = place.show("r1");
     shown["questions"][0]["call_id"] == "r1.c1" && shown["calls"][0]["status"] == "deferred"
-}
-
-fn answer(place: &Place) {
-    let answered = place.run(&["answer", "r1.c1", "--with", "{\"name\": \"Ada\"}"]);
-    assert_eq!(answered.code, 0, "{answered:?}");
-}
-
-fn events(place: &Place, name: &str) -> usize {
-    let events = place.run(&["events", "r1", "--json"]);
-    let is_it = |record: &&Value| record["type"] == name;
-    events.json_lines().iter().filter(is_it).count()
 }
 
 /// The run was done once, whatever happened to it.
@@ -121,10 +74,6 @@ fn is_booked_once(place: &Place) {
     assert_eq!(place.lines("began").len(), 1);
 }
 
-fn go(place: &Place) {
-    fs::write(place.work().join("go"), "").unwrap();
-}
-
 #[test]
 fn a_task_hears_the_answer_of_another_process() {
     let (place, child) = asked();
@@ -133,13 +82,8 @@ fn a_task_hears_the_answer_of_another_process() {
     assert_eq!(listed[0]["call_id"], "r1.c1", "{listed}");
     assert_eq!(listed[0]["wants"]["message"], "For whom?", "{listed}");
     go(&place);
-    answer(&place);
-    let done = finish(child);
-    assert_eq!(
-        (done.code, done.stdout.as_str()),
-        (0, "Done: booked for Ada\n"),
-        "{done:?}"
-    );
+    answer(&place, &ADA);
+    said(&finish(child), "Done: booked for Ada");
     is_booked_once(&place);
     assert_eq!(place.json(&["questions"]), serde_json::json!([]));
 }
@@ -149,13 +93,8 @@ fn a_task_outlives_a_worker_that_is_killed_while_its_question_is_open() {
     let (place, child) = asked();
     kill(child);
     go(&place);
-    answer(&place);
-    let done = place.run(&["resume", "r1"]);
-    assert_eq!(
-        (done.code, done.stdout.as_str()),
-        (0, "Done: booked for Ada\n"),
-        "{done:?}"
-    );
+    answer(&place, &ADA);
+    said(&place.run(&["resume", "r1"]), "Done: booked for Ada");
     assert_eq!(place.show("r1")["attempt"], 2);
     assert_eq!(
         place.lines("asked").len(),
@@ -168,18 +107,13 @@ fn a_task_outlives_a_worker_that_is_killed_while_its_question_is_open() {
 #[test]
 fn an_answer_outlives_a_worker_that_is_killed_once_it_is_on_record() {
     let (place, child) = asked();
-    answer(&place);
+    answer(&place, &ADA);
     place.wait_for_file("heard");
     kill(child);
     assert_eq!(events(&place, "question_answered"), 1);
     assert!(place.lines("booked").is_empty());
     go(&place);
-    let done = place.run(&["resume", "r1"]);
-    assert_eq!(
-        (done.code, done.stdout.as_str()),
-        (0, "Done: booked for Ada\n"),
-        "{done:?}"
-    );
+    said(&place.run(&["resume", "r1"]), "Done: booked for Ada");
     is_booked_once(&place);
 }
 
@@ -199,8 +133,7 @@ fn reference_server() -> String {
 fn the_reference_server_asks_in_the_middle_of_its_research() {
     let place = place(
         &reference_server(),
-        "turns:
-  - calls: [{ tool: desk__simulate_research_query_b3243ea3, arguments: { topic: python, ambiguous: true } }]
+        "  - calls: [{ tool: desk__simulate_research_query_b3243ea3, arguments: { topic: python, ambiguous: true } }]
   - text: \"{{ last[0].text }}\"
 ",
     );
@@ -213,13 +146,7 @@ fn the_reference_server_asks_in_the_middle_of_its_research() {
         "{\"interpretation\": \"bird\"}",
     ]);
     assert_ne!(wrong.code, 0, "{wrong:?}");
-    let right = place.run(&[
-        "answer",
-        "r1.c1",
-        "--with",
-        "{\"interpretation\": \"snake\"}",
-    ]);
-    assert_eq!(right.code, 0, "{right:?}");
+    answer(&place, &["--with", "{\"interpretation\": \"snake\"}"]);
     let done = finish(child);
     assert_eq!(done.code, 0, "{done:?}");
     assert!(done.stdout.contains("Clarification**: snake"), "{done:?}");
@@ -234,8 +161,7 @@ fn held(server: &str, call: &str) -> (Place, Child) {
     let place = place(
         server,
         &format!(
-            "turns:
-  - when: \"{{{{ 'context' in input }}}}\"
+            "  - when: \"{{{{ 'context' in input }}}}\"
     text: Scripted words.
   - calls: [{call}]
   - text: \"{{{{ last[0].text }}}}\"
@@ -255,8 +181,7 @@ fn is_there(place: &Place) -> bool {
 /// Answers the open question from another process, and gives what the run came to.
 fn done_with(server: &str, call: &str, answer: &[&str]) -> (Place, String) {
     let (place, child) = held(server, call);
-    let answered = place.run(&[&["answer", "r1.c1"], answer].concat());
-    assert_eq!(answered.code, 0, "{answered:?}");
+    desk::answer(&place, answer);
     let done = finish(child);
     assert_eq!(done.code, 0, "{done:?}");
     assert_eq!(events(&place, "question_asked"), 1);
@@ -266,7 +191,7 @@ fn done_with(server: &str, call: &str, answer: &[&str]) -> (Place, String) {
 
 /// The name that the reference server's tool has here.
 fn named(server: &str, tool: &str) -> String {
-    let listing = place(server, "turns: [{ text: nothing }]\n");
+    let listing = place(server, "  - text: nothing\n");
     let listed = listing.json(&["mcp", "tools", "agent.yaml"]);
     let text = listed.to_string();
     let start = text.find(&format!("desk__{tool}_")).unwrap();

@@ -18,6 +18,7 @@ mod chat;
 mod conform;
 mod crash;
 mod decisions;
+mod desk;
 mod login;
 mod mcp_conformance;
 mod mcp_inspector;

@@ -157,6 +157,19 @@ fn a_server_that_advances_nothing_leaves_runs_to_workers() {
     assert_eq!(client.leave().code, 0);
 }
 
+/// Where a server that serves HTTP listens, as it says, and the rest of what it says.
+fn listening(child: &mut Child) -> (BufReader<ChildStdout>, SocketAddr) {
+    let mut line = String::new();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
+    let listening: Value = serde_json::from_str(&line).unwrap();
+    let url = listening["url"].as_str().unwrap();
+    let address = url
+        .strip_prefix("http://")
+        .and_then(|rest| rest.strip_suffix("/mcp"));
+    (output, address.unwrap().parse().unwrap())
+}
+
 /// One request over HTTP and its answer, head and body.
 fn exchange(address: SocketAddr, token: Option<&str>, body: &Value) -> String {
     use std::io::Read as _;
@@ -200,15 +213,7 @@ fn over_http_the_token_lets_in_and_is_never_shown() {
         .stderr(fs::File::create(&log).unwrap())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    output.read_line(&mut line).unwrap();
-    let listening: Value = serde_json::from_str(&line).unwrap();
-    let url = listening["url"].as_str().unwrap();
-    let address = url
-        .strip_prefix("http://")
-        .and_then(|rest| rest.strip_suffix("/mcp"));
-    let address: SocketAddr = address.unwrap().parse().unwrap();
+    let (_output, address) = listening(&mut child);
     let call = json!({
         "jsonrpc": "2.0", "id": 1, "method": "tools/call",
         "params": { "name": "tester", "arguments": { "input": "Go.", "wait_seconds": LONG } },
@@ -233,190 +238,52 @@ fn a_server_that_would_not_be_safe_does_not_start() {
         "twin.yaml",
         &fs::read_to_string(place.path().join("agent.yaml")).unwrap(),
     );
+    let oauth = format!(
+        "agent.yaml --http 0 --oauth-issuer https://id.example --oauth-audience {AUDIENCE}"
+    );
+    let with_oauth = |more: &str| format!("{oauth} {more}");
     for (args, why) in [
+        ("agent.yaml --http 0.0.0.0:0", "bearer token"),
+        ("agent.yaml --http localhost", "IP:PORT"),
+        ("agent.yaml --token-env X", "--http"),
+        ("agent.yaml --http 0 --token-env NOT_SET", "NOT_SET"),
         (
-            &["mcp", "serve", "agent.yaml", "--http", "0.0.0.0:0"][..],
-            "bearer token",
-        ),
-        (
-            &["mcp", "serve", "agent.yaml", "--http", "localhost"],
-            "IP:PORT",
-        ),
-        (
-            &["mcp", "serve", "agent.yaml", "--token-env", "X"],
-            "--http",
-        ),
-        (
-            &[
-                "mcp",
-                "serve",
-                "agent.yaml",
-                "--http",
-                "0",
-                "--token-env",
-                "NOT_SET",
-            ],
-            "NOT_SET",
-        ),
-        (
-            &[
-                "mcp",
-                "serve",
-                "agent.yaml",
-                "--http",
-                "0",
-                "--oauth-issuer",
-                "http://id.example",
-                "--oauth-audience",
-                AUDIENCE,
-            ],
+            &oauth.replace("https://id.example", "http://id.example"),
             "no issuer",
         ),
         (
-            &[
-                "mcp",
-                "serve",
-                "agent.yaml",
-                "--http",
-                "0",
-                "--oauth-issuer",
-                "https://id.example",
-            ],
+            "agent.yaml --http 0 --oauth-issuer https://id.example",
             "--oauth-audience",
         ),
+        (&with_oauth("--token-env X"), "cannot be used with"),
         (
-            &[
-                "mcp",
-                "serve",
-                "agent.yaml",
-                "--http",
-                "0",
-                "--token-env",
-                "X",
-                "--oauth-issuer",
-                "https://id.example",
-                "--oauth-audience",
-                AUDIENCE,
-            ],
-            "cannot be used with",
-        ),
-        (
-            &[
-                "mcp",
-                "serve",
-                "agent.yaml",
-                "--http",
-                "0",
-                "--oauth-issuer",
-                "https://id.example",
-                "--oauth-audience",
-                AUDIENCE,
-                "--oauth-introspect",
-                "opaque",
-                "--oauth-secret-env",
-                "PATH",
-            ],
+            &with_oauth("--oauth-introspect opaque --oauth-secret-env PATH"),
             "--oauth-client",
         ),
         (
-            &[
-                "mcp",
-                "serve",
-                "agent.yaml",
-                "--http",
-                "0",
-                "--oauth-issuer",
-                "https://id.example",
-                "--oauth-audience",
-                AUDIENCE,
-                "--oauth-introspect",
-                "all",
-                "--oauth-client",
-                "me",
-            ],
+            &with_oauth("--oauth-introspect all --oauth-client me"),
             "--oauth-secret-env",
         ),
         (
-            &[
-                "mcp",
-                "serve",
-                "agent.yaml",
-                "--http",
-                "0",
-                "--oauth-issuer",
-                "https://id.example",
-                "--oauth-audience",
-                AUDIENCE,
-                "--oauth-introspect",
-                "all",
-                "--oauth-client",
-                "me",
-                "--oauth-secret-env",
-                "NOT_SET",
-            ],
+            &with_oauth("--oauth-introspect all --oauth-client me --oauth-secret-env NOT_SET"),
             "NOT_SET",
         ),
         (
-            &[
-                "mcp",
-                "serve",
-                "agent.yaml",
-                "--http",
-                "0",
-                "--oauth-issuer",
-                "https://id.example",
-                "--oauth-audience",
-                AUDIENCE,
-                "--oauth-introspect",
-                "some",
-                "--oauth-client",
-                "me",
-                "--oauth-secret-env",
-                "PATH",
-            ],
+            &with_oauth("--oauth-introspect some --oauth-client me --oauth-secret-env PATH"),
             "opaque, all",
         ),
+        (&with_oauth("--oauth-client me"), "--oauth-introspect"),
         (
-            &[
-                "mcp",
-                "serve",
-                "agent.yaml",
-                "--http",
-                "0",
-                "--oauth-issuer",
-                "https://id.example",
-                "--oauth-audience",
-                AUDIENCE,
-                "--oauth-client",
-                "me",
-            ],
-            "--oauth-introspect",
-        ),
-        (
-            &[
-                "mcp",
-                "serve",
-                "agent.yaml",
-                "--http",
-                "0",
-                "--oauth-introspect",
-                "all",
-                "--oauth-client",
-                "me",
-                "--oauth-secret-env",
-                "PATH",
-            ],
+            "agent.yaml --http 0 --oauth-introspect all --oauth-client me --oauth-secret-env PATH",
             "--oauth-issuer",
         ),
-        (&["mcp", "serve", "agent.yaml", "twin.yaml"], "two agents"),
-        (&["mcp", "serve", "missing.yaml"], "missing.yaml"),
-        (
-            &["mcp", "serve", "agent.yaml", "--store", "memory:"],
-            "memory:",
-        ),
-        (&["mcp", "serve"], "AGENT.yaml"),
+        ("agent.yaml twin.yaml", "two agents"),
+        ("missing.yaml", "missing.yaml"),
+        ("agent.yaml --store memory:", "memory:"),
+        ("", "AGENT.yaml"),
     ] {
-        let done = place.run(args);
+        let words = ["mcp", "serve"].into_iter().chain(args.split_whitespace());
+        let done = place.run(&words.collect::<Vec<_>>());
         assert_eq!(done.code, 2, "{args:?} {done:?}");
         assert!(done.stderr.contains(why), "{args:?} {done:?}");
         assert_eq!(done.stdout, "");
@@ -449,13 +316,7 @@ fn an_issuer_that_is_down_is_waited_for_and_a_wrong_one_is_an_error() {
     answering.join().unwrap();
     // Now nothing is.
     let mut child = serve(&url).spawn().unwrap();
-    let mut line = String::new();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    output.read_line(&mut line).unwrap();
-    let listening: Value = serde_json::from_str(&line).unwrap();
-    let address = listening["url"].as_str().unwrap();
-    let address = address.strip_prefix("http://").unwrap();
-    let address: SocketAddr = address.strip_suffix("/mcp").unwrap().parse().unwrap();
+    let (_output, address) = listening(&mut child);
     let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
     let told = exchange(address, None, &ping);
     assert!(told.starts_with("HTTP/1.1 401"), "{told}");

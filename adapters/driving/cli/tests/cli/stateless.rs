@@ -3,16 +3,16 @@
 
 use serde_json::{Value, json};
 
+use crate::desk::{self, ADA, agent, answer, calling};
 use crate::mcp_conformance::Listening;
 use crate::support::{Place, script};
 
 /// A server whose one tool asks for a name, and writes it down once it has one. It knows no `initialize`, and nothing of a
 /// call that it has asked about but what it is told again.
-const SERVER: &str = r#"#!/bin/sh
-while IFS= read -r line; do
-    id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
-    case $line in
-    *'"initialize"'*)
+fn server() -> String {
+    desk::server(
+        "",
+        r#"*'"initialize"'*)
         echo initialize >>seen
         printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32022,"message":"no","data":{"supported":["2026-07-28"]}}}\n' "$id"
         continue ;;
@@ -32,47 +32,21 @@ while IFS= read -r line; do
         esac ;;
     *'"tools/call"'*)
         echo call >>seen
-        result='{"resultType":"input_required","requestState":"opaque/1","inputRequests":{"who":{"method":"elicitation/create","params":{"message":"For whom?","requestedSchema":{"type":"object","properties":{"name":{"type":"string"}},"required":["name"]}}}}}' ;;
-    *) continue ;;
-    esac
-    printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$result"
-done
-"#;
-
-fn agent(protocol: &str) -> String {
-    format!(
-        "version: seaworthy.agent_graph.v1
-metadata: {{ name: booking }}
-runtime: {{ entry_agent: booking, max_turns: 8 }}
-models:
-  main: {{ provider: scripted, script: script.yaml }}
-mcp_servers:
-  desk:
-    command: [./server.sh]
-    side_effect: idempotent
-    risk: low
-    elicitation: ask
-    protocol: {protocol}
-agents:
-  booking:
-    instructions: Do as the script says.
-    model: main
-    tools: [\"desk.*\"]
-"
+        result='{"resultType":"input_required","requestState":"opaque/1","inputRequests":{"who":{"method":"elicitation/create","params":{"message":"For whom?","requestedSchema":{"type":"object","properties":{"name":{"type":"string"}},"required":["name"]}}}}}' ;;"#,
     )
 }
 
-const SCRIPT: &str = "turns:
-  - calls: [{ tool: desk__book, arguments: {} }]
-  - text: \"Done: {{ last[0].text }}\"
-";
-
 /// A run that waits for the answer to the server's question.
 fn parked(protocol: &str) -> Place {
-    let place = Place::new();
-    place.write("agent.yaml", &agent(protocol));
-    place.write("script.yaml", SCRIPT);
-    place.write_tool("server.sh", SERVER);
+    let protocol = format!("protocol: {protocol}");
+    let lines = [
+        desk::SCRIPT,
+        "side_effect: idempotent",
+        "risk: low",
+        "elicitation: ask",
+        &protocol,
+    ];
+    let place = desk::place(&agent("desk", &lines), &calling("desk__book"), &server());
     let asked = place.run(&["run", "agent.yaml", "--run-id", "r1", "--json"]);
     assert_eq!(asked.code, 3, "{asked:?}");
     let last = asked.json_lines().pop().unwrap();
@@ -91,8 +65,7 @@ fn a_run_waits_for_the_answer_and_any_process_goes_on_with_it() {
         let place = parked(protocol);
         let begun: Vec<&str> = greeting.iter().copied().chain(["call"]).collect();
         assert_eq!(place.lines("seen"), begun);
-        let given = ["answer", "r1.c1", "--with", "{\"name\": \"Ada\"}"];
-        assert_eq!(place.run(&given).code, 0);
+        answer(&place, &ADA);
         let done = place.run(&["resume", "r1", "--json"]);
         assert_eq!(done.code, 0, "{done:?}");
         assert!(done.stdout.contains("Done: booked for Ada"), "{done:?}");
@@ -108,7 +81,7 @@ fn a_run_waits_for_the_answer_and_any_process_goes_on_with_it() {
 #[test]
 fn a_server_learns_that_nobody_wants_to_answer() {
     let place = parked("2026-07-28");
-    assert_eq!(place.run(&["answer", "r1.c1", "--decline"]).code, 0);
+    answer(&place, &["--decline"]);
     let done = place.run(&["resume", "r1", "--json"]);
     assert!(done.stdout.contains("Done: not booked"), "{done:?}");
     assert!(place.lines("booked").is_empty());

@@ -1,6 +1,5 @@
 //! Calls that a server keeps as tasks: whoever asks after them may be another process than the one that made the call.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -8,17 +7,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
+use crate::desk::{self, agent, calling, events, go, said};
 use crate::support::{Place, kill, until};
 
 /// A process that keeps its one task in files: it begins with `began` and is done once `go` is there.
-const SERVER: &str = r#"#!/bin/sh
-while IFS= read -r line; do
-    id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
-    status=working
+fn server() -> String {
+    desk::server(
+        r#"status=working
     if [ -e go ]; then status=completed; fi
-    task='"taskId":"the one","createdAt":"2025-11-25T10:30:00Z","lastUpdatedAt":"2025-11-25T10:30:00Z","ttl":null,"pollInterval":50,"status":'
-    case $line in
-    *'"initialize"'*)
+    task='"taskId":"the one","createdAt":"2025-11-25T10:30:00Z","lastUpdatedAt":"2025-11-25T10:30:00Z","ttl":null,"pollInterval":50,"status":'"#,
+        r#"*'"initialize"'*)
         result='{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"tasks":{"requests":{"tools":{"call":{}}}}},"serverInfo":{"name":"slow","version":"1"}}' ;;
     *'"tools/list"'*)
         result='{"tools":[{"name":"build","inputSchema":{"type":"object"},"execution":{"taskSupport":"required"}}]}' ;;
@@ -28,61 +26,25 @@ while IFS= read -r line; do
     *'"tasks/get"'*)
         echo poll >>polled
         result="{$task\"$status\"}" ;;
-    *'"tasks/result"'*) result='{"content":[{"type":"text","text":"built"}]}' ;;
-    *) continue ;;
-    esac
-    printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$result"
-done
-"#;
-
-const SCRIPT: &str = "turns:
-  - calls: [{ tool: slow__build, arguments: {} }]
-  - text: \"Done: {{ last[0].text }}\"
-";
+    *'"tasks/result"'*) result='{"content":[{"type":"text","text":"built"}]}' ;;"#,
+    )
+}
 
 fn place(server: &str) -> Place {
-    let place = Place::new();
-    place.write(
-        "agent.yaml",
-        &format!(
-            "version: seaworthy.agent_graph.v1
-metadata: {{ name: building }}
-runtime: {{ entry_agent: building, max_turns: 8 }}
-models:
-  main: {{ provider: scripted, script: script.yaml }}
-mcp_servers:
-  slow:
-    {server}
-    risk: low
-    tools:
-      build: {{ task: true, task_timeout: 1h }}
-agents:
-  building:
-    instructions: Do as the script says.
-    model: main
-    tools: [\"slow.*\"]
-"
-        ),
-    );
-    place.write("script.yaml", SCRIPT);
-    place.write_tool("server.sh", SERVER);
-    place
+    let tools = "tools: { build: { task: true, task_timeout: 1h } }";
+    let agent = agent("slow", &[server, "risk: low", tools]);
+    desk::place(&agent, &calling("slow__build"), &self::server())
 }
 
 #[test]
 fn a_task_of_a_process_outlives_the_worker_that_began_it() {
-    let place = place("command: [./server.sh]");
+    let place = place(desk::SCRIPT);
     let child = place.start(&["run", "agent.yaml", "--run-id", "r1"]);
     place.wait_for_file("polled");
     until(|| place.show("r1")["calls"][0]["status"] == "deferred");
     kill(child);
-    fs::write(place.work().join("go"), "").unwrap();
-    let done = place.run(&["resume", "r1"]);
-    assert_eq!(
-        (done.code, done.stdout.as_str()),
-        (0, "Done: built\n"),
-        "{done:?}"
-    );
+    go(&place);
+    said(&place.run(&["resume", "r1"]), "Done: built");
     assert_eq!(place.lines("began").len(), 1, "it was called twice");
     assert_eq!(place.show("r1")["attempt"], 2);
     assert_eq!(place.json(&["verify", "r1"])["ok"], true);
@@ -196,20 +158,9 @@ fn a_run_whose_task_is_at_an_address_waits_without_a_worker() {
     until(|| slow.polls() > 0 && place.show("r1")["waiting_for"] == "task");
     kill(child);
     slow.is_done.store(true, Ordering::SeqCst);
-    let done = place.run(&["resume", "r1"]);
-    assert_eq!(
-        (done.code, done.stdout.as_str()),
-        (0, "Done: built\n"),
-        "{done:?}"
-    );
+    said(&place.run(&["resume", "r1"]), "Done: built");
     assert_eq!(slow.begun.load(Ordering::SeqCst), 1);
-    let events = place.run(&["events", "r1", "--json"]);
-    let deferred = events
-        .json_lines()
-        .iter()
-        .filter(|record| record["type"] == "tool_deferred")
-        .count();
-    assert!(deferred >= 2, "{events:?}");
+    assert!(events(&place, "tool_deferred") >= 2);
     assert_eq!(place.json(&["verify", "r1"])["ok"], true);
 }
 
@@ -231,7 +182,6 @@ fn the_reference_server_does_its_research_as_a_task() {
     let done = place.run(&["run", "agent.yaml", "--run-id", "r1"]);
     assert_eq!(done.code, 0, "{done:?}");
     assert!(done.stdout.contains("Research Report: ships"), "{done:?}");
-    let events = place.run(&["events", "r1", "--json"]);
-    assert!(events.stdout.contains("tool_deferred"), "{events:?}");
+    assert!(events(&place, "tool_deferred") >= 1);
     assert_eq!(place.run(&["replay", "r1"]).code, 0);
 }

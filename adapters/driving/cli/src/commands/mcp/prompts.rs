@@ -2,24 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::future::join_all;
+use seaworthy::descriptor::ServerSpec;
 use seaworthy::ports::ServerAlias;
-use seaworthy::ports::mcp::{McpContent, McpPromptResult, ResourceData};
+use seaworthy::ports::mcp::{McpContent, McpError, McpPromptResult, McpSession, ResourceData};
 use seaworthy::servers::Connections;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::PromptsArgs;
+use super::listed::{Offers, list};
 use super::servers::Servers;
 use crate::commands::Context;
 use crate::error::{CliError, Exit};
-use crate::output::{Output, Paint, brief, clean};
+use crate::output::{Output, brief, clean};
 
-#[derive(Debug, Serialize)]
-struct Server {
-    server: ServerAlias,
-    /// Why it could not be asked.
-    error: Option<String>,
+#[derive(Debug, Default, Serialize)]
+struct Prompts {
     prompts: Vec<Prompt>,
 }
 
@@ -57,22 +55,7 @@ pub(super) async fn prompts(context: &Context, args: &PromptsArgs) -> Result<Exi
         show(context.output, &filled.map_err(CliError::Server)?)?;
         return Ok(Exit::Succeeded);
     }
-    let asking = servers
-        .named(&args.of.server)?
-        .into_iter()
-        .map(|(alias, _spec)| server(&servers.connections, alias));
-    let listed: Vec<Server> = join_all(asking).await;
-    servers.close().await;
-    if context.output.json {
-        context.output.json(&listed)?;
-    } else {
-        print(context.output, &listed)?;
-    }
-    Ok(if listed.iter().all(|server| server.error.is_none()) {
-        Exit::Succeeded
-    } else {
-        Exit::Failed
-    })
+    list::<Prompts>(context, &servers, &args.of.server).await
 }
 
 async fn fill(
@@ -91,39 +74,49 @@ async fn fill(
     })
 }
 
-async fn server(connections: &Connections, alias: &ServerAlias) -> Server {
-    let (error, prompts) = match list(connections, alias).await {
-        Ok(prompts) => (None, prompts),
-        Err(error) => (Some(error), Vec::new()),
-    };
-    Server {
-        server: alias.clone(),
-        error,
-        prompts,
+impl Offers for Prompts {
+    async fn ask(
+        &mut self,
+        session: &dyn McpSession,
+        _alias: &ServerAlias,
+        _spec: &ServerSpec,
+    ) -> Result<(), McpError> {
+        let prompts = session.prompts().await?;
+        let prompts = prompts.iter().map(|prompt| Prompt {
+            name: prompt.name.clone(),
+            title: prompt.title.clone(),
+            description: prompt.description.clone(),
+            arguments: prompt
+                .arguments
+                .iter()
+                .map(|argument| Argument {
+                    name: argument.name.clone(),
+                    description: argument.description.clone(),
+                    required: argument.required,
+                })
+                .collect(),
+        });
+        self.prompts = prompts.collect();
+        Ok(())
     }
-}
 
-async fn list(connections: &Connections, alias: &ServerAlias) -> Result<Vec<Prompt>, String> {
-    let session = connections
-        .session(alias)
-        .await
-        .map_err(|error| error.to_string())?;
-    let prompts = session.prompts().await.map_err(|error| error.to_string())?;
-    let prompts = prompts.iter().map(|prompt| Prompt {
-        name: prompt.name.clone(),
-        title: prompt.title.clone(),
-        description: prompt.description.clone(),
-        arguments: prompt
-            .arguments
-            .iter()
-            .map(|argument| Argument {
-                name: argument.name.clone(),
-                description: argument.description.clone(),
-                required: argument.required,
-            })
-            .collect(),
-    });
-    Ok(prompts.collect())
+    fn print(&self, output: Output, _alias: &ServerAlias) -> Result<(), CliError> {
+        for prompt in &self.prompts {
+            let arguments = prompt.arguments.iter().map(|argument| {
+                let mark = if argument.required { "" } else { "?" };
+                format!(" {}{mark}", argument.name)
+            });
+            let arguments: String = arguments.collect();
+            output.line(&format!(
+                "  {}",
+                brief(&format!("{}{arguments}", prompt.name), 200)
+            ))?;
+            if let Some(description) = &prompt.description {
+                output.line(&format!("      {}", brief(description.trim(), 100)))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A piece of a prompt, for programs: bytes by their number alone.
@@ -162,31 +155,6 @@ fn show(output: Output, filled: &McpPromptResult) -> Result<(), CliError> {
         let role = serde_json::to_value(message.role).unwrap_or_default();
         let role = role.as_str().unwrap_or_default();
         output.line(&clean(&format!("{role}: {text}")))?;
-    }
-    Ok(())
-}
-
-fn print(output: Output, servers: &[Server]) -> Result<(), CliError> {
-    for server in servers {
-        output.line(server.server.as_str())?;
-        if let Some(error) = &server.error {
-            let error = output.paint(Paint::Bad, &clean(error));
-            output.line(&format!("  {error}"))?;
-        }
-        for prompt in &server.prompts {
-            let arguments = prompt.arguments.iter().map(|argument| {
-                let mark = if argument.required { "" } else { "?" };
-                format!(" {}{mark}", argument.name)
-            });
-            let arguments: String = arguments.collect();
-            output.line(&format!(
-                "  {}",
-                brief(&format!("{}{arguments}", prompt.name), 200)
-            ))?;
-            if let Some(description) = &prompt.description {
-                output.line(&format!("      {}", brief(description.trim(), 100)))?;
-            }
-        }
     }
     Ok(())
 }

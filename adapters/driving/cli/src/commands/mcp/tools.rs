@@ -1,24 +1,22 @@
 //! `mcp tools`: what servers offer, and how the gateway treats it.
 
-use futures_util::future::join_all;
 use seaworthy::descriptor::ServerSpec;
+use seaworthy::ports::mcp::{McpError, McpSession};
 use seaworthy::ports::{Digest, ServerAlias, ToolName};
-use seaworthy::servers::{Connections, ServedTool};
+use seaworthy::servers::ServedTool;
 use seaworthy::tool::{ApprovalRule, Risk, SideEffect};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::ToolsArgs;
+use super::listed::{Offers, list};
 use super::servers::Servers;
 use crate::commands::Context;
 use crate::error::{CliError, Exit};
-use crate::output::{Output, Paint, brief, clean};
+use crate::output::{Output, brief, clean};
 
-#[derive(Debug, Serialize)]
-struct Server {
-    server: ServerAlias,
-    /// Why it could not be asked.
-    error: Option<String>,
+#[derive(Debug, Default, Serialize)]
+struct Tools {
     name: Option<String>,
     version: Option<String>,
     protocol: Option<String>,
@@ -43,54 +41,7 @@ struct Tool {
 
 pub(super) async fn tools(context: &Context, args: &ToolsArgs) -> Result<Exit, CliError> {
     let servers = Servers::of(context, &args.of.agent, args.log).await?;
-    let named = servers.named(&args.of.server)?;
-    let asking = named
-        .into_iter()
-        .map(|(alias, spec)| server(&servers.connections, alias, spec));
-    let listed: Vec<Server> = join_all(asking).await;
-    servers.close().await;
-    if context.output.json {
-        context.output.json(&listed)?;
-    } else {
-        print(context.output, &listed)?;
-    }
-    Ok(if listed.iter().all(|server| server.error.is_none()) {
-        Exit::Succeeded
-    } else {
-        Exit::Failed
-    })
-}
-
-async fn server(connections: &Connections, alias: &ServerAlias, spec: &ServerSpec) -> Server {
-    let mut server = Server {
-        server: alias.clone(),
-        error: None,
-        name: None,
-        version: None,
-        protocol: None,
-        tools: Vec::new(),
-    };
-    let session = match connections.session(alias).await {
-        Ok(session) => session,
-        Err(error) => {
-            server.error = Some(error.to_string());
-            return server;
-        }
-    };
-    let about = session.server();
-    server.name = Some(about.name);
-    server.version = Some(about.version);
-    server.protocol = Some(about.protocol);
-    match session.tools().await {
-        Ok(tools) => {
-            server.tools = tools
-                .iter()
-                .map(|tool| row(ServedTool::of(alias, tool), spec))
-                .collect();
-        }
-        Err(error) => server.error = Some(error.to_string()),
-    }
-    server
+    list::<Tools>(context, &servers, &args.of.server).await
 }
 
 fn row(tool: ServedTool, spec: &ServerSpec) -> Tool {
@@ -109,20 +60,37 @@ fn row(tool: ServedTool, spec: &ServerSpec) -> Tool {
     }
 }
 
-fn print(output: Output, servers: &[Server]) -> Result<(), CliError> {
-    for server in servers {
-        let about = match (&server.name, &server.version, &server.protocol) {
+impl Offers for Tools {
+    async fn ask(
+        &mut self,
+        session: &dyn McpSession,
+        alias: &ServerAlias,
+        spec: &ServerSpec,
+    ) -> Result<(), McpError> {
+        let about = session.server();
+        self.name = Some(about.name);
+        self.version = Some(about.version);
+        self.protocol = Some(about.protocol);
+        let tools = session.tools().await?;
+        let rows = tools
+            .iter()
+            .map(|tool| row(ServedTool::of(alias, tool), spec));
+        self.tools = rows.collect();
+        Ok(())
+    }
+
+    fn title(&self, alias: &ServerAlias) -> String {
+        let about = match (&self.name, &self.version, &self.protocol) {
             (Some(name), Some(version), Some(protocol)) => {
                 format!("{name} {version}, protocol {protocol}")
             }
             _ => String::new(),
         };
-        output.line(&clean(format!("{}  {about}", server.server).trim_end()))?;
-        if let Some(error) = &server.error {
-            let error = output.paint(Paint::Bad, &clean(error));
-            output.line(&format!("  {error}"))?;
-        }
-        for tool in &server.tools {
+        clean(format!("{alias}  {about}").trim_end())
+    }
+
+    fn print(&self, output: Output, alias: &ServerAlias) -> Result<(), CliError> {
+        for tool in &self.tools {
             let word = |value: Option<Value>| {
                 let value = value.unwrap_or_default();
                 value.as_str().unwrap_or_default().to_owned()
@@ -137,8 +105,7 @@ fn print(output: Output, servers: &[Server]) -> Result<(), CliError> {
                 (None, true) => String::new(),
             };
             output.line(&clean(&format!(
-                "  {}.{}  {}, {} risk{approval}{note}",
-                server.server,
+                "  {alias}.{}  {}, {} risk{approval}{note}",
                 tool.tool,
                 tool.side_effect.as_str(),
                 word(serde_json::to_value(tool.risk).ok()),
@@ -147,6 +114,6 @@ fn print(output: Output, servers: &[Server]) -> Result<(), CliError> {
                 output.line(&format!("      {}", brief(tool.description.trim(), 100)))?;
             }
         }
+        Ok(())
     }
-    Ok(())
 }
