@@ -28,7 +28,7 @@ use crate::servers::Connections;
 use crate::session;
 use crate::signal::Told;
 use crate::stack::Ports;
-use crate::state::{CallStatus, RunState};
+use crate::state::{CallStatus, Phase, RunState};
 use crate::trace;
 
 mod context;
@@ -416,7 +416,11 @@ impl<'a> Held<'a> {
             .last()
             .map(|message| message.tool_calls().cloned().collect())
             .unwrap_or_default();
-        for wish in &wishes {
+        let proposed = match &state.phase {
+            Phase::Acting { calls } => calls.len(),
+            Phase::Thinking => 0,
+        };
+        for wish in wishes.iter().skip(proposed) {
             let events = agent
                 .gateway
                 .propose(&run, number, wish, grants_all.as_deref())

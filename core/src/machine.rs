@@ -85,6 +85,7 @@ pub fn next(state: &RunState) -> Step {
         Phase::Thinking if state.lacks_catalogue() => Step::ListTools,
         Phase::Thinking => think(state),
         Phase::Acting { calls } if calls.is_empty() => judged(state, Step::Propose),
+        Phase::Acting { .. } if state.lacks_proposals() => Step::Propose,
         Phase::Acting { .. } => act(state),
     }
 }

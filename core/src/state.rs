@@ -453,6 +453,13 @@ impl RunState {
         let Phase::Acting { calls } = &mut self.phase else {
             return Err("no answer of the model asks for a call".to_owned());
         };
+        let wishes = self.messages.last().map(Message::tool_calls);
+        let wish = wishes.and_then(|mut wishes| wishes.nth(calls.len()));
+        if wish.is_none_or(|wish| wish.id != proposal.provider_call) {
+            return Err(
+                "the answer of the model asks for another call, or for none more".to_owned(),
+            );
+        }
         if self
             .calls
             .last_key_value()
@@ -526,12 +533,8 @@ impl RunState {
         let Phase::Acting { calls } = &self.phase else {
             return;
         };
-        let asked = self
-            .messages
-            .last()
-            .map_or(0, |message| message.tool_calls().count());
         let is_open = |number| self.calls.get(number).is_none_or(|call| !call.has_ended());
-        if calls.len() != asked || calls.iter().any(is_open) {
+        if self.lacks_proposals() || calls.iter().any(is_open) {
             return;
         }
         let results: Option<Vec<Block>> = calls
@@ -550,6 +553,16 @@ impl RunState {
             });
             self.phase = Phase::Thinking;
         }
+    }
+
+    /// Whether the newest answer asks for calls that were not proposed yet.
+    #[must_use]
+    pub fn lacks_proposals(&self) -> bool {
+        let Phase::Acting { calls } = &self.phase else {
+            return false;
+        };
+        let last = self.messages.last();
+        last.is_some_and(|answer| answer.tool_calls().nth(calls.len()).is_some())
     }
 
     fn end(&mut self, outcome: Outcome) {

@@ -117,6 +117,47 @@ fn results_of_parallel_calls_reach_the_model_in_the_order_of_the_calls() {
     assert_eq!(machine::next(&run.state), Step::CallModel);
 }
 
+/// A log is appended to as a whole, so nobody writes one that ends there; what was asked for is proposed all the same.
+#[test]
+fn calls_that_were_not_proposed_are_before_anything_else_happens() {
+    let mut run = Run::submitted();
+    run.attempt();
+    run.model("", &[ReadOnly, ReadOnly]);
+    assert_eq!(machine::next(&run.state), Step::Propose);
+    for decision in [Decision::Deny, Decision::Allow] {
+        let mut run = run.clone();
+        run.propose(1, ReadOnly, decision);
+        assert!(run.state.lacks_proposals());
+        assert_eq!(machine::next(&run.state), Step::Propose, "{decision:?}");
+        run.propose(2, ReadOnly, Decision::Deny);
+        assert!(!run.state.lacks_proposals());
+        assert_ne!(machine::next(&run.state), Step::Propose, "{decision:?}");
+    }
+}
+
+#[test]
+fn nothing_is_proposed_but_what_the_answer_asks_for_in_its_order() {
+    let mut run = Run::submitted();
+    run.attempt();
+    run.model("", &[ReadOnly, ReadOnly]);
+    run.propose(1, ReadOnly, Decision::Allow);
+    let Event::ToolProposed(first) = run.events[run.events.len() - 2].0.clone() else {
+        panic!("a call was proposed");
+    };
+    let again = |wish: &str| {
+        let mut proposal = first.clone();
+        proposal.call = call_id(2);
+        proposal.provider_call = wish.to_owned();
+        Event::ToolProposed(proposal)
+    };
+    run.apply(again(&first.provider_call)).unwrap_err();
+    run.apply(again("nobody asked for")).unwrap_err();
+    run.propose(2, ReadOnly, Decision::Allow);
+    let mut third = first.clone();
+    third.call = call_id(3);
+    run.apply(Event::ToolProposed(third)).unwrap_err();
+}
+
 #[test]
 fn after_a_crash_only_unfinished_calls_are_worked_on_each_by_its_side_effect() {
     let mut run = Run::acting(&[ReadOnly, Idempotent, NonIdempotent, NonIdempotent]);

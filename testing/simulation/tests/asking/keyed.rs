@@ -64,6 +64,20 @@ fn a_model_call_that_is_declined_ends_the_task_that_waits_for_it() {
 }
 
 #[test]
+fn a_task_that_goes_on_without_the_model_is_left_alone() {
+    let polls = [InputRequired, InputRequired, Working];
+    let task = task(&polls).asking(1, &[]);
+    let (world, _clock, process, _asked) = asked_in(keyed(&["desk__phrase"], &task));
+    let state = block_on(async {
+        tell(&process, Reply::Declined).await;
+        process.deliver().await;
+        process.view().await.unwrap().state
+    });
+    assert!(matches!(only_call(&state).status, CallStatus::Deferred(_)));
+    assert_eq!(called_off(&world, "phrase"), 0);
+}
+
+#[test]
 fn an_answer_is_not_asked_for_again_by_a_server_that_went_on_in_between() {
     // It works for a while after it has asked, and then wants to hear the same again.
     let task = task(&[InputRequired, Working, Working]).asking(1, &[]);

@@ -17,6 +17,7 @@ use seaworthy::ports::Latch;
 use seaworthy_mcp_server::http::{HttpServer, HttpSettings};
 use serde_json::{Value, json};
 
+use crate::desk::{ADA, agent, answer, calling, events, said as told};
 use crate::support::{Done, Place, kill, until};
 
 /// A desk whose tools are all tasks.
@@ -188,40 +189,18 @@ impl ServerHandler for Desk {
 /// A run of `tool`, which may not be repeated.
 fn place(tool: &str, url: &str) -> Place {
     let place = Place::new();
-    place.write(
-        "agent.yaml",
-        &format!(
-            "version: seaworthy.agent_graph.v1
-metadata: {{ name: desk }}
-runtime: {{ entry_agent: desk, max_turns: 8 }}
-models:
-  main: {{ provider: scripted, script: script.yaml }}
-mcp_servers:
-  desk:
-    url: {url}
-    protocol: 2026-07-28
-    risk: low
-    elicitation: ask
-    sampling: ask
-agents:
-  desk:
-    instructions: Do as the script says.
-    model: main
-    tools: [\"desk.*\"]
-"
-        ),
-    );
-    place.write(
-        "script.yaml",
-        &format!(
-            "turns:
-  - when: \"{{{{ 'Greet' in input }}}}\"
-    text: Hello.
-  - calls: [{{ tool: desk__{tool}, arguments: {{}} }}]
-  - text: \"Done: {{{{ last[0].text }}}}\"
-"
-        ),
-    );
+    let reached = format!("url: {url}");
+    let lines = [
+        reached.as_str(),
+        "protocol: 2026-07-28",
+        "risk: low",
+        "elicitation: ask",
+        "sampling: ask",
+    ];
+    place.write("agent.yaml", &agent("desk", &lines));
+    let turns = calling(&format!("desk__{tool}"));
+    let sampled = "  - when: \"{{ 'Greet' in input }}\"\n    text: Hello.\n";
+    place.write("script.yaml", &format!("turns:\n{sampled}{turns}"));
     place
 }
 
@@ -229,30 +208,15 @@ fn begin(place: &Place) -> Done {
     place.run(&["run", "agent.yaml", "--run-id", "r1"])
 }
 
-fn is_done(done: &Done, text: &str) {
-    assert_eq!((done.code, done.stdout.as_str()), (0, text), "{done:?}");
-}
-
-fn answer(place: &Place, answer: &[&str]) {
-    let answered = place.run(&[&["answer", "r1.c1"], answer].concat());
-    assert_eq!(answered.code, 0, "{answered:?}");
-}
-
-fn events(place: &Place, name: &str) -> usize {
-    let events = place.run(&["events", "r1", "--json"]);
-    let is_it = |record: &&Value| record["type"] == name;
-    events.json_lines().iter().filter(is_it).count()
-}
-
 #[test]
 fn a_server_decides_which_calls_become_tasks() {
     let (desk, url) = Desk::serve();
     let at_once = place("at_once", &url);
-    is_done(&begin(&at_once), "Done: at once\n");
+    told(&begin(&at_once), "Done: at once");
     assert_eq!(events(&at_once, "tool_deferred"), 0);
     desk.go.store(true, Ordering::SeqCst);
     let build = place("build", &url);
-    is_done(&begin(&build), "Done: built\n");
+    told(&begin(&build), "Done: built");
     assert!(events(&build, "tool_deferred") > 0);
     let fail = place("fail", &url);
     let failed = begin(&fail);
@@ -269,7 +233,7 @@ fn a_task_outlives_the_worker_that_began_it() {
     until(|| desk.began() > 0 && place.show("r1")["waiting_for"] == "task");
     kill(child);
     desk.go.store(true, Ordering::SeqCst);
-    is_done(&place.run(&["resume", "r1"]), "Done: built\n");
+    told(&place.run(&["resume", "r1"]), "Done: built");
     assert_eq!(desk.began(), 1);
     assert_eq!(place.json(&["verify", "r1"])["ok"], true);
     assert_eq!(place.run(&["replay", "r1"]).code, 0);
@@ -282,14 +246,14 @@ fn questions_of_a_task_are_asked_one_by_one_and_answered_by_any_process() {
     let (desk, url) = Desk::serve();
     let place = place("book", &url);
     assert_eq!(begin(&place).code, 3);
-    answer(&place, &["--with", "{\"name\": \"Ada\"}"]);
+    answer(&place, &ADA);
     let child = place.start(&["resume", "r1"]);
     until(|| events(&place, "question_asked") == 2);
     kill(child);
     answer(&place, &["--with", "{\"name\": \"Grace\"}"]);
-    is_done(
+    told(
         &place.run(&["resume", "r1"]),
-        "Done: booked for Ada and Grace\n",
+        "Done: booked for Ada and Grace",
     );
     assert_eq!(desk.began(), 1);
     for event in ["question_asked", "question_answered"] {
@@ -306,7 +270,7 @@ fn a_model_call_that_a_task_wants_is_granted_or_ends_it() {
     let granted = place("draft", &url);
     assert_eq!(begin(&granted).code, 3);
     answer(&granted, &["--allow"]);
-    is_done(&granted.run(&["resume", "r1"]), "Done: Hello.\n");
+    told(&granted.run(&["resume", "r1"]), "Done: Hello.");
     assert_eq!(desk.called_off.load(Ordering::SeqCst), 0);
     // Nobody can tell the server that no model is called: its task would wait for ever.
     let declined = place("draft", &url);
