@@ -256,9 +256,7 @@ impl Harness {
         let mut items = Vec::new();
         for head in heads.items {
             let run = RunId::new(head.log.name.as_str())?;
-            // A listing may be late, and a run that has ended asks for nothing.
-            let state = log::load(&self.ports, &run).await?;
-            let Some(state) = state.filter(|state| state.outcome.is_none()) else {
+            let Some(state) = log::load(&self.ports, &run).await? else {
                 continue;
             };
             let open = state.open_calls().filter(|call| is_wanted(call));

@@ -120,4 +120,8 @@ fn runs_that_ask_nothing_are_passed_over_by_their_heads() {
         let made = calls.iter().filter(|made| **made == call).count();
         assert_eq!(made, times, "{call}: {calls:?}");
     }
+
+    // Nobody can answer it any more.
+    block_on(looking.harness().cancel(world.run(), "tester", None)).unwrap();
+    assert!(questions(&looking).is_empty());
 }
