@@ -28,7 +28,7 @@ use crate::servers::Connections;
 use crate::session;
 use crate::signal::Told;
 use crate::stack::Ports;
-use crate::state::{CallStatus, Phase, RunState};
+use crate::state::{CallStatus, Phase, RunState, Status};
 use crate::trace;
 
 mod context;
@@ -465,7 +465,24 @@ impl<'a> Held<'a> {
             }
             self.driver.ports.observer.observe(&ended);
         }
+        if self.may_go_on().await {
+            let after = Duration::ZERO;
+            return Ok(Then::Again { after });
+        }
         Ok(Then::Done)
+    }
+
+    /// Whether a run that failed was reopened while this turn took leave of its servers: to the runtime it was this worker's,
+    /// so nobody else has it. One of which nothing is known is looked at once more.
+    async fn may_go_on(&mut self) -> bool {
+        if self.state().status() != Status::Failed {
+            return false;
+        }
+        let log = log::run_log(self.state().run());
+        match self.driver.ports.state_store.head(&log).await {
+            Ok(head) => head.is_some_and(|head| head.seq > self.writer.committed()),
+            Err(_unknown) => true,
+        }
     }
 
     async fn park(&mut self, reason: WaitReason, until: Option<Timestamp>) -> Result<Then, Stop> {

@@ -398,7 +398,7 @@ impl Harness {
                 .record(Event::RunReopened { by: by.to_owned() })
                 .await?;
             match writer.commit().await {
-                Ok(()) => return self.requeue_reopened(run).await,
+                Ok(()) => return self.requeue_reopened(&writer.state).await,
                 Err(error) if log::is_taken_over(&error) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -417,6 +417,14 @@ impl Harness {
         if state.outcome.is_some() {
             return Ok(());
         }
+        if state.reopened == 0 {
+            return self.submit_again(&state).await;
+        }
+        self.requeue_reopened(&state).await
+    }
+
+    async fn submit_again(&self, state: &RunState) -> Result<(), HarnessError> {
+        let run = state.run();
         let submit = Submit {
             run: run.clone(),
             session: state.submitted.session.clone(),
@@ -431,12 +439,13 @@ impl Harness {
 
     /// Queues a run that its log says is not over any more. The turn that ended it before may not have told the runtime
     /// yet; what it says then would undo this, so it is waited for.
-    async fn requeue_reopened(&self, run: &RunId) -> Result<(), HarnessError> {
+    async fn requeue_reopened(&self, state: &RunState) -> Result<(), HarnessError> {
+        let run = state.run();
         for _try in 0..TRIES {
             let known = self.ports.durable_runtime.describe(run).await?;
             let is_leased =
                 known.is_some_and(|known| matches!(known.state, ScheduleState::Leased { .. }));
-            self.requeue(run).await?;
+            self.submit_again(state).await?;
             if !is_leased {
                 return Ok(());
             }

@@ -100,7 +100,7 @@ impl Harness {
         match &existing {
             Some(state) if state.outcome.is_some() => {}
             // Whoever reopened it may have died before the runtime knew.
-            Some(state) if state.reopened > 0 => self.requeue_reopened(&run).await?,
+            Some(state) if state.reopened > 0 => self.requeue_reopened(state).await?,
             Some(_) | None => {
                 let submit = Submit {
                     run: run.clone(),

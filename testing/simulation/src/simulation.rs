@@ -274,12 +274,17 @@ impl Stage<'_> {
                 Err(_) => self.sleep(POLL).await,
             }
         }
+        let mut is_queued = true;
         loop {
             self.sleep(Duration::from_millis(self.chance.below(4_000) as u64))
                 .await;
             let Ok(view) = process.view().await else {
                 continue;
             };
+            // Whoever was told that it did not work tries again, too.
+            if !is_queued {
+                is_queued = process.harness().requeue(view.state.run()).await.is_ok();
+            }
             match view.state.status() {
                 Status::Succeeded | Status::Cancelled => return,
                 Status::Failed if view.state.reopened >= REOPENINGS => {
@@ -288,7 +293,7 @@ impl Stage<'_> {
                 Status::Failed => {
                     let _tried_again = process.harness().reopen(view.state.run(), "person").await;
                     // A crash between the two leaves a run that only this puts right.
-                    let _tried_again = process.harness().requeue(view.state.run()).await;
+                    is_queued = process.harness().requeue(view.state.run()).await.is_ok();
                 }
                 Status::Waiting => {
                     let _tried_again = process.answer(&view.state).await;

@@ -11,6 +11,7 @@ use futures_executor::block_on;
 use futures_util::future::{Either, select};
 use seaworthy_core::state::Status;
 use seaworthy_fakes::{FakeClock, Fault, Faults, TableModel, TableTurn};
+use seaworthy_ports::durable_runtime::Then;
 use seaworthy_ports::model_provider::{
     CountTokens, Directory, Embeddings, HistoryFault, ModelCapabilities, ModelError, ModelEvent,
     ModelProvider, ModelRequest, Rerank, check_history,
@@ -102,6 +103,46 @@ fn a_run_killed_anywhere_asks_its_provider_only_what_one_would_continue() {
             assert!(*model.asked.lock().unwrap() >= 3, "{place}");
         }
     }
+}
+
+/// To the runtime the run was still the first worker's when it was reopened, so nobody else was given it.
+#[test]
+fn a_run_that_is_reopened_before_the_runtime_knows_that_it_failed_goes_on() {
+    let call = |calls: &[&str], name: &str| calls.iter().position(|call| *call == name);
+    let fails = |more: &[(usize, Fault)]| {
+        let open = call(&calls_of(turns()), "sandbox open").unwrap();
+        let faults = Faults::at([&[(open, Fault::FailBefore)], more].concat());
+        let world = World::saying(turns()).unwrap();
+        let process = world.process(1, faults.clone()).unwrap();
+        block_on(process.start()).unwrap();
+        (world, process, faults)
+    };
+    let (_world, process, faults) = fails(&[]);
+    assert_eq!(block_on(process.deliver()), Some(Then::Done));
+    let looks = call(&faults.calls(), "head").unwrap();
+
+    let (world, process, faults) = fails(&[(looks, Fault::Pause)]);
+    let second = world.process(2, Faults::none()).unwrap();
+    block_on(async {
+        let then = {
+            let mut delivering = std::pin::pin!(process.deliver());
+            let paused = faults.paused();
+            let paused = std::pin::pin!(paused.wait());
+            assert!(matches!(
+                select(&mut delivering, paused).await,
+                Either::Right(_)
+            ));
+            second.harness().reopen(world.run(), "me").await.unwrap();
+            faults.resume();
+            delivering.await
+        };
+        assert!(matches!(then, Some(Then::Again { .. })), "{then:?}");
+        while !second.live_once().await.unwrap() {}
+        assert_eq!(
+            second.view().await.unwrap().state.status(),
+            Status::Succeeded
+        );
+    });
 }
 
 #[test]
