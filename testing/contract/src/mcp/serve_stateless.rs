@@ -42,8 +42,8 @@ impl<W: Write> Server<W> {
             return Ok(true);
         };
         self.may_ask = ["elicitation", "sampling", "roots"].map(|kind| takes.get(kind).is_some());
-        // Requests stand alone, so the level goes with each; of these a connection sends one.
-        if method == "tools/list"
+        // Requests stand alone, so the level goes with each that may have the server say something.
+        if method == "tools/call"
             && let Some(level) = said("logLevel").and_then(Value::as_str)
         {
             self.note(&Seen::LogLevel(level.to_owned()))?;
