@@ -94,6 +94,24 @@ fn an_answer_is_not_asked_for_again_by_a_server_that_went_on_in_between() {
 }
 
 #[test]
+fn a_call_that_is_begun_again_has_its_answer_from_the_record() {
+    let task = task(&[]).asking(1, &[]);
+    let (world, clock, process, _asked) = asked_in(keyed(&["desk__survey"], &task));
+    let state = block_on(async {
+        tell(&process, given("Ada")).await;
+        world.desk().forget_tasks();
+        pass(&process, &clock).await
+    });
+    assert_eq!(begun(&world, "survey"), 2);
+    assert_eq!(output(&state), &json!({"heard": {"name": "Ada"}}));
+    assert_eq!(
+        only_call(&state).questions.len(),
+        1,
+        "nobody is asked twice"
+    );
+}
+
+#[test]
 fn a_crash_at_any_port_call_asks_nobody_twice_and_does_nothing_twice() {
     let ada = json!({"heard": {"name": "Ada"}});
     let heard = [ada.clone(), ada, json!({"heard": "ask"})];
